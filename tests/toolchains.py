@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.app import Cache
+from gdcbuild.app.cache import Cache
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.runners.toolchains import VenvToolchains
 from gdcbuild.store.locks import FileLocks

@@ -11,8 +11,8 @@ from gdcbuild.cli import options
 from gdcbuild.errors import Problem, Refused
 
 if TYPE_CHECKING:
+    from gdcbuild.app.workspace import Environment
     from gdcbuild.core.plan import Plan
-    from gdcbuild.manifest.model import Environment
 
 
 def apply(

@@ -21,6 +21,7 @@ def explain(
     from gdcbuild.report import jsonl, text
 
     project = options.project(directory, file, cache_dir)
-    chosen = project.select(options.selection([version], None))
-    found = {str(v): explained(project.graph, v, project.rebuilder) for v in chosen}
+    selection = options.selection([version], None)
+    graph, rebuilder = project.graph(selection)
+    found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
     typer.echo(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))

@@ -12,7 +12,8 @@ from gdcbuild.core.events import Event
 from gdcbuild.core.ports import Reporter
 
 if TYPE_CHECKING:
-    from gdcbuild.app import Cache, Project, Selection
+    from gdcbuild.app.cache import Cache
+    from gdcbuild.app.project import Project, Selection
 
 Versions = Annotated[list[str] | None, typer.Argument(metavar="[MODEL[@VERSION]]...", help="Versions; globs are fine.")]
 Exclude = Annotated[
@@ -52,7 +53,8 @@ class _Ignored:
 
 def project(directory: Path, file: str | None, cache_dir: Path | None, reporter: Reporter | None = None) -> Project:
     """The workspace in a folder, read and validated."""
-    from gdcbuild.app import Project, cache_folder
+    from gdcbuild.app.cache import cache_folder
+    from gdcbuild.app.project import Project
 
     emit = (reporter or _Ignored()).emit
     return Project(directory, file, cache_folder(cache_dir, os.environ), os.environ, emit)
@@ -60,7 +62,7 @@ def project(directory: Path, file: str | None, cache_dir: Path | None, reporter:
 
 def selection(versions: list[str] | None, exclude: list[str] | None) -> Selection:
     """The selection that the arguments and --exclude make."""
-    from gdcbuild.app import Selection
+    from gdcbuild.app.project import Selection
 
     return Selection(tuple(versions or ()), tuple(exclude or ()))
 
@@ -78,6 +80,6 @@ def reporter(as_json: bool) -> Reporter:
 
 def cache(cache_dir: Path | None) -> Cache:
     """The local cache by itself."""
-    from gdcbuild.app import Cache, cache_folder
+    from gdcbuild.app.cache import Cache, cache_folder
 
     return Cache(cache_folder(cache_dir, os.environ), _Ignored().emit)

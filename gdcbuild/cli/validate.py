@@ -11,6 +11,6 @@ def validate(
     directory: options.Directory = options.HERE, file: options.File = None, cache_dir: options.CacheDir = None
 ) -> None:
     """Check the manifest and every file it names. Builds nothing, looks at no bucket."""
-    graph = options.project(directory, file, cache_dir).graph
+    graph = options.project(directory, file, cache_dir).graph()[0]
     models = len({v.model for v in graph.versions})
     typer.echo(f"Valid: {models} models, {len(graph.versions)} versions, {len(graph.actions)} actions.", err=True)

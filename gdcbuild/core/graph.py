@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Location, ManifestError, Problem
+
+STEP = "step:"
+"""How ids of steps' actions begin; those of versions begin with the model's id and an @."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +117,6 @@ class Toolchain:
     where: Location | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class VersionId:
-    """MODEL_ID and MODEL_VERSION_ID."""
-
-    model: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.model}@{self.version}"
-
-
 @dataclass(frozen=True, slots=True)
 class Version:
     """A version to publish: the artifact of `action`, served by `image`."""
@@ -134,17 +127,27 @@ class Version:
     where: Location | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model or a step comes from: its manifest, and all files and folders that were looked at to lower it."""
+
+    manifest: str
+    looked: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Graph:
     """All actions and versions of a workspace, valid: every edge leads somewhere, and there is no cycle.
 
-    `name` is the root folder's: it tells workspaces that share a cache apart where only people are told.
+    `name` is the root folder's: it tells workspaces that share a cache apart where only people are told. `origins` are
+    by model id, and by action id for steps; "" has what is nobody's alone.
     """
 
     actions: Mapping[str, Action]
     versions: Mapping[VersionId, Version]
     toolchains: Mapping[str, Toolchain]
     name: str = ""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -164,6 +167,11 @@ class Graph:
                 seen.add(action)
                 stack.extend(self.actions[action].needs)
         return seen
+
+
+def owner(action: str) -> str:
+    """The model, or the step, that an action is of."""
+    return action if action.startswith(STEP) else action.partition("@")[0]
 
 
 def _topological(needs: Mapping[str, tuple[str, ...]], actions: Mapping[str, Action]) -> Iterator[str]:

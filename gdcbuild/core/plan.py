@@ -1,72 +1,15 @@
-"""The plan as data: what each action would do, and what each version in the bucket would become."""
+"""The plan as data: what each version in the bucket would become, and what it takes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree
-from gdcbuild.core.graph import VersionId
-from gdcbuild.core.key import Difference, Key
+from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Problem, Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """No work: the artifact is files of the workspace, as they are."""
-
-    tree: Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """Up to date: the action cache knows what these inputs give."""
-
-    key: Key
-    tree: Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """To be built, because of `why`."""
-
-    key: Key
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Not to be known until `until` (an action or a toolchain) has been built."""
-
-    until: str
-    why: str
-
-
-Verdict = Taken | Hit | Miss | Unknown
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One action of the chain. `differences` is None when nothing is remembered to compare with."""
-
-    action: str
-    verdict: Verdict
-    differences: tuple[Difference, ...] | None
-
-    @property
-    def state(self) -> str:
-        """One line for people."""
-        match self.verdict:
-            case Taken():
-                return "files of the workspace, as they are"
-            case Hit():
-                return "up to date"
-            case Miss(_, why):
-                return f"to build: {why}"
-            case Unknown(_, why):
-                return f"unknown: {why}"
 
 
 class Kind(StrEnum):
@@ -89,6 +32,17 @@ class Build(StrEnum):
     BUILD = "build"
 
 
+class Desired(NamedTuple):
+    """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
+
+    `tree` is None while the artifact is not known.
+    """
+
+    build: Build
+    why: str
+    tree: Tree | None
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
@@ -105,17 +59,19 @@ class Change:
     detail: tuple[str, ...] = ()
 
 
+PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})
+"""The kinds for which apply has something to publish."""
+
 PENDING = frozenset({Kind.CREATE, Kind.REPLACE, Kind.CONFLICT, Kind.DRIFT, Kind.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sorted rows, one a version, and the verdict on every action they need."""
+    """Sorted rows, one a version."""
 
     environment: str
     url: str
     changes: tuple[Change, ...]
-    verdicts: Mapping[str, Verdict]
 
     @property
     def summary(self) -> dict[str, int]:

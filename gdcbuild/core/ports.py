@@ -10,13 +10,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from gdcbuild.core.digest import Blob, Digest
-from gdcbuild.core.events import Event
-from gdcbuild.core.graph import Action, Image, Toolchain, VersionId
-from gdcbuild.core.request import Lowered, VersionRequest
-from gdcbuild.errors import Problem
+from gdcbuild.core.ids import VersionId
+
+if TYPE_CHECKING:
+    from gdcbuild.core.events import Event
+    from gdcbuild.core.graph import Action, Image, Toolchain
+    from gdcbuild.core.request import Lowered, VersionRequest
+    from gdcbuild.errors import Problem
 
 
 class CAS(Protocol):
@@ -72,6 +75,10 @@ class Toolchains(Protocol):
 
     def digest(self, toolchain: Toolchain) -> str | None:
         """Digest of interpreter, platform and installed distributions; None while it has not been made."""
+        ...
+
+    def rests_on(self, toolchain: Toolchain) -> Iterable[Path]:
+        """Files and folders one of which changes when the digest does, other than the workspace's."""
         ...
 
     def ensure(self, toolchain: Toolchain) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gdcbuild.core.graph import Action, Image, Input, VersionId
+from gdcbuild.core.graph import Action, Image, Input
+from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Location
 
 

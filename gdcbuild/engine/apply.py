@@ -12,9 +12,11 @@ from functools import partial
 from gdcbuild import __version__
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Outcome, Planned, Progress, Summed, What
-from gdcbuild.core.graph import Graph, Version, VersionId
-from gdcbuild.core.plan import Hit, Kind, Plan, Taken
+from gdcbuild.core.graph import Graph, Version
+from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote
+from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.planner import Judged
@@ -79,7 +81,7 @@ class Applying:
 
     def _versions(self, plan: Plan) -> list[Version]:
         """The versions there is something to do for."""
-        kinds = {Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN} if self._target else set(Kind) - {Kind.ORPHAN}
+        kinds = PUBLISHED if self._target else set(Kind) - {Kind.ORPHAN}
         return [self._graph.versions[c.id] for c in plan.changes if c.kind in kinds]
 
     def _drifted(self, plan: Plan) -> Iterable[GdcbuildError]:

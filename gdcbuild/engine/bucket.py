@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdcbuild.core.digest import BytesBlob, Digest, Tree
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Records, Remote, RemoteObject
 from gdcbuild.engine.parallel import each
 

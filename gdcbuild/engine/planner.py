@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.core.graph import Graph, Version, VersionId
-from gdcbuild.core.plan import Build, Change, Hit, Kind, Miss, Plan, Taken, Unknown, Verdict
+from gdcbuild.core.graph import Graph
+from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Build, Change, Desired, Kind, Plan
+from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.bucket import Observation
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -33,53 +35,47 @@ def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Ju
     return Judged(verdicts, made)
 
 
-def plan(
-    graph: Graph,
-    wanted: Iterable[VersionId],
-    judged: Judged,
-    observed: Observation,
-    environment: str,
-    url: str,
-    immutable: bool,
-) -> Plan:
-    """The change of every wanted version, and a row for each orphan that was observed. All sorted."""
-    changes = [_change(graph.versions[v], judged, observed, immutable) for v in wanted]
+def desired(graph: Graph, wanted: Iterable[VersionId], judged: Judged) -> dict[VersionId, Desired]:
+    """What each of the wanted versions should be, as far as the verdicts tell."""
+    return {v: _desired(graph.versions[v].action, judged) for v in wanted}
+
+
+def _desired(action: str, judged: Judged) -> Desired:
+    match judged.verdicts[action]:
+        case Taken(tree):
+            return Desired(Build.SOURCE, "", tree)
+        case Hit(_, tree):
+            return Desired(Build.CACHED, "", tree)
+        case Miss(_, why) | Unknown(_, why):
+            return Desired(Build.BUILD, why, None)
+
+
+def plan(desired: Mapping[VersionId, Desired], observed: Observation, environment: str, url: str, immutable: bool) -> Plan:
+    """The change of every desired version, and a row for each orphan that was observed. All sorted."""
+    changes = [_change(id, version, observed, immutable) for id, version in desired.items()]
     changes += [
         Change(id, Kind.ORPHAN, None, "published, but not in the manifest", None, sealed.digest)
         for id, sealed in observed.orphans.items()
     ]
-    return Plan(environment, url, tuple(sorted(changes, key=lambda c: c.id)), judged.verdicts)
+    return Plan(environment, url, tuple(sorted(changes, key=lambda c: c.id)))
 
 
-def _change(version: Version, judged: Judged, observed: Observation, immutable: bool) -> Change:
-    verdict = judged.verdicts[version.action]
-    artifact = judged.made.get(version.action)
-    sealed = observed.sealed.get(version.id)
+def _change(id: VersionId, desired: Desired, observed: Observation, immutable: bool) -> Change:
+    sealed = observed.sealed.get(id)
     published = sealed.digest if sealed else None
-    digest = artifact.tree.digest if artifact else None
-    build, built_why = _build(verdict)
+    digest = desired.tree.digest if desired.tree is not None else None
     lines: tuple[str, ...] = ()
     if sealed is None:
-        begun = "a publishing was begun and not ended" if version.id in observed.unsealed else "not published yet"
-        kind, why = Kind.CREATE, "; ".join(w for w in (begun, built_why) if w)
+        begun = "a publishing was begun and not ended" if id in observed.unsealed else "not published yet"
+        kind, why = Kind.CREATE, "; ".join(w for w in (begun, desired.why) if w)
     elif digest is None:
-        kind, why = Kind.UNKNOWN, built_why
+        kind, why = Kind.UNKNOWN, desired.why
     elif digest.hash == published:
-        lines = tuple(observed.drift(version.id))
-        if lines and version.id in observed.unfinished:
+        lines = tuple(observed.drift(id))
+        if lines and id in observed.unfinished:
             kind, why = Kind.REPLACE, "another publishing was begun and not ended"
         else:
             kind, why = (Kind.DRIFT, lines[0]) if lines else (Kind.NONE, "up to date")
     else:
         kind, why = (Kind.CONFLICT if immutable else Kind.REPLACE), "published with other bytes"
-    return Change(version.id, kind, build, why, digest, published, lines)
-
-
-def _build(verdict: Verdict) -> tuple[Build, str]:
-    match verdict:
-        case Taken():
-            return Build.SOURCE, ""
-        case Hit():
-            return Build.CACHED, ""
-        case Miss(_, why) | Unknown(_, why):
-            return Build.BUILD, why
+    return Change(id, kind, desired.build, why, digest, published, lines)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree, hash_stream
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.engine.bucket import (
     JOBS,

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Action, Files, Graph
 from gdcbuild.core.key import Difference, Key, differences, key_of
-from gdcbuild.core.plan import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.core.ports import CAS, Flag, Locks, Records, Run, Runner, Toolchains, Workspace
 from gdcbuild.core.result import ActionResult
+from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact, inputs_of
 from gdcbuild.errors import ActionFailed, Location, Problem
 

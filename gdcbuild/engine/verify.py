@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from gdcbuild.core.digest import Digest, hash_stream
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.engine.bucket import JOBS, Seal, contents, differences, newest_seals, read_seal
 from gdcbuild.engine.parallel import each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from gdcbuild.manifest.validate import Fault, did_you_mean, validate
 from gdcbuild.manifest.validate import problems as said
 from gdcbuild.manifest.yaml import Node, parse
 
-NAME = "gdcbuild.yaml"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One manifest: its folder below the root ("" for the root's), its nodes with variables put in, its validated form."""
+    """One manifest: its path and folder below the root, its nodes with variables put in, its validated form."""
 
+    path: str
     folder: str
     node: Node
     manifest: Manifest
@@ -34,7 +34,8 @@ class Loaded:
     """All manifests of a workspace, the root's first.
 
     `problems` is what is wrong with them; what it is about has been taken out, so that the rest can be looked at in the
-    same run. `broken` names it, (section, name): nothing more need be said of those.
+    same run. `broken` names it, (section, name): nothing more need be said of those. `included` are the paths of all
+    included manifests, those that were left out among them.
     """
 
     root: Path
@@ -43,6 +44,8 @@ class Loaded:
     variables: Mapping[str, str]
     problems: tuple[Problem, ...]
     broken: frozenset[tuple[str, str]]
+    included: frozenset[str]
+    looked: frozenset[str]
 
     @property
     def main(self) -> File:
@@ -78,24 +81,10 @@ class Loaded:
         return chosen, found
 
 
-def find(start: Path, file: str | None) -> Path:
-    """The root manifest: `file` below `start`, or the nearest gdcbuild.yaml in `start` or above it."""
-    if file is not None:
-        path = start / file
-        if not path.is_file():
-            raise UsageError(Problem(f"there is no file {path}", "correct -f, or -C"))
-        return path.resolve()
-    if not start.is_dir():
-        raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
-    for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / NAME).is_file():
-            return folder / NAME
-    raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
-
-
-def load(manifest: Path, variables: Mapping[str, str]) -> Loaded:
+def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] = ()) -> Loaded:
     """Read and validate a whole workspace, collecting every mistake in every file.
 
+    Included manifests in `without` (paths below the root) are left out, for whoever knows that they need not be read.
     Raises ManifestError only when the root manifest is beyond use.
     """
     root = manifest.parent
@@ -106,7 +95,8 @@ def load(manifest: Path, variables: Mapping[str, str]) -> Loaded:
     broken: set[tuple[str, str]] = set()
     main_node: Node | None = None
     waiting: list[tuple[str, Location | None]] = [(manifest.name, None)]
-    seen = {manifest.name}
+    seen = {manifest.name, *without}
+    looked: set[str] = set()
     while waiting:
         path, asked = waiting.pop(0)
         display = posixpath.normpath(posixpath.join(shown, path))
@@ -134,12 +124,15 @@ def load(manifest: Path, variables: Mapping[str, str]) -> Loaded:
         if isinstance(checked, list):
             raise_all(ManifestError, problems)
             continue
-        files.append(File(folder, node, checked))
+        files.append(File(path, folder, node, checked))
         if len(files) > 1:
             problems += _root_only(node)
         for pattern, where in _includes(node):
             try:
-                for name in paths.expand(folder, pattern, where):
+                with paths.watched() as seen_here:
+                    names = paths.expand(folder, pattern, where)
+                looked |= seen_here - set(names)
+                for name in names:
                     if name not in seen:
                         seen.add(name)
                         waiting.append((name, where))
@@ -147,7 +140,8 @@ def load(manifest: Path, variables: Mapping[str, str]) -> Loaded:
                 problems += error.problems
     if not files:
         raise_all(ManifestError, problems)
-    return Loaded(root, tuple(files), paths, variables, tuple(problems), frozenset(broken))
+    included = frozenset(seen - {manifest.name})
+    return Loaded(root, tuple(files), paths, variables, tuple(problems), frozenset(broken), included, frozenset(looked))
 
 
 def _without_faults(node: Node, faults: list[Fault], broken: set[tuple[str, str]]) -> Node:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Toolchain, Version, VersionId
+from gdcbuild.core.graph import STEP, Action, Command, Graph, Image, Input, MadeBy, Origin, Toolchain, Version
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Handler, Source, VersionRequest
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
@@ -42,6 +44,8 @@ class _Lowering:
         self.actions: dict[str, Action] = {}
         self.versions: dict[VersionId, Version] = {}
         self.models = self._models()
+        self.origins: dict[str, Origin] = {}
+        self.common = set(loaded.looked)
         self.folder_of = {file.node.where.file: file.folder for file in loaded.files}
 
     def graph(self) -> Graph:
@@ -49,13 +53,25 @@ class _Lowering:
             self._refuse_framework_in_defaults(file)
             inputs = self._inputs(file)
             for name, step in file.manifest.steps.items():
-                self._guarded(lambda f=file, i=inputs, n=name, s=step: self._step(f, i, n, s))
+                with self._origin(_step_id(file, name), file):
+                    self._guarded(lambda f=file, i=inputs, n=name, s=step: self._step(f, i, n, s))
             for name, model in file.manifest.models.items():
-                for version in model.versions:
-                    self._guarded(lambda f=file, i=inputs, n=name, v=version: self._version(f, i, n, v))
-            for name in file.manifest.frameworks:
-                self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
-        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name)
+                with self._origin(name, file):
+                    for version in model.versions:
+                        self._guarded(lambda f=file, i=inputs, n=name, v=version: self._version(f, i, n, v))
+            with self.loaded.paths.watched() as looked:
+                for name in file.manifest.frameworks:
+                    self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
+            self.common |= looked
+        self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
+        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, self.origins)
+
+    @contextmanager
+    def _origin(self, name: str, file: File) -> Iterator[None]:
+        """Remember all that is looked at inside the context as looked at for this model or step."""
+        with self.loaded.paths.watched() as looked:
+            yield
+        self.origins[name] = Origin(file.path, frozenset(looked))
 
     def _unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
         """A name that nothing has. Of one that is there but broken nothing more is said."""
@@ -329,7 +345,7 @@ def _without(node: Node, key: str) -> Node:
 
 
 def _step_id(file: File, name: str) -> str:
-    return f"step:{file.folder}/{name}" if file.folder else f"step:{name}"
+    return f"{STEP}{file.folder}/{name}" if file.folder else f"{STEP}{name}"
 
 
 def _unpinned(loaded: Loaded, path: str) -> list[Problem]:

@@ -6,6 +6,8 @@ import os
 import posixpath
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +28,17 @@ class Paths:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real = os.path.realpath(root)
+        self._looked: set[str] = set()
+
+    @contextmanager
+    def watched(self) -> Iterator[set[str]]:
+        """Every file and folder that is looked at inside the context: as long as none changes, the answers stay the same."""
+        outer, self._looked = self._looked, set()
+        try:
+            yield self._looked
+        finally:
+            outer |= self._looked
+            self._looked = outer
 
     def resolve(self, folder: str, text: str, where: Location) -> str:
         """The path `text`, written in a manifest in `folder`, without touching the disk."""
@@ -67,6 +80,7 @@ class Paths:
                 break
             fixed.append(part)
         start = "/".join(fixed)
+        self._looked.add(start)
         try:
             match = _compile(pattern)
         except re.error as error:
@@ -81,9 +95,12 @@ class Paths:
         return found
 
     def is_folder(self, folder: str, text: str, where: Location) -> bool:
-        return _is_folder(self.root / self.resolve(folder, text, where))
+        path = self.resolve(folder, text, where)
+        self._looked.add(path)
+        return _is_folder(self.root / path)
 
     def _mode(self, path: str, text: str, where: Location) -> int:
+        self._looked.add(path)
         try:
             mode = (self.root / path).stat().st_mode
         except (OSError, ValueError) as error:
@@ -122,6 +139,7 @@ class Paths:
         found: list[str] = []
         while stack:
             folder = stack.pop()
+            self._looked.add(folder)
             try:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:

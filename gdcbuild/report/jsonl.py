@@ -10,9 +10,10 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from gdcbuild.core.events import Event, Planned
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.key import Difference
-from gdcbuild.core.plan import Change, Explanation, Plan
+from gdcbuild.core.plan import Change, Plan
+from gdcbuild.core.verdict import Explanation
 from gdcbuild.errors import Problem
 
 SCHEMA = 1

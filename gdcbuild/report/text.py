@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Summed, Warned
-from gdcbuild.core.plan import Change, Explanation, Kind, Plan
+from gdcbuild.core.plan import Change, Kind, Plan
+from gdcbuild.core.verdict import Explanation
 from gdcbuild.errors import Problem
 
 _MARKS = {

@@ -54,6 +54,9 @@ class FixedToolchains:
             return self.digests.get(toolchain.name, "the interpreter")
         return None
 
+    def rests_on(self, toolchain: Toolchain) -> list[Path]:  # noqa: ARG002 - the port's signature
+        return []
+
     def ensure(self, toolchain: Toolchain) -> Path:
         if toolchain.requirements is not None and toolchain.name not in self.installed:
             if toolchain.name not in self.digests:

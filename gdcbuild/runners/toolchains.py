@@ -66,6 +66,11 @@ class VenvToolchains:
         found = _marker(self._folder / recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
 
+    def rests_on(self, toolchain: Toolchain) -> list[Path]:
+        if toolchain.requirements is None:
+            return _site_packages()
+        return [self._folder / self._recipe(toolchain) / "toolchain.json"]
+
     def ensure(self, toolchain: Toolchain) -> Path:
         if toolchain.requirements is None:
             return Path(sys.executable)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
-from gdcbuild.core.graph import Action, Command, Image, Inline, Input, MadeBy, SourceFile, VersionId, Worker
+from gdcbuild.core.graph import Action, Command, Image, Inline, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.key import key_of
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Handler, Lowered, Source, VersionRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdcbuild.core.digest import Blob, BytesBlob
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote
 from gdcbuild.engine.bucket import newest_seals, observe
 from gdcbuild.engine.publisher import Published, publish

@@ -22,7 +22,7 @@ from gdcbuild.core.events import (
     Summed,
     Warned,
 )
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Change, Kind, Plan
 from gdcbuild.core.ports import Reporter
 from gdcbuild.errors import Location, Problem

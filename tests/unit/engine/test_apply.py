@@ -6,11 +6,12 @@ import pytest
 
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.events import JobFailed, JobSkipped, Summed
-from gdcbuild.core.graph import Graph, Toolchain, VersionId
+from gdcbuild.core.graph import Graph, Toolchain
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
 from gdcbuild.engine.apply import Applying
 from gdcbuild.engine.bucket import Observation
-from gdcbuild.engine.planner import judge, plan
+from gdcbuild.engine.planner import desired, judge, plan
 from gdcbuild.errors import ActionFailed, ContractViolated, GdcbuildError, Refused
 from tests.unit.engine.world import Toy, World, action, graph
 
@@ -151,7 +152,7 @@ def build(world: World, found: Graph) -> list[str]:
     wanted = sorted(found.versions)
     rebuilder = world.rebuilder(found)
     judged = judge(found, wanted, rebuilder)
-    planned = plan(found, wanted, judged, Observation({}), "build", "", False)
+    planned = plan(desired(found, wanted, judged), Observation({}), "build", "", False)
     Applying(found, judged, rebuilder, {"toy": Toy()}, None, world.recorder.emit).run(planned, 1, False)
     return world.ran
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.engine.bucket import Seal, SealedFile, contents, newest_seals, observe, read_seal
 from gdcbuild.engine.publisher import publish

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.graph import Files, Graph, Input, SourceFile, VersionId
-from gdcbuild.core.plan import Build, Change, Kind, Unknown
+from gdcbuild.core.graph import Files, Graph, Input, SourceFile
+from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Build, Change, Kind
+from gdcbuild.core.verdict import Unknown
 from gdcbuild.engine.bucket import claim_key, newest_seals
 from gdcbuild.engine.explain import explain
 from gdcbuild.errors import Refused

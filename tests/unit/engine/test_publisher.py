@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
-from gdcbuild.core.graph import VersionId
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.engine.bucket import newest_seals, observe
 from gdcbuild.engine.publisher import Published, publish

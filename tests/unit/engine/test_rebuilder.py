@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gdcbuild.core.graph import Action, Input, MadeBy, Toolchain
-from gdcbuild.core.plan import Hit, Miss, Unknown, Verdict
 from gdcbuild.core.ports import Flag, Run
+from gdcbuild.core.verdict import Hit, Miss, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.errors import ActionFailed, BlobDamaged
 from gdcbuild.runners.memory import MemoryRunner

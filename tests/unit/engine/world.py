@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, SourceFile, Toolchain, Version, VersionId
+from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, SourceFile, Toolchain, Version
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Plan
 from gdcbuild.core.ports import Run
 from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.engine.apply import Applying, Target
 from gdcbuild.engine.bucket import observe
-from gdcbuild.engine.planner import judge, plan
+from gdcbuild.engine.planner import desired, judge, plan
 from gdcbuild.engine.rebuilder import Ports, Rebuilder
 from gdcbuild.errors import Problem
 from gdcbuild.remotes.memory import MemoryRemote
@@ -87,7 +88,8 @@ class World:
     def plan(self, graph: Graph) -> Plan:
         wanted = sorted(graph.versions)
         observed = observe(self.remote, wanted, graph.versions.keys(), jobs=1)
-        return plan(graph, wanted, judge(graph, wanted, self.rebuilder(graph)), observed, "toy", "memory:", self.immutable)
+        judged = judge(graph, wanted, self.rebuilder(graph))
+        return plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable)
 
     def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False) -> Plan:
         """Plan and carry out; afterwards `ran` and `recorder` tell of this run alone."""
@@ -97,7 +99,7 @@ class World:
         rebuilder = self.rebuilder(graph)
         judged = judge(graph, wanted, rebuilder)
         observed = observe(self.remote, wanted, graph.versions.keys(), jobs=1)
-        found = plan(graph, wanted, judged, observed, "toy", "memory:", self.immutable)
+        found = plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable)
         found.raise_if_unsafe()
         target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes})
         run = Applying(graph, judged, rebuilder, {"toy": Toy()}, target, self.recorder.emit)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.graph import Action, Files, Image, Input, MadeBy, SourceFile, VersionId, Worker
+from gdcbuild.core.graph import Action, Files, Image, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Lowered, Source, VersionRequest
 from gdcbuild.errors import Location, Problem

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from model_archiver.model_packaging_utils import model_handlers
 
-from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, SourceFile, VersionId, Worker
+from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Handler, Lowered, Source, VersionRequest
 from gdcbuild.errors import Location

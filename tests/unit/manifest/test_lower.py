@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.graph import Action, Command, Graph, Input, MadeBy, SourceFile, VersionId
+from gdcbuild.core.graph import Action, Command, Graph, Input, MadeBy, SourceFile
+from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import ManifestError
 from gdcbuild.frameworks import FRAMEWORKS, images
 from gdcbuild.manifest.load import load

@@ -1,0 +1,212 @@
+"""A workspace, its cache and its buckets, put together: what the commands call."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gdcbuild.app.cache import Cache
+from gdcbuild.app.workspace import Environment, Workspace
+from gdcbuild.core.ids import VersionId
+from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, UsageError
+from gdcbuild.manifest.find import find
+
+if TYPE_CHECKING:
+    from gdcbuild.core.events import Event
+    from gdcbuild.core.graph import Graph
+    from gdcbuild.core.plan import Desired, Plan
+    from gdcbuild.core.ports import Remote
+    from gdcbuild.engine.bucket import Observation
+    from gdcbuild.engine.rebuilder import Ports, Rebuilder
+
+_ATTEMPTS = 3
+"""How often a run is begun anew because the cache turned out to be damaged; each time the damage has been removed."""
+
+
+class Selection(NamedTuple):
+    """Which versions: MODEL, MODEL@VERSION or globs of either; none means all. `exclude` takes away."""
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+
+class Project:
+    """A workspace, with everything it takes to plan and build it. Parts are made when first used."""
+
+    def __init__(
+        self, folder: Path, file: str | None, cache: Path, variables: Mapping[str, str], emit: Callable[[Event], None]
+    ) -> None:
+        self._emit = emit
+        self._cache_folder = cache
+        self.workspace = Workspace(find(folder, file), variables, cache, self._rebuilder)
+
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(self._cache_folder, self._emit)
+
+    def graph(self, selection: Selection | None = None) -> tuple[Graph, Rebuilder]:
+        """The graph of what is selected and all it needs, or of everything, and what judges its actions."""
+        return self.workspace.graph(None if selection is None else {v.model for v in self.select(selection)})
+
+    def _rebuilder(self, graph: Graph) -> Rebuilder:
+        from gdcbuild.engine.rebuilder import Rebuilder
+
+        return Rebuilder(graph, self._ports)
+
+    @cached_property
+    def _ports(self) -> Ports:
+        from gdcbuild.engine.rebuilder import Ports
+        from gdcbuild.runners.process import LocalRunner
+        from gdcbuild.runners.toolchains import VenvToolchains
+        from gdcbuild.store.locks import FileLocks
+        from gdcbuild.store.workspace import DiskWorkspace
+
+        cache = self.cache
+        locks = FileLocks(cache.folder / "locks")
+        workspace = DiskWorkspace(self.workspace.root, cache.records)
+        logs = cache.folder / "logs"
+        toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
+        runner = LocalRunner(cache.folder / "work", logs)
+        return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self.workspace.variables)
+
+    def environment(self, name: str | None) -> tuple[Environment, Remote]:
+        """The environment chosen, and its bucket."""
+        from gdcbuild.remotes import open_remote
+
+        chosen = self.workspace.environment(name)
+        try:
+            remote = open_remote(
+                chosen.bucket,
+                self.workspace.root,
+                endpoint=chosen.endpoint,
+                region=chosen.region,
+                ca_file=Path(chosen.ca_file) if chosen.ca_file else None,
+            )
+        except ManifestError as error:
+            where = self.workspace.where("environments", chosen.name, "bucket")
+            raise ManifestError(*(replace(p, where=p.where or where) for p in error.problems)) from error
+        return chosen, remote
+
+    def select(self, selection: Selection) -> list[VersionId]:
+        """The versions selected, sorted. Raises UsageError for every pattern that matches none."""
+        everything = sorted(VersionId(m, v) for m, ids in self.workspace.models().items() for v in ids)
+        included = set(everything if not selection.include else ())
+        problems = []
+        for pattern in selection.include:
+            found = _matching(pattern, everything)
+            if not found:
+                problems.append(self._unmatched(pattern, everything))
+            included |= found
+        for pattern in selection.exclude:
+            found = _matching(pattern, everything)
+            if not found:
+                problems.append(self._unmatched(pattern, everything))
+            included -= found
+        if problems:
+            raise UsageError(*problems)
+        return sorted(included)
+
+    @staticmethod
+    def _unmatched(pattern: str, everything: Iterable[VersionId]) -> Problem:
+        from gdcbuild.manifest.validate import did_you_mean
+
+        known = {v.model for v in everything} if "@" not in pattern else {str(v) for v in everything}
+        return Problem(f"{pattern!r} matches no version", did_you_mean(pattern, known, "the manifest has no models"))
+
+    def observe(self, remote: Remote, selection: Selection, desired: Mapping[VersionId, Desired]) -> Observation:
+        """What the bucket holds of the desired versions; of everything, orphans too, when nothing was selected."""
+        from gdcbuild.engine.bucket import observe
+
+        partial = bool(selection.include or selection.exclude)
+        return observe(remote, desired, None if partial else desired, memo=self.cache.records)
+
+    def plan(self, environment: str | None, selection: Selection) -> Plan:
+        from gdcbuild.engine.planner import plan
+
+        wanted = self.select(selection)
+        policy, remote = self.environment(environment)
+        desired = self.workspace.desired(wanted)
+        return plan(desired, self.observe(remote, selection, desired), policy.name, remote.url, policy.immutable)
+
+    def apply(
+        self,
+        environment: str | None,
+        selection: Selection,
+        workers: int,
+        keep_going: bool,
+        confirm: Callable[[Plan, Environment], None],
+    ) -> None:
+        """Build and publish what differs. `confirm` sees the plan before anything is done and may raise."""
+        from gdcbuild.core.plan import PUBLISHED
+        from gdcbuild.engine.apply import Applying, Target
+        from gdcbuild.engine.planner import judge, plan
+        from gdcbuild.frameworks import FRAMEWORKS
+
+        wanted = self.select(selection)
+        policy, remote = self.environment(environment)
+
+        def attempt() -> None:
+            desired = self.workspace.desired(wanted)
+            observed = self.observe(remote, selection, desired)
+            found = plan(desired, observed, policy.name, remote.url, policy.immutable)
+            found.raise_if_unsafe()
+            confirm(found, policy)
+            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes})
+            todo = [c.id for c in found.changes if c.kind in PUBLISHED]
+            graph, rebuilder = self.workspace.graph({id.model for id in todo})
+            judged = judge(graph, todo, rebuilder)
+            Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
+
+        self._despite_damage(attempt)
+
+    def build(self, selection: Selection, workers: int, keep_going: bool) -> None:
+        """Build and check; publish nothing, and look at no bucket."""
+        from gdcbuild.engine.apply import Applying
+        from gdcbuild.engine.bucket import Observation
+        from gdcbuild.engine.planner import desired, judge, plan
+        from gdcbuild.frameworks import FRAMEWORKS
+
+        wanted = self.select(selection)
+
+        def attempt() -> None:
+            graph, rebuilder = self.workspace.graph({id.model for id in wanted})
+            judged = judge(graph, wanted, rebuilder)
+            found = plan(desired(graph, wanted, judged), Observation({}), "build", "nothing is published", False)
+            Applying(graph, judged, rebuilder, FRAMEWORKS, None, self._emit).run(found, workers, keep_going)
+
+        self._despite_damage(attempt)
+
+    def verify(self, environment: str | None, selection: Selection, deep: bool) -> dict[VersionId, tuple[str, ...]]:
+        """What is wrong with each published version, one line a file; without a selection of all that is sealed."""
+        from gdcbuild.engine.verify import verify
+
+        everything = not (selection.include or selection.exclude)
+        _, remote = self.environment(environment)
+        return verify(remote, None if everything else self.select(selection), deep)
+
+    def _despite_damage(self, attempt: Callable[[], None]) -> None:
+        """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""
+        from gdcbuild.core.events import Warned
+
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                attempt()
+                return
+            except BlobMissing:
+                if not left:
+                    raise
+            except BlobDamaged as error:
+                damaged = self.cache.discard_damaged()
+                if not left or not damaged:
+                    raise
+                for problem in error.problems:
+                    self._emit(Warned(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew")))
+
+
+def _matching(pattern: str, versions: Iterable[VersionId]) -> set[VersionId]:
+    model, at, version = pattern.partition("@")
+    return {v for v in versions if fnmatch.fnmatchcase(v.model, model) and (not at or fnmatch.fnmatchcase(v.version, version))}

@@ -1,0 +1,64 @@
+"""The verdict on an action: up to date, to be built because of something, or unknown until something else is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdcbuild.core.digest import Tree
+from gdcbuild.core.key import Difference, Key
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """No work: the artifact is files of the workspace, as they are."""
+
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Up to date: the action cache knows what these inputs give."""
+
+    key: Key
+    tree: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """To be built, because of `why`."""
+
+    key: Key
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Not to be known until `until` (an action or a toolchain) has been built."""
+
+    until: str
+    why: str
+
+
+Verdict = Taken | Hit | Miss | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One action of the chain. `differences` is None when nothing is remembered to compare with."""
+
+    action: str
+    verdict: Verdict
+    differences: tuple[Difference, ...] | None
+
+    @property
+    def state(self) -> str:
+        """One line for people."""
+        match self.verdict:
+            case Taken():
+                return "files of the workspace, as they are"
+            case Hit():
+                return "up to date"
+            case Miss(_, why):
+                return f"to build: {why}"
+            case Unknown(_, why):
+                return f"unknown: {why}"

@@ -1,0 +1,24 @@
+"""Finds the root manifest, as git finds its repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gdcbuild.errors import Problem, UsageError
+
+NAME = "gdcbuild.yaml"
+
+
+def find(start: Path, file: str | None) -> Path:
+    """The root manifest: `file` below `start`, or the nearest gdcbuild.yaml in `start` or above it."""
+    if file is not None:
+        path = start / file
+        if not path.is_file():
+            raise UsageError(Problem(f"there is no file {path}", "correct -f, or -C"))
+        return path.resolve()
+    if not start.is_dir():
+        raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / NAME).is_file():
+            return folder / NAME
+    raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))

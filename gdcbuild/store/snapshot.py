@@ -1,0 +1,154 @@
+"""What a workspace came to the last time, by model, and how its files looked then: one read instead of many.
+
+A part (a model, or a step that models use) holds for as long as nothing that was looked at for it has changed: no file's
+size, times and inode, no folder's. It is a memo and may be deleted; whoever finds it damaged does without.
+
+The file is a line of JSON that says how long each part is, then the parts, each with the checksum the first line has of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SCHEMA = 1
+RACY_NS = 1_000_000_000
+"""A file that changed so shortly before it was looked at may change again within one tick of its clock."""
+
+Rows = list[tuple[str, str, Any]]
+
+
+class Stamp(NamedTuple):
+    """How some files and folders look: a digest of size, times and inode of each, and the newest change (ns since 1970)."""
+
+    digest: str
+    newest: int
+
+
+class Part(NamedTuple):
+    """One model or step. `manifest` is the file it stands in, `needs` the parts whose artifacts it reads.
+
+    `rows` are (version, how its artifact comes about, its tree as rows of path, hash, size); a step has none.
+    """
+
+    manifest: str
+    paths: tuple[str, ...]
+    stamp: str
+    needs: tuple[str, ...]
+    rows: Rows
+
+
+class Head(NamedTuple):
+    """What holds for all parts.
+
+    `basis` is everything that is not a file: versions, variables, which cache. `stamp` is of the `paths` that all parts
+    share. `manifests` are path → its stamp, of the included ones; `models` are id → (its manifest, its version ids).
+    `extra` is for whoever writes the snapshot.
+    """
+
+    basis: str
+    paths: tuple[str, ...]
+    stamp: str
+    manifests: Mapping[str, str]
+    models: Mapping[str, tuple[str, tuple[str, ...]]]
+    extra: Mapping[str, Any]
+
+
+def stamp(root: str, paths: Iterable[str]) -> Stamp:
+    """Look at each path: relative to `root` (which ends in "/"), or absolute. What is not there looks like nothing."""
+    found = array("q")
+    newest = 0
+    stat = os.stat
+    for path in paths:
+        try:
+            s = stat(path if path[:1] == "/" else root + path)
+        except (OSError, ValueError):
+            found.extend((-1, -1, -1, -1))
+            continue
+        changed = s.st_ctime_ns
+        if changed > newest:
+            newest = changed
+        found.extend((s.st_size, s.st_mtime_ns, changed, s.st_ino & 0x7FFFFFFFFFFFFFFF))
+    return Stamp(hashlib.sha256(found.tobytes()).hexdigest()[:32], newest)
+
+
+class Snapshot:
+    """A snapshot that has been opened; parts are read when asked for. Damage is as if nothing were there."""
+
+    def __init__(self, head: Head, index: Mapping[str, tuple[int, int, str]], data: bytes) -> None:
+        self.head = head
+        self._index = index
+        self._data = data
+
+    @classmethod
+    def read(cls, file: Path) -> Snapshot | None:
+        try:
+            data = file.read_bytes()
+            line, _, rest = data.partition(b"\n")
+            checksum, text = line[:32], line[32:]
+            if checksum != _checksum(text).encode():
+                return None
+            schema, basis, paths, stamp, manifests, models, extra, index = json.loads(text)
+            if schema != SCHEMA:
+                return None
+            head = Head(basis, tuple(paths), stamp, manifests, {m: (f, tuple(v)) for m, (f, v) in models.items()}, extra)
+            return cls(head, index, rest)
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+
+    def names(self) -> Collection[str]:
+        """Of all parts."""
+        return self._index.keys()
+
+    def part(self, name: str) -> Part | None:
+        raw = self.raw(name)
+        try:
+            return None if raw is None else Part(*json.loads(raw))
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+    def raw(self, name: str) -> bytes | None:
+        """The part as it is written, None when there is none or it is damaged."""
+        found = self._index.get(name)
+        if found is None:
+            return None
+        start, size, checksum = found
+        data = self._data[start : start + size]
+        return data if _checksum(data) == checksum else None
+
+
+def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | None, kept: Collection[str]) -> None:
+    """Replace the file: fresh `parts`, and of the `old` ones those in `kept`. A memo is not worth a complaint."""
+    raw = {name: json.dumps(part, separators=(",", ":")).encode() for name, part in parts.items()}
+    for name in kept:
+        data = old.raw(name) if old is not None else None
+        if data is not None and name not in raw:
+            raw[name] = data
+    index, start = {}, 0
+    for name, data in raw.items():
+        index[name] = (start, len(data), _checksum(data))
+        start += len(data)
+    text = json.dumps([SCHEMA, *head, index], separators=(",", ":")).encode()
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_checksum(text).encode() + text + b"\n")
+                stream.writelines(raw.values())
+            os.replace(temporary, file)  # noqa: PTH105 - both are plain names
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
