@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gdcbuild.core.events import Event
-from gdcbuild.core.ports import Reporter
-
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
     from gdcbuild.app.project import Project, Selection
+    from gdcbuild.core.events import Event
+    from gdcbuild.core.ports import Reporter
 
 Versions = Annotated[list[str] | None, typer.Argument(metavar="[MODEL[@VERSION]]...", help="Versions; globs are fine.")]
 Exclude = Annotated[
@@ -42,8 +42,6 @@ class _Ignored:
     """What happens while a plan is made is not worth a line, but for warnings."""
 
     def emit(self, event: Event) -> None:
-        import sys
-
         from gdcbuild.core.events import Warned
         from gdcbuild.report import text
 
@@ -68,14 +66,18 @@ def selection(versions: list[str] | None, exclude: list[str] | None) -> Selectio
 
 
 def reporter(as_json: bool) -> Reporter:
-    """Events for machines, a live display on a terminal, or plain lines."""
-    from gdcbuild.report import jsonl, text
-
+    """Events for machines, a live display on a terminal that can redraw, or plain lines."""
     if as_json:
-        return jsonl.JsonReporter()
-    from gdcbuild.report import terminal
+        from gdcbuild.report.jsonl import JsonReporter
 
-    return terminal.TerminalReporter() if terminal.wanted(os.environ) else text.LineReporter()
+        return JsonReporter()
+    if sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI"):
+        from gdcbuild.report.terminal import TerminalReporter
+
+        return TerminalReporter()
+    from gdcbuild.report.lines import LineReporter
+
+    return LineReporter()
 
 
 def cache(cache_dir: Path | None) -> Cache:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -23,12 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Progress, Summed
-from gdcbuild.report.text import line
-
-
-def wanted(variables: Mapping[str, str]) -> bool:
-    """True when stderr is a terminal that can redraw, and nobody asked for plain lines."""
-    return sys.stderr.isatty() and variables.get("TERM") not in (None, "dumb") and not variables.get("CI")
+from gdcbuild.report.lines import line
 
 
 class _Sent(ProgressColumn):

@@ -1,16 +1,15 @@
-"""Text for people: problems, plans, and one line for each thing that is done."""
+"""Text for people: problems, plans, explanations."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Summed, Warned
 from gdcbuild.core.plan import Change, Kind, Plan
-from gdcbuild.core.verdict import Explanation
-from gdcbuild.errors import Problem
+
+if TYPE_CHECKING:
+    from gdcbuild.core.verdict import Explanation
+    from gdcbuild.errors import Problem
 
 _MARKS = {
     Kind.CREATE: "+",
@@ -80,55 +79,6 @@ def duration(seconds: float) -> str:
 def amount(count: int, one: str) -> str:
     """`1 object`, `2 objects`."""
     return f"{count} {one}{'' if count == 1 else 's'}"
-
-
-def line(event: Event) -> str | None:
-    """The line an event is worth, or None. A cached action and an unchanged version did nothing, and are worth none."""
-    match event:
-        case Planned(found, total):
-            return plan(found) if found is not None and (total or found.pending) else None
-        case JobStarted(job, "toolchain"):
-            return f"installing {job}"
-        case JobFinished(job, _, outcome, seconds) if outcome not in ("cached", "unchanged", "sound"):
-            return f"{outcome:<10} {job}  {duration(seconds)}"
-        case JobFailed(job, what, _, seconds):
-            return f"{'failed':<10} {'' if what == 'action' else what + ' '}{job}  {duration(seconds)}"
-        case JobSkipped(job, because):
-            return f"{'skipped':<10} {job}, because {because} failed"
-        case Warned(found):
-            return problem(found, "warning")
-        case Summed():
-            return _sum(event)
-        case _:
-            return None
-
-
-def _sum(event: Summed) -> str:
-    if not (event.actions or event.published or event.objects or event.failed):
-        return "Nothing to do: no action ran, no object was written."
-    done = (
-        f"{amount(event.actions, 'action')} run, {amount(event.published, 'version')} published, "
-        f"{amount(event.objects, 'object')} written, {duration(event.seconds)}"
-    )
-    return f"Failed: {amount(event.failed, 'job')}; {done}." if event.failed else f"Done: {done}."
-
-
-class LineReporter:
-    """A line for each finished thing, on stderr: for logs and pipes."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._lock = threading.Lock()
-
-    def emit(self, event: Event) -> None:
-        text = line(event)
-        if text is not None:
-            with self._lock:
-                self._stream.write(text + "\n")
-                self._stream.flush()
-
-    def close(self) -> None:
-        self._stream.flush()
 
 
 _STATES = {

@@ -27,9 +27,9 @@ from gdcbuild.core.plan import Build, Change, Kind, Plan
 from gdcbuild.core.ports import Reporter
 from gdcbuild.errors import Location, Problem
 from gdcbuild.report.jsonl import JsonReporter
+from gdcbuild.report.lines import LineReporter
 from gdcbuild.report.memory import Recorder
 from gdcbuild.report.terminal import TerminalReporter
-from gdcbuild.report.text import LineReporter
 
 PLAN = Plan(
     "prod",
