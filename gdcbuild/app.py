@@ -129,13 +129,24 @@ class Project:
         partial = bool(selection.include or selection.exclude)
         return observe(remote, wanted, None if partial else self.graph.versions.keys(), memo=self.cache.records)
 
+    def compared(self, remote: Remote, observed: Observation, judged: Judged) -> Observation:
+        """With what was published by other means compared with the artifacts; reads no more than that."""
+        if not observed.foreign:
+            return observed
+        from gdcbuild.engine.foreign import compare
+
+        made = {id: judged.made.get(self.graph.versions[id].action) for id in observed.foreign}
+        trees = {id: artifact.tree for id, artifact in made.items() if artifact is not None}
+        return compare(remote, observed, trees, self.cache.records)
+
     def plan(self, environment: str | None, selection: Selection) -> Plan:
         from gdcbuild.engine.planner import plan
 
         wanted = self.select(selection)
         name, policy, remote = self.environment(environment)
-        observed = self.observe(remote, selection, wanted)
-        return plan(self.graph, wanted, self.judged(wanted), observed, name, remote.url, policy.immutable)
+        judged = self.judged(wanted)
+        observed = self.compared(remote, self.observe(remote, selection, wanted), judged)
+        return plan(self.graph, wanted, judged, observed, name, remote.url, policy.immutable)
 
     def apply(
         self,
@@ -144,21 +155,29 @@ class Project:
         workers: int,
         keep_going: bool,
         confirm: Callable[[Plan, Environment], None],
+        repair: bool = False,
     ) -> None:
-        """Build and publish what differs. `confirm` sees the plan before anything is done and may raise."""
+        """Build and publish what differs. `confirm` sees the plan before anything is done and may raise.
+
+        With `repair`, put back what drifted too, and seal what was published by other means with the same bytes.
+        """
         from gdcbuild.engine.apply import Applying, Target
         from gdcbuild.engine.planner import plan
+        from gdcbuild.engine.verify import deepened
 
         wanted = self.select(selection)
         name, policy, remote = self.environment(environment)
 
         def attempt() -> None:
             observed = self.observe(remote, selection, wanted)
+            if repair:
+                observed = deepened(remote, observed)
             judged = self.judged(wanted)
-            found = plan(self.graph, wanted, judged, observed, name, remote.url, policy.immutable)
+            observed = self.compared(remote, observed, judged)
+            found = plan(self.graph, wanted, judged, observed, name, remote.url, policy.immutable, repair)
             found.raise_if_unsafe()
             confirm(found, policy)
-            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes})
+            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
             Applying(self.graph, judged, self.rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)
