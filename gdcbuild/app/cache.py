@@ -7,12 +7,13 @@ import stat
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdcbuild.errors import Problem, StoreError
 
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
+    from gdcbuild.core.ports import Records
     from gdcbuild.store.disk import DiskCAS
     from gdcbuild.store.gc import Collected
     from gdcbuild.store.records import DiskRecords
@@ -77,6 +78,19 @@ class Cache:
                 self.cas.discard(blob.digest)
                 removed.append(str(blob.path))
         return removed
+
+
+class LateRecords:
+    """Records that are opened when first asked for: opening takes longer than a plan that needs none."""
+
+    def __init__(self, opened: Callable[[], Records]) -> None:
+        self._opened = opened
+
+    def get(self, table: str, key: str) -> Any | None:
+        return self._opened().get(table, key)
+
+    def put(self, table: str, key: str, value: Any) -> None:
+        self._opened().put(table, key, value)
 
 
 def cache_folder(given: Path | None, variables: Mapping[str, str]) -> Path:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gdcbuild.app.cache import Cache
+from gdcbuild.app.cache import Cache, LateRecords
 from gdcbuild.app.workspace import Environment, Workspace
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, UsageError
@@ -117,12 +117,28 @@ class Project:
         known = {v.model for v in everything} if "@" not in pattern else {str(v) for v in everything}
         return Problem(f"{pattern!r} matches no version", did_you_mean(pattern, known, "the manifest has no models"))
 
-    def observe(self, remote: Remote, selection: Selection, desired: Mapping[VersionId, Desired]) -> Observation:
-        """What the bucket holds of the desired versions; of everything, orphans too, when nothing was selected."""
+    def observe(
+        self, remote: Remote, selection: Selection, desired: Mapping[VersionId, Desired], deep: bool = False
+    ) -> Observation:
+        """What the bucket holds of the desired versions; of everything, orphans too, when nothing was selected.
+
+        With `deep`, every byte of what is sealed is read.
+        """
         from gdcbuild.engine.bucket import observe
 
         partial = bool(selection.include or selection.exclude)
-        return observe(remote, desired, None if partial else desired, memo=self.cache.records)
+        memo = LateRecords(lambda: self.cache.records)
+        trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
+        found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
+        if deep:
+            from gdcbuild.engine.verify import deepened
+
+            found = deepened(remote, found)
+        if found.foreign:
+            from gdcbuild.engine.foreign import compare
+
+            found = compare(remote, found, trees, memo)
+        return found
 
     def plan(self, environment: str | None, selection: Selection) -> Plan:
         from gdcbuild.engine.planner import plan
@@ -139,8 +155,12 @@ class Project:
         workers: int,
         keep_going: bool,
         confirm: Callable[[Plan, Environment], None],
+        repair: bool = False,
     ) -> None:
-        """Build and publish what differs. `confirm` sees the plan before anything is done and may raise."""
+        """Build and publish what differs. `confirm` sees the plan before anything is done and may raise.
+
+        With `repair`, put back what drifted too, and seal what was published by other means with the same bytes.
+        """
         from gdcbuild.core.plan import PUBLISHED
         from gdcbuild.engine.apply import Applying, Target
         from gdcbuild.engine.planner import judge, plan
@@ -151,11 +171,11 @@ class Project:
 
         def attempt() -> None:
             desired = self.workspace.desired(wanted)
-            observed = self.observe(remote, selection, desired)
-            found = plan(desired, observed, policy.name, remote.url, policy.immutable)
+            observed = self.observe(remote, selection, desired, deep=repair)
+            found = plan(desired, observed, policy.name, remote.url, policy.immutable, repair)
             found.raise_if_unsafe()
             confirm(found, policy)
-            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes})
+            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
             judged = judge(graph, todo, rebuilder)

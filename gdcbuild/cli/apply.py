@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdcbuild.cli import options
-from gdcbuild.errors import Problem, Refused
+from gdcbuild.errors import Problem, Refused, UsageError
 
 if TYPE_CHECKING:
     from gdcbuild.app.workspace import Environment
@@ -25,10 +25,17 @@ def apply(
     jobs: options.Jobs = options.CORES,
     keep_going: options.KeepGoing = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", envvar="GDCBUILD_YES", help="Do not ask.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", envvar="GDCBUILD_REPAIR", help="Put back what drifted, and seal what others published alike."),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Build what changed and publish what differs. A second time it does nothing."""
     from gdcbuild.report import closing
+
+    if repair and not versions:
+        raise UsageError(Problem("--repair is for versions that are named", "gdcbuild apply --repair MODEL@VERSION"))
 
     def confirm(plan: Plan, environment: Environment) -> None:
         if environment.protect and plan.pending and not yes:
@@ -36,7 +43,7 @@ def apply(
 
     with closing(options.reporter(as_json)) as reporter:
         project = options.project(directory, file, cache_dir, reporter)
-        project.apply(env, options.selection(versions, exclude), jobs, keep_going, confirm)
+        project.apply(env, options.selection(versions, exclude), jobs, keep_going, confirm, repair)
 
 
 def _ask(plan: Plan) -> None:

@@ -29,7 +29,7 @@ def verify(
     damage = [
         Problem(
             f"{version} is not what was published",
-            "publish it under a new version id, or restore its objects",
+            f"find out who changed it; then put it back: gdcbuild apply --repair {version}{f' --env {env}' if env else ''}",
             detail="\n".join(lines),
         )
         for version, lines in found.items()

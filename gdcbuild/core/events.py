@@ -11,7 +11,7 @@ from gdcbuild.errors import Problem
 What = Literal["toolchain", "action", "check", "publish"]
 """The kinds of jobs: making a toolchain, running an action, checking an artifact, publishing (and checking) a version."""
 
-Outcome = Literal["built", "cached", "created", "replaced", "unchanged", "installed", "sound"]
+Outcome = Literal["built", "cached", "created", "replaced", "repaired", "unchanged", "installed", "sound"]
 """How a job ended well."""
 
 

@@ -91,6 +91,7 @@ class Plan:
                     Problem(
                         f"{c.id} is published and may not change in {self.environment}: {c.why}",
                         f"give the new artifact a new version id, beside {c.id.version!r}",
+                        detail="\n".join(c.detail),
                     )
                     for c in conflicts
                 )

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
 
 from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.ids import VersionId
@@ -139,8 +139,7 @@ class Framework(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteObject:
+class RemoteObject(NamedTuple):
     """An object as a listing shows it. `etag` is "" where the store has none that tells content apart."""
 
     key: str
@@ -148,8 +147,7 @@ class RemoteObject:
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What lies under a key after a create: our bytes, "created" now or found to be the "same", or "other" bytes.
 
     `etag` belongs to the object found or created; "" when the store gave none.
@@ -168,6 +166,9 @@ class Remote(Protocol):
 
     url: str
     """For people: "s3://NAME/PREFIX" or the folder."""
+
+    lookups: int
+    """How many lookups at a time are worth it: one where there is no network to wait for."""
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         """Objects whose key starts with `prefix` and sorts after `after`, sorted by key in UTF-8 order."""

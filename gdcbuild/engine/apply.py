@@ -27,11 +27,15 @@ from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Proble
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, under which policy, and which digest the plan saw published of each version."""
+    """Where to publish, under which policy, and which digest the plan saw published of each version.
+
+    With `repair`, the objects and seals of these versions are brought back into agreement.
+    """
 
     remote: Remote
     immutable: bool
     planned: Mapping[VersionId, str | None]
+    repair: bool = False
 
 
 @dataclass(slots=True)
@@ -87,7 +91,9 @@ class Applying:
     def _drifted(self, plan: Plan) -> Iterable[GdcbuildError]:
         for change in plan.changes:
             if change.kind is Kind.DRIFT and self._target:
-                hint = "look at it with: gdcbuild verify; then publish under a new version id, or restore the objects"
+                hint = (
+                    f"find out who changed it; then put it back: gdcbuild apply --repair {change.id} --env {plan.environment}"
+                )
                 yield Refused(
                     Problem(f"{change.id} is not what was published, and is left alone", hint, detail="\n".join(change.detail))
                 )
@@ -203,6 +209,7 @@ class Applying:
             target.immutable,
             f"gdcbuild {__version__}",
             progress=progress,
+            repair=target.repair,
         )
 
 

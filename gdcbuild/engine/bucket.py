@@ -85,16 +85,18 @@ class Observation:
     """The bucket as it was found.
 
     `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
-    `unsealed` are versions asked for that have objects and no seal: a publishing that has not ended, or somebody's copy.
-    `drifted` tells, for versions that are not what their seal says, how; `unfinished` of these are so because a newer
-    publishing has begun and not ended.
+    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions with objects, which are
+    not what a seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
+    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. Path → object of
+    each; `unlike` tells how those that have been compared differ from the artifact.
     """
 
     sealed: Mapping[VersionId, Sealed]
     orphans: Mapping[VersionId, Sealed] = field(default_factory=dict)
-    unsealed: frozenset[VersionId] = frozenset()
-    unfinished: frozenset[VersionId] = frozenset()
     drifted: Mapping[VersionId, tuple[str, ...]] = field(default_factory=dict)
+    unfinished: Mapping[VersionId, str] = field(default_factory=dict)
+    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
+    unlike: Mapping[VersionId, tuple[str, ...]] = field(default_factory=dict)
 
     def drift(self, id: VersionId) -> tuple[str, ...]:
         """How the bucket differs from the version's seal, one line a file; empty when it does not."""
@@ -107,28 +109,36 @@ def observe(
     known: Collection[VersionId] | None = None,
     jobs: int = JOBS,
     memo: Records | None = None,
+    trees: Mapping[VersionId, Tree] | None = None,
 ) -> Observation:
     """Look at the versions `ids`, and for orphans among all that is sealed when `known`, the whole manifest, is given.
 
     Two listings, in ranges when there is much to list, and one small read for every sealed version whose seal `memo`
-    does not hold.
+    does not hold; but for those that need not be read, since a listing without etags shows the tree of `trees` that was sealed.
+    A third listing, of claims, for versions that are not what a seal says.
     """
     everything = newest_seals(remote, None if known is not None else ids, jobs)
     sealed = {id: everything[id] for id in sorted(ids) if id in everything}
     found = contents(remote, ids, jobs)
 
     def look(newest: Sealed) -> tuple[str, ...]:
-        return differences(read_seal(remote, newest, memo), found[newest.id])
+        tree = trees.get(newest.id) if trees else None
+        here = found[newest.id]
+        if tree is not None and tree.digest.hash == newest.digest and as_listed(tree, here):
+            return ()
+        return differences(read_seal(remote, newest, memo), here)
 
     lines = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
     drifted = {id: text for id, text in lines.items() if text}
-    claims = each(jobs, lambda id: newest_claim(remote, id), drifted)
+    unsealed = [id for id in ids if id not in sealed and found[id]]
+    claims = newest_claims(remote, [*drifted, *unsealed], jobs)
+    begun = [id for id, claim in claims.items() if id not in sealed or claim > sealed[id].generation]
     return Observation(
         sealed=sealed,
         orphans={} if known is None else {id: everything[id] for id in sorted(set(everything) - set(known))},
-        unsealed=frozenset(id for id in ids if id not in sealed and found[id]),
-        unfinished=frozenset(id for id, claim in zip(drifted, claims, strict=True) if claim > sealed[id].generation),
         drifted=drifted,
+        unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
+        foreign={id: found[id] for id in unsealed if id not in claims},
     )
 
 
@@ -151,10 +161,24 @@ def claim_key(id: VersionId, generation: int) -> str:
     return f"{CLAIMS}{id.model}/{id.version}/{generation:08}"
 
 
-def newest_claim(remote: Remote, id: VersionId) -> int:
-    """The newest generation that somebody has begun to write, 0 when none."""
-    names = (o.key.rpartition("/")[2] for o in remote.list(f"{CLAIMS}{id.model}/{id.version}/"))
-    return max((int(n) for n in names if n.isdecimal()), default=0)
+def newest_claims(remote: Remote, ids: Iterable[VersionId], jobs: int = JOBS) -> dict[VersionId, int]:
+    """The newest generation that somebody has begun to write, of each of the versions that has one."""
+    found: dict[VersionId, int] = {}
+    for item in _below(remote, {f"{CLAIMS}{id.model}/{id.version}/" for id in ids}, jobs):
+        model, version, name = item.key.removeprefix(CLAIMS).split("/", 2)
+        if name.isdecimal():
+            id = VersionId(model, version)
+            found[id] = max(found.get(id, 0), int(name))
+    return found
+
+
+def claimed(remote: Remote, id: VersionId, generation: int) -> str:
+    """The digest that is being written as a version's generation, for people too."""
+    try:
+        with remote.open(claim_key(id, generation)) as stream:
+            return str(json.loads(stream.read())["digest"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "something unreadable"
 
 
 def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Seal | None:
@@ -182,6 +206,11 @@ def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> di
         if not is_marker(item):
             found[VersionId(model, version)][path] = item
     return found
+
+
+def as_listed(tree: Tree, found: Mapping[str, RemoteObject]) -> bool:
+    """Whether a listing shows the tree, as far as names and sizes tell, where the store has no etags to tell more."""
+    return tree.keys() == found.keys() and all(o.size == tree[path].size and not o.etag for path, o in found.items())
 
 
 def is_marker(found: RemoteObject) -> bool:

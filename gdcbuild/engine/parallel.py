@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,6 +17,8 @@ def each(jobs: int, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     todo = list(items)
     if jobs == 1 or len(todo) < 2:
         return [function(item) for item in todo]
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
     with ThreadPoolExecutor(min(jobs, len(todo)), thread_name_prefix="each") as pool:
         futures = [pool.submit(function, item) for item in todo]
         try:

@@ -50,9 +50,19 @@ def _desired(action: str, judged: Judged) -> Desired:
             return Desired(Build.BUILD, why, None)
 
 
-def plan(desired: Mapping[VersionId, Desired], observed: Observation, environment: str, url: str, immutable: bool) -> Plan:
-    """The change of every desired version, and a row for each orphan that was observed. All sorted."""
-    changes = [_change(id, version, observed, immutable) for id, version in desired.items()]
+def plan(
+    desired: Mapping[VersionId, Desired],
+    observed: Observation,
+    environment: str,
+    url: str,
+    immutable: bool,
+    repair: bool = False,
+) -> Plan:
+    """The change of every desired version, and a row for each orphan that was observed. All sorted.
+
+    With `repair`, drift is to be put back, and what others published with the same bytes is to be sealed.
+    """
+    changes = [_change(id, version, observed, immutable, repair) for id, version in desired.items()]
     changes += [
         Change(id, Kind.ORPHAN, None, "published, but not in the manifest", None, sealed.digest)
         for id, sealed in observed.orphans.items()
@@ -60,22 +70,41 @@ def plan(desired: Mapping[VersionId, Desired], observed: Observation, environmen
     return Plan(environment, url, tuple(sorted(changes, key=lambda c: c.id)))
 
 
-def _change(id: VersionId, desired: Desired, observed: Observation, immutable: bool) -> Change:
+def _change(id: VersionId, desired: Desired, observed: Observation, immutable: bool, repair: bool) -> Change:
     sealed = observed.sealed.get(id)
     published = sealed.digest if sealed else None
     digest = desired.tree.digest if desired.tree is not None else None
+    other = Kind.CONFLICT if immutable else Kind.REPLACE
     lines: tuple[str, ...] = ()
-    if sealed is None:
-        begun = "a publishing was begun and not ended" if id in observed.unsealed else "not published yet"
+    if digest is None and (sealed or id in observed.foreign):
+        kind, why = Kind.UNKNOWN, desired.why if sealed else f"published by other means; {desired.why}"
+    elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
+        kind, why = Kind.CONFLICT, f"it is being published with {observed.unfinished[id]}"
+    elif sealed is None and id in observed.foreign:
+        unlike = observed.unlike.get(id, ())
+        kind, why = _foreign(other, bool(unlike), repair)
+        lines = unlike or ("it has no seal",)
+    elif sealed is None:
+        begun = "a publishing was begun and not ended" if id in observed.unfinished else "not published yet"
         kind, why = Kind.CREATE, "; ".join(w for w in (begun, desired.why) if w)
-    elif digest is None:
-        kind, why = Kind.UNKNOWN, desired.why
-    elif digest.hash == published:
-        lines = tuple(observed.drift(id))
-        if lines and id in observed.unfinished:
-            kind, why = Kind.REPLACE, "another publishing was begun and not ended"
-        else:
-            kind, why = (Kind.DRIFT, lines[0]) if lines else (Kind.NONE, "up to date")
+    elif digest and digest.hash != published:
+        kind, why = other, "published with other bytes"
     else:
-        kind, why = (Kind.CONFLICT if immutable else Kind.REPLACE), "published with other bytes"
+        lines = observed.drift(id)
+        kind, why = _sealed(lines, id in observed.unfinished, repair)
     return Change(id, kind, desired.build, why, digest, published, lines)
+
+
+def _foreign(other: Kind, unlike: bool, repair: bool) -> tuple[Kind, str]:
+    if unlike:
+        return other, "published by other means, with other bytes"
+    same = "published by other means, with the same bytes"
+    return (Kind.CREATE, f"{same}; to be sealed") if repair else (Kind.NONE, same)
+
+
+def _sealed(lines: tuple[str, ...], unfinished: bool, repair: bool) -> tuple[Kind, str]:
+    if not lines:
+        return Kind.NONE, "up to date"
+    if unfinished:
+        return Kind.REPLACE, "another publishing was begun and not ended"
+    return (Kind.REPLACE, f"to be put back; {lines[0]}") if repair else (Kind.DRIFT, lines[0])

@@ -4,8 +4,9 @@ The order: claim the digest, create-only; remove what does not belong, the entry
 object; list and compare; the entry object; list and compare; seal, create-only, and read the seal back. Nothing is ever
 overwritten. Content is claimed, not a process: whoever comes with the same bytes after a crash finishes the job.
 
-What holds, on a store that creates only when told so. In an immutable environment nothing is removed and one digest only
-is ever written, so no order of events mixes two builds. In others a newer generation takes over from an unfinished one.
+What holds, on a store that creates only when told so. In an immutable environment one digest only is ever written, and
+nothing is removed but by a repair, so no order of events mixes two builds. In others a newer generation takes over from an
+unfinished one.
 A publisher that has been taken over finds the newer claim within a second and stops; its successor lets that second pass.
 One gap is left: S3 cannot fence a request that is already on its way, so one that hangs for longer than the grace may
 still arrive. The successor finds it in its listings and removes it before it seals; what comes later still is drift, and is
@@ -30,9 +31,10 @@ from gdcbuild.engine.bucket import (
     Sealed,
     SealedFile,
     claim_key,
+    claimed,
     contents,
     differences,
-    newest_claim,
+    newest_claims,
     newest_seals,
     read_seal,
 )
@@ -54,7 +56,7 @@ GRACE = 5.0
 class Published:
     """What publishing a version came to, and how many objects it wrote (records included)."""
 
-    outcome: Literal["created", "replaced", "unchanged"]
+    outcome: Literal["created", "replaced", "repaired", "unchanged"]
     objects: int
 
 
@@ -68,36 +70,48 @@ def publish(
     tool: str,
     jobs: int = JOBS,
     progress: Callable[[int], None] | None = None,
+    repair: bool = False,
 ) -> Published:
     """Make the artifact (path → blob, `entry` among them) the version's published content, and seal it.
 
     `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` goes into
     the seal: what wrote it. `progress` is told the bytes that have gone, from several threads, and may raise to stop.
+    `repair` believes nothing but content, puts back what drifted, and seals what somebody else published with these bytes.
 
-    Raises Refused when the version is sealed with other bytes and is immutable, has changed since it was planned, has
+    Raises Refused when the version is published with other bytes and is immutable, has changed since it was planned, has
     drifted, or is taken over by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun
     with the same bytes completes what was begun.
     """
     tree = Tree((path, blob.digest) for path, blob in artifact.items())
-    newest, begun = newest_seals(remote, [id]).get(id), newest_claim(remote, id)
+    newest, begun = newest_seals(remote, [id]).get(id), newest_claims(remote, [id]).get(id, 0)
     seal = read_seal(remote, newest) if newest else None
     generation = newest.generation if newest else 0
+    found = contents(remote, [id], jobs)[id]
+    writer = _Writer(remote, id, artifact, tree, entry, immutable, jobs, progress)
+    if not repair:
+        writer.learn(seal)
     if newest and newest.digest == tree.digest.hash:
-        lines = differences(seal, contents(remote, [id], jobs)[id])
-        if not lines:
+        lines = differences(seal, found)
+        if not lines and (not repair or writer.is_whole(found)):
             return Published("unchanged", 0)
-        if begun <= generation:
-            hint = "find out who changed it; then restore the objects, or publish under a new version id"
+        if begun <= generation and not repair:
+            hint = f"find out who changed it; then put it back: gdcbuild apply --repair {id}"
             raise Refused(Problem(f"{id} is not what was published", hint, detail="\n".join(lines)))
+        writer.removes = True  # to put back the sealed bytes, and no others, also where versions may not change
     elif newest and immutable:
         raise Refused(_conflict(id, f"is published with sha256:{newest.digest}", tree))
     elif (newest.digest if newest else None) != planned:
         raise Refused(Problem(f"{id} has been published by somebody else since the plan was made", "run it again"))
-    writer = _Writer(remote, id, artifact, tree, entry, immutable, jobs, progress)
+    elif found and not newest and not begun:
+        whole = writer.is_whole(found)
+        if whole and not repair:
+            return Published("unchanged", 0)
+        if not whole and immutable:
+            raise Refused(_conflict(id, "is published by other means, with other bytes,", tree))
     writer.claim(begun if begun > generation else generation + 1)
-    writer.learn(seal)
     writer.seal(writer.settle(), tool)
-    return Published("replaced" if newest else "created", writer.written)
+    replaced = newest or (found and not begun)
+    return Published("repaired" if repair else "replaced" if replaced else "created", writer.written)
 
 
 def _conflict(id: VersionId, state: str, tree: Tree) -> Problem:
@@ -121,6 +135,7 @@ class _Writer:
         progress: Callable[[int], None] | None,
     ) -> None:
         self.written = 0
+        self.removes = not immutable
         self._remote = remote
         self._id = id
         self._artifact = artifact
@@ -144,7 +159,7 @@ class _Writer:
             stored = self._remote.create(claim_key(self._id, generation), claim)
             if stored.outcome != "other":
                 break
-            other = self._claimed(generation)
+            other = claimed(self._remote, self._id, generation)
             if other == digest:
                 break
             if self._immutable:
@@ -155,17 +170,14 @@ class _Writer:
         self.written += stored.outcome == "created"
         self._generation = generation
 
-    def _claimed(self, generation: int) -> str:
-        try:
-            with self._remote.open(claim_key(self._id, generation)) as stream:
-                return str(json.loads(stream.read())["digest"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return "something unreadable"
-
     def learn(self, seal: Seal | None) -> None:
         """Content that the last seal knows need not be sent again, as long as the store shows the same etag."""
         if seal is not None:
             self._known.update({(p, f.etag): f.digest.hash for p, f in seal.files.items() if f.etag})
+
+    def is_whole(self, found: Mapping[str, RemoteObject]) -> bool:
+        """Whether a listing shows exactly the artifact; read where it cannot be told otherwise."""
+        return found.keys() == self._tree.keys() and not self._wrong(found)
 
     def settle(self) -> dict[str, RemoteObject]:
         """Bring the prefix into order, round after round, until a listing shows exactly the artifact; returns that listing.
@@ -180,7 +192,7 @@ class _Writer:
                 return found
             self._stop_if_overtaken()
             others = [path for path in missing if path != self._entry]
-            if self._immutable:
+            if not self.removes:
                 self._refuse(wrong)
             elif self._entry in found and (wrong or others):
                 self._remove(found[self._entry])
@@ -249,7 +261,7 @@ class _Writer:
         if self._immutable or now - self._looked < seconds:
             return
         self._looked = now
-        if newest_claim(self._remote, self._id) > self._generation:
+        if newest_claims(self._remote, [self._id]).get(self._id, 0) > self._generation:
             raise Refused(Problem(f"another publisher has taken {self._id} over with other bytes", "see what it published"))
 
     def seal(self, found: Mapping[str, RemoteObject], tool: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import JOBS, Seal, contents, differences, newest_seals, read_seal
+from gdcbuild.engine.bucket import JOBS, Observation, Seal, contents, differences, newest_seals, read_seal
 from gdcbuild.engine.parallel import each
 
 
@@ -30,6 +31,12 @@ def verify(
         return differences(seals[id], found[id], damaged.get(id))
 
     return {id: findings(id) for id in wanted}
+
+
+def deepened(remote: Remote, observed: Observation) -> Observation:
+    """The observation with the drift that only reading every byte of its sealed versions finds."""
+    found = verify(remote, observed.sealed.keys(), deep=True)
+    return replace(observed, drifted={**observed.drifted, **{id: lines for id, lines in found.items() if lines}})
 
 
 def _damaged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import stat
 import uuid
@@ -22,31 +23,36 @@ ATTEMPTS = 10
 class DirectoryRemote:
     """Key → file at that path below the folder, which need not exist before the first write. There are no etags."""
 
+    lookups = 1
+
     def __init__(self, root: Path) -> None:
         self.url = os.path.normpath(root)
         self._root = root
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         folder = prefix.rpartition("/")[0]
-        stack = [] if ".." in prefix.split("/") else [f"{folder}/" if folder else ""]
+        stack: list[tuple[str, os.DirEntry[str] | None]] = []
+        if ".." not in prefix.split("/"):
+            stack.append((f"{folder}/" if folder else "", None))
         while stack:
-            key = stack.pop()
-            if key and not key.endswith("/"):
+            key, entry = stack.pop()
+            if entry is not None:
                 if key > after and key.startswith(prefix):
                     with suppress(FileNotFoundError):  # removed since its folder was read
-                        yield RemoteObject(key, (self._root / key).stat().st_size)
+                        yield RemoteObject(key, entry.stat().st_size)
             elif _may_hold(key, prefix, after) and key != TEMPORARY:
-                stack.extend(sorted(self._children(key), reverse=True))
+                stack.extend(sorted(self._children(key), key=_key, reverse=True))
 
-    def _children(self, folder: str) -> Iterator[str]:
-        """Keys of the files and folders in a folder; those of folders end in "/", which sorts them as whole keys sort."""
+    def _children(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
+        """Keys of the files (with what is known of them) and folders in a folder; those of folders end in "/", which
+        sorts them as whole keys sort."""
         try:
-            with _explained(self._root / folder, "read"), os.scandir(self._root / folder) as entries:
+            with _explained(self._root / folder, "read"), os.scandir(f"{self._root}/{folder}") as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        yield f"{folder}{entry.name}/"
+                        yield f"{folder}{entry.name}/", None
                     elif entry.is_file():
-                        yield folder + entry.name
+                        yield folder + entry.name, entry
         except (FileNotFoundError, NotADirectoryError):
             return
 
@@ -116,6 +122,9 @@ class DirectoryRemote:
                 Problem(f"{key!r} cannot be a file below {self._root}", "it is no path there, or a link leads out")
             )
         return path
+
+
+_key = operator.itemgetter(0)
 
 
 def _may_hold(folder: str, prefix: str, after: str) -> bool:

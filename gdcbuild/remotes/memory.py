@@ -14,6 +14,8 @@ from gdcbuild.core.ports import RemoteObject, Stored
 class MemoryRemote:
     """Key → bytes in a dictionary, with etags that tell content apart."""
 
+    lookups = 1
+
     def __init__(self, url: str = "memory:") -> None:
         self.url = url
         self._lock = threading.Lock()

@@ -60,6 +60,8 @@ class S3Options:
 class S3Remote:
     """A bucket, or what lies below a prefix of one."""
 
+    lookups = 8
+
     def __init__(self, options: S3Options) -> None:
         self._bucket = options.bucket
         self._base = f"{options.prefix}/" if options.prefix else ""

@@ -45,8 +45,8 @@ def problems(found: Iterable[Problem]) -> str:
 
 
 def plan(found: Plan) -> str:
-    """A row for every version that is not up to date, and the counts."""
-    rows = [_row(c) for c in found.changes if c.kind is not Kind.NONE]
+    """A row for every version that is not up to date, or was published by other means, and the counts."""
+    rows = [_row(c) for c in found.changes if c.kind is not Kind.NONE or c.published is None]
     head = f"{found.environment}: {found.url}"
     counts = ", ".join(f"{n} {_COUNTED[Kind(kind)]}" for kind, n in found.summary.items()) or "no versions"
     return "\n".join([head, *_columns(rows), f"Plan: {counts}."])

@@ -43,14 +43,70 @@ def test_files_are_taken_as_they_are(world: World) -> None:
     assert (row(world, found).kind, row(world, found).build) == (Kind.REPLACE, Build.SOURCE), "known without building"
 
 
-def test_objects_without_a_seal(world: World) -> None:
+def test_a_publishing_that_was_begun(world: World) -> None:
+    world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     world.remote.create("m/1/out", BytesBlob(b"half"))
-    assert (row(world).kind, row(world).why) == (
-        Kind.CREATE,
-        "a publishing was begun and not ended; not built yet",
-    )
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended; not built yet")
+    world.rebuild(ONE)
+    assert row(world).kind is Kind.CREATE
+    world.immutable = True
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it is being published with sha256:other")
+    before = world.objects()
+    with pytest.raises(Refused):
+        world.apply(ONE)
+    assert world.objects() == before
+
+
+@pytest.mark.parametrize("immutable", [False, True])
+def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> None:
+    world.immutable = immutable
+    world.remote.create("m/1/out", BytesBlob(b"(1)"))
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "published by other means; not built yet")
+    world.apply(ONE)
+    assert list(world.objects()) == ["m/1/out"], "built, compared, and nothing written"
+    assert (row(world).kind, row(world).why) == (Kind.NONE, "published by other means, with the same bytes")
+    world.apply(ONE)
+    assert list(world.objects()) == ["m/1/out"]
+    assert [(c.kind, c.why) for c in world.apply(ONE, repair=True).changes] == [
+        (Kind.CREATE, "published by other means, with the same bytes; to be sealed")
+    ]
+    assert newest_seals(world.remote).keys() == {M}
+    assert row(world).why == "up to date"
+    before = world.objects()
+    world.apply(ONE, repair=True)
+    assert world.objects() == before
+
+
+@pytest.mark.parametrize("files", [{"out": b"(2)"}, {"out": b"longer"}, {"out": b"(1)", "more": b""}, {"more": b""}])
+@pytest.mark.parametrize("built", [False, True])
+def test_others_have_published_other_bytes(world: World, files: dict[str, bytes], built: bool) -> None:
+    if built:
+        world.rebuild(ONE)
+    for path, data in files.items():
+        world.remote.create(f"m/1/{path}", BytesBlob(data))
+    before = world.objects()
+    world.immutable = True
+    if built:
+        assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "published by other means, with other bytes")
+        assert row(world).detail
+    with pytest.raises(Refused, match="published by other means, with other bytes"):
+        world.apply(ONE)
+    assert world.objects() == before, "refused before anything is written"
+    world.immutable = False
+    assert row(world).kind is Kind.REPLACE
     world.apply(ONE)
     assert world.served() == {"m/1/out": b"(1)"}
+    assert world.recorder.events[-2].outcome == "replaced"  # type: ignore[union-attr]
+
+
+def test_an_object_is_read_once_for_each_etag(world: World) -> None:
+    world.rebuild(ONE)
+    world.remote.create("m/1/out", BytesBlob(b"(1)"))
+    reads: list[str] = []
+    inner = world.remote.open
+    world.remote.open = lambda key: (reads.append(key), inner(key))[1]  # type: ignore[method-assign]
+    assert [row(world).kind for _ in range(3)] == [Kind.NONE] * 3
+    assert reads == ["m/1/out"]
 
 
 def test_a_publishing_that_was_begun_over_a_sealed_version(world: World) -> None:

@@ -12,9 +12,11 @@ from gdcbuild.core.plan import Plan
 from gdcbuild.core.ports import Run
 from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.engine.apply import Applying, Target
-from gdcbuild.engine.bucket import observe
-from gdcbuild.engine.planner import desired, judge, plan
+from gdcbuild.engine.bucket import Observation, observe
+from gdcbuild.engine.foreign import compare
+from gdcbuild.engine.planner import Judged, desired, judge, plan
 from gdcbuild.engine.rebuilder import Ports, Rebuilder
+from gdcbuild.engine.verify import deepened
 from gdcbuild.errors import Problem
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.report.memory import Recorder
@@ -87,24 +89,36 @@ class World:
 
     def plan(self, graph: Graph) -> Plan:
         wanted = sorted(graph.versions)
-        observed = observe(self.remote, wanted, graph.versions.keys(), jobs=1)
         judged = judge(graph, wanted, self.rebuilder(graph))
-        return plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable)
+        return plan(desired(graph, wanted, judged), self.observe(graph, judged), "toy", "memory:", self.immutable)
 
-    def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False) -> Plan:
+    def observe(self, graph: Graph, judged: Judged, repair: bool = False) -> Observation:
+        found = observe(self.remote, sorted(graph.versions), graph.versions.keys(), jobs=1)
+        made = {id: judged.made[v.action].tree for id, v in graph.versions.items() if v.action in judged.made}
+        return compare(self.remote, deepened(self.remote, found) if repair else found, made, self.records, jobs=1)
+
+    def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False, repair: bool = False) -> Plan:
         """Plan and carry out; afterwards `ran` and `recorder` tell of this run alone."""
         self.runner.ran.clear()
         self.recorder.events.clear()
         wanted = sorted(graph.versions)
         rebuilder = self.rebuilder(graph)
         judged = judge(graph, wanted, rebuilder)
-        observed = observe(self.remote, wanted, graph.versions.keys(), jobs=1)
-        found = plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable)
+        observed = self.observe(graph, judged, repair)
+        found = plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable, repair)
         found.raise_if_unsafe()
-        target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes})
+        target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes}, repair)
         run = Applying(graph, judged, rebuilder, {"toy": Toy()}, target, self.recorder.emit)
         run.run(found, workers, keep_going)
         return found
+
+    def rebuild(self, graph: Graph) -> None:
+        """Build and check, and publish nothing."""
+        wanted = sorted(graph.versions)
+        rebuilder = self.rebuilder(graph)
+        judged = judge(graph, wanted, rebuilder)
+        found = plan(graph, wanted, judged, Observation({}), "build", "", False)
+        Applying(graph, judged, rebuilder, {"toy": Toy()}, None, self.recorder.emit).run(found, 1, False)
 
     @property
     def ran(self) -> list[str]:

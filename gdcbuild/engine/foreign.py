@@ -1,0 +1,59 @@
+"""Versions that were published by other means: whether what lies in the bucket is what the artifact would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gdcbuild.core.digest import Tree, hash_stream
+from gdcbuild.core.ids import VersionId
+from gdcbuild.core.ports import Records, Remote, RemoteObject
+from gdcbuild.engine.bucket import JOBS, Observation
+from gdcbuild.engine.parallel import each
+
+MEMO_TABLE = "objects"
+
+
+def compare(
+    remote: Remote, observed: Observation, artifacts: Mapping[VersionId, Tree], memo: Records, jobs: int = JOBS
+) -> Observation:
+    """The observation with `unlike` filled in for the foreign versions whose artifact is known.
+
+    Names and sizes first; what is left is read, at most once for each etag that `memo` can keep it under.
+    """
+    known = {id: artifacts[id] for id in observed.foreign if id in artifacts}
+    lines = {id: _by_listing(tree, observed.foreign[id]) for id, tree in known.items()}
+    todo = [(id, path, item) for id in known if not lines[id] for path, item in observed.foreign[id].items()]
+    hashes = each(jobs, lambda entry: _hash(remote, entry[2], memo), todo)
+    for (id, path, _), found in zip(todo, hashes, strict=True):
+        if found != known[id][path].hash:
+            lines[id] += (f"{path}: has other content than the artifact",)
+    return replace(observed, unlike=lines)
+
+
+def _by_listing(tree: Tree, found: Mapping[str, RemoteObject]) -> tuple[str, ...]:
+    lines = []
+    for path in sorted(tree.keys() | found.keys()):
+        if path not in tree:
+            lines.append(f"{path}: is not in the artifact")
+        elif path not in found:
+            lines.append(f"{path}: is missing")
+        elif found[path].size != tree[path].size:
+            lines.append(f"{path}: has {found[path].size} bytes, {tree[path].size} in the artifact")
+    return tuple(lines)
+
+
+def _hash(remote: Remote, item: RemoteObject, memo: Records) -> str:
+    """SHA-256 of an object; "" when it has gone since it was listed."""
+    key = f"{remote.url} {item.key} {item.etag} {item.size}"
+    held = memo.get(MEMO_TABLE, key) if item.etag else None
+    if isinstance(held, str):
+        return held
+    try:
+        with remote.open(item.key) as stream:
+            found = hash_stream(stream).hash
+    except KeyError:
+        return ""
+    if item.etag:
+        memo.put(MEMO_TABLE, key, found)
+    return found
