@@ -163,7 +163,8 @@ class Project:
         """
         from gdcbuild.core.plan import PUBLISHED
         from gdcbuild.engine.apply import Applying, Target
-        from gdcbuild.engine.planner import judge, plan
+        from gdcbuild.engine.judge import judge
+        from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
 
         wanted = self.select(selection)
@@ -187,7 +188,8 @@ class Project:
         """Build and check; publish nothing, and look at no bucket."""
         from gdcbuild.engine.apply import Applying
         from gdcbuild.engine.bucket import Observation
-        from gdcbuild.engine.planner import desired, judge, plan
+        from gdcbuild.engine.judge import desired, judge
+        from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
 
         wanted = self.select(selection)

@@ -24,7 +24,7 @@ from gdcbuild.store.snapshot import RACY_NS, Head, Part, Rows, Snapshot, stamp, 
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
-    from gdcbuild.engine.planner import Judged
+    from gdcbuild.engine.judge import Judged
     from gdcbuild.engine.rebuilder import Rebuilder
     from gdcbuild.errors import Location
     from gdcbuild.manifest.load import Loaded
@@ -152,7 +152,7 @@ class Workspace:
         if rest:
             self.graph(rest)
             assert self._graph is not None and self._rebuilder is not None
-            from gdcbuild.engine.planner import desired, judge
+            from gdcbuild.engine.judge import desired, judge
 
             ids = [id for id in self._graph.versions if id.model in rest]
             judged = judge(self._graph, ids, self._rebuilder)

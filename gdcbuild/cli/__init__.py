@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, terminate)
     try:
-        code = quicken(typer.main.get_command(app)).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
+        code = quicken(typer.main.get_command(app(arguments))).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
         if sys.stdout is not None:  # closed by whoever started us
             sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -1,28 +1,36 @@
-"""The list of commands."""
+"""The list of commands. Each is a function in a module of its own, which is imported when the command is wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib import import_module
+
 import typer
 
-from gdcbuild.cli import apply, build, cache, explain, init, plan, schema, status, validate, verify, version
+COMMANDS = ("init", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
 
-app = typer.Typer(
-    name="gdcbuild",
-    help="Builds models from one manifest and publishes only the versions that changed.",
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(init.init)
-app.command()(validate.validate)
-app.command()(plan.plan)
-app.command()(build.build)
-app.command()(apply.apply)
-app.command()(status.status)
-app.command()(explain.explain)
-app.command()(verify.verify)
-app.add_typer(cache.app, name="cache")
-app.command()(schema.schema)
-app.command()(version.version)
+
+def app(arguments: Iterable[str]) -> typer.Typer:
+    """What reads a command line: with the one command that it names, or with all of them when it names none."""
+    found = typer.Typer(
+        name="gdcbuild",
+        help="Builds models from one manifest and publishes only the versions that changed.",
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        callback=_several,
+    )
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    for name in (named,) if named in COMMANDS else COMMANDS:
+        module = import_module(f"gdcbuild.cli.{name}")
+        if hasattr(module, "app"):
+            found.add_typer(module.app, name=name)
+        else:
+            found.command()(getattr(module, name))
+    return found
+
+
+def _several() -> None:
+    """Without this Typer takes a single command for the whole program."""

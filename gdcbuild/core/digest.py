@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from gdcbuild.errors import BlobDamaged, Problem
 
 CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Digest:
+class Digest(NamedTuple):
     """SHA-256 (64 hex digits) and size in bytes."""
 
     hash: str
@@ -39,8 +37,7 @@ class Blob(Protocol):
     def open(self) -> BinaryIO: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FileBlob:
+class FileBlob(NamedTuple):
     """A blob that lies in a file."""
 
     digest: Digest
@@ -50,8 +47,7 @@ class FileBlob:
         return self.path.open("rb")
 
 
-@dataclass(frozen=True, slots=True)
-class BytesBlob:
+class BytesBlob(NamedTuple):
     """A blob held in memory: records, and small members of archives."""
 
     data: bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -43,8 +42,7 @@ class Desired(NamedTuple):
     tree: Tree | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
 
     `published` is the digest sealed in the bucket, if any. An orphan has no `build`: the manifest does not know it.
@@ -65,8 +63,7 @@ PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})
 PENDING = frozenset({Kind.CREATE, Kind.REPLACE, Kind.CONFLICT, Kind.DRIFT, Kind.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Sorted rows, one a version."""
 
     environment: str

@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.objects import RemoteObject, Stored
 
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
@@ -137,24 +138,6 @@ class Framework(Protocol):
         Never imports the framework, never unpickles.
         """
         ...
-
-
-class RemoteObject(NamedTuple):
-    """An object as a listing shows it. `etag` is "" where the store has none that tells content apart."""
-
-    key: str
-    size: int
-    etag: str = ""
-
-
-class Stored(NamedTuple):
-    """What lies under a key after a create: our bytes, "created" now or found to be the "same", or "other" bytes.
-
-    `etag` belongs to the object found or created; "" when the store gave none.
-    """
-
-    outcome: Literal["created", "same", "other"]
-    etag: str = ""
 
 
 class Remote(Protocol):

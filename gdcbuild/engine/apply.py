@@ -19,7 +19,7 @@ from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact
-from gdcbuild.engine.planner import Judged
+from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all

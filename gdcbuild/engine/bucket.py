@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.core.digest import BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.ports import Records, Remote, RemoteObject
 from gdcbuild.engine.parallel import each
+
+if TYPE_CHECKING:
+    from gdcbuild.core.objects import RemoteObject
+    from gdcbuild.core.ports import Records, Remote
 
 CLAIMS = ".gdcbuild/v1/claims/"
 SEALS = ".gdcbuild/v1/seals/"
@@ -26,30 +30,27 @@ PAGE = 1000
 JOBS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """The newest seal of a version, as far as its name tells. `digest` is 64 hex digits, of Tree.digest."""
 
     id: VersionId
     generation: int
     digest: str
-    etag: str = field(default="", compare=False)
+    etag: str = ""
 
     @property
     def key(self) -> str:
         return f"{SEALS}{self.id.model}/{self.id.version}/{self.generation:08}-{self.digest}.json"
 
 
-@dataclass(frozen=True, slots=True)
-class SealedFile:
+class SealedFile(NamedTuple):
     """A file of a sealed version: its content, and the etag the store showed for it ("" when it has none)."""
 
     digest: Digest
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(NamedTuple):
     """The record that a version is complete: path → file, and what wrote it."""
 
     files: Mapping[str, SealedFile]
@@ -80,8 +81,7 @@ class Seal:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """The bucket as it was found.
 
     `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
@@ -92,11 +92,11 @@ class Observation:
     """
 
     sealed: Mapping[VersionId, Sealed]
-    orphans: Mapping[VersionId, Sealed] = field(default_factory=dict)
-    drifted: Mapping[VersionId, tuple[str, ...]] = field(default_factory=dict)
-    unfinished: Mapping[VersionId, str] = field(default_factory=dict)
-    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
-    unlike: Mapping[VersionId, tuple[str, ...]] = field(default_factory=dict)
+    orphans: Mapping[VersionId, Sealed] = MappingProxyType({})
+    drifted: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
+    unfinished: Mapping[VersionId, str] = MappingProxyType({})
+    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
+    unlike: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
 
     def drift(self, id: VersionId) -> tuple[str, ...]:
         """How the bucket differs from the version's seal, one line a file; empty when it does not."""

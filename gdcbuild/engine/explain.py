@@ -5,7 +5,7 @@ from __future__ import annotations
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.verdict import Explanation, Miss
-from gdcbuild.engine.planner import judge
+from gdcbuild.engine.judge import judge
 from gdcbuild.engine.rebuilder import Rebuilder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from gdcbuild.core.digest import Tree, hash_stream
 from gdcbuild.core.ids import VersionId
@@ -28,7 +27,7 @@ def compare(
     for (id, path, _), found in zip(todo, hashes, strict=True):
         if found != known[id][path].hash:
             lines[id] += (f"{path}: has other content than the artifact",)
-    return replace(observed, unlike=lines)
+    return observed._replace(unlike=lines)
 
 
 def _by_listing(tree: Tree, found: Mapping[str, RemoteObject]) -> tuple[str, ...]:

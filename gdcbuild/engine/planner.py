@@ -1,53 +1,16 @@
-"""Desired against observed: the verdict on every action, and the change of every version. Builds and writes nothing."""
+"""Desired against observed: the change of every version. Builds and writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from gdcbuild.core.graph import Graph
-from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Build, Change, Desired, Kind, Plan
-from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
-from gdcbuild.engine.artifacts import Artifact
-from gdcbuild.engine.bucket import Observation
-from gdcbuild.engine.rebuilder import Rebuilder
+from gdcbuild.core.plan import Change, Kind, Plan
 
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The verdict on every action that some versions need, in order, and the artifacts that are known."""
-
-    verdicts: Mapping[str, Verdict]
-    made: Mapping[str, Artifact]
-
-
-def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
-    """Judge the wanted versions' actions and all they need. Runs nothing."""
-    needed = graph.closure(graph.versions[v].action for v in wanted)
-    verdicts: dict[str, Verdict] = {}
-    made: dict[str, Artifact] = {}
-    for action in graph.order:
-        if action in needed:
-            verdicts[action], artifact = rebuilder.judge(graph.actions[action], made)
-            if artifact is not None:
-                made[action] = artifact
-    return Judged(verdicts, made)
-
-
-def desired(graph: Graph, wanted: Iterable[VersionId], judged: Judged) -> dict[VersionId, Desired]:
-    """What each of the wanted versions should be, as far as the verdicts tell."""
-    return {v: _desired(graph.versions[v].action, judged) for v in wanted}
-
-
-def _desired(action: str, judged: Judged) -> Desired:
-    match judged.verdicts[action]:
-        case Taken(tree):
-            return Desired(Build.SOURCE, "", tree)
-        case Hit(_, tree):
-            return Desired(Build.CACHED, "", tree)
-        case Miss(_, why) | Unknown(_, why):
-            return Desired(Build.BUILD, why, None)
+if TYPE_CHECKING:
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.plan import Desired
+    from gdcbuild.engine.bucket import Observation
 
 
 def plan(

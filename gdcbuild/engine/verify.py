@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
@@ -36,7 +35,7 @@ def verify(
 def deepened(remote: Remote, observed: Observation) -> Observation:
     """The observation with the drift that only reading every byte of its sealed versions finds."""
     found = verify(remote, observed.sealed.keys(), deep=True)
-    return replace(observed, drifted={**observed.drifted, **{id: lines for id, lines in found.items() if lines}})
+    return observed._replace(drifted={**observed.drifted, **{id: lines for id, lines in found.items() if lines}})
 
 
 def _damaged(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gdcbuild.core.digest import Blob, copy_verified, hash_stream
-from gdcbuild.core.ports import RemoteObject, Stored
+from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError
 
 TEMPORARY = ".gdcbuild/tmp/"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from gdcbuild.core.ports import Reporter
+if TYPE_CHECKING:
+    from gdcbuild.core.ports import Reporter
 
 
 @contextmanager

@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from gdcbuild.core.events import Event, Planned
-from gdcbuild.core.ids import VersionId
-from gdcbuild.core.key import Difference
-from gdcbuild.core.plan import Change, Plan
-from gdcbuild.core.verdict import Explanation
-from gdcbuild.errors import Problem
+if TYPE_CHECKING:
+    from gdcbuild.core.events import Event
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.key import Difference
+    from gdcbuild.core.plan import Change, Plan
+    from gdcbuild.core.verdict import Explanation
+    from gdcbuild.errors import Problem
 
 SCHEMA = 1
 
@@ -57,6 +58,8 @@ def difference(found: Difference) -> dict[str, Any]:
 
 def event(found: Event) -> dict[str, Any]:
     """One line of `apply --json`: its name in snake case and its fields."""
+    from gdcbuild.core.events import Planned
+
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(found).__name__).lstrip("_")
     head = {"schema": SCHEMA, "event": name}
     if isinstance(found, Planned):

@@ -11,7 +11,8 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
 from gdcbuild.engine.apply import Applying
 from gdcbuild.engine.bucket import Observation
-from gdcbuild.engine.planner import desired, judge, plan
+from gdcbuild.engine.judge import desired, judge
+from gdcbuild.engine.planner import plan
 from gdcbuild.errors import ActionFailed, ContractViolated, GdcbuildError, Refused
 from tests.unit.engine.world import Toy, World, action, graph
 

@@ -14,7 +14,8 @@ from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.engine.apply import Applying, Target
 from gdcbuild.engine.bucket import Observation, observe
 from gdcbuild.engine.foreign import compare
-from gdcbuild.engine.planner import Judged, desired, judge, plan
+from gdcbuild.engine.judge import Judged, desired, judge
+from gdcbuild.engine.planner import plan
 from gdcbuild.engine.rebuilder import Ports, Rebuilder
 from gdcbuild.engine.verify import deepened
 from gdcbuild.errors import Problem
