@@ -154,12 +154,26 @@ class Workspace:
             assert self._graph is not None and self._rebuilder is not None
             from gdcbuild.engine.judge import desired, judge
 
-            ids = [id for id in self._graph.versions if id.model in rest]
+            models = self._with_needs(rest)
+            ids = [id for id in self._graph.versions if id.model in models]
             judged = judge(self._graph, ids, self._rebuilder)
             fresh = desired(self._graph, ids, judged)
         if judged is not None or self._environments:
             self._remember(judged)
         return {id: fresh[id] if id.model in rest else known[id.model][id.version] for id in wanted}
+
+    def _with_needs(self, models: Collection[str]) -> set[str]:
+        """These models and all whose artifacts they rest on: a model is remembered whole or not at all."""
+        from gdcbuild.core.graph import owner
+
+        assert self._graph is not None
+        graph, found = self._graph, set(models)
+        while True:
+            needed = graph.closure(v.action for id, v in graph.versions.items() if id.model in found)
+            more = {owner(action) for action in needed} - found
+            if not more:
+                return found
+            found |= more
 
     def graph(self, models: Collection[str] | None = None) -> tuple[Graph, Rebuilder]:
         """A graph that has these models and all they need, or everything there is; and what judges its actions."""

@@ -35,7 +35,6 @@ PLAN = Plan(
     "prod",
     "s3://bucket",
     (Change(VersionId("digits", "7"), Kind.CREATE, Build.BUILD, "not published yet", Digest.of(b"x")),),
-    {},
 )
 PROBLEM = Problem("it [red]broke[/red] {0} %s", "mend it", Location("f.yaml", 1, 2), "line one\nline two")
 

@@ -57,7 +57,53 @@ def test_boto3_is_imported_for_an_s3_environment_only(s3_server: str, tmp_path: 
 @pytest.mark.parametrize("command", [["version"], ["--help"]], ids=" ".join)
 def test_start_up_is_light(workspace: Workspace, command: list[str]) -> None:
     workspace.variables["PYTHONPROFILEIMPORTTIME"] = "1"
-    assert not modules(workspace.run(*command)) & {"yaml", "boto3", "diskcache", "sqlite3", "rich"}
+    assert not modules(workspace.run(*command)) & {"yaml", "pydantic", "boto3", "diskcache", "sqlite3", "rich"}
+
+
+def test_a_plan_that_finds_no_change_reads_a_snapshot_and_stats_files(workspace: Workspace) -> None:
+    """What it imports is what it costs: no YAML, no pydantic, no database, no graph, no engine but the comparison."""
+    workspace.write(FILES)
+    workspace.ok("apply")
+    workspace.age()
+    workspace.ok("plan")
+    workspace.variables["PYTHONPROFILEIMPORTTIME"] = "1"
+    result = workspace.ok("plan")
+    lines = [line.rpartition("|")[2].strip() for line in result.err.splitlines() if line.startswith("import time:")]
+    assert {line for line in lines if line.startswith("gdcbuild")} == PLANNING
+    assert not modules(result) & {"yaml", "pydantic", "diskcache", "sqlite3", "rich", "concurrent", "boto3", "asyncio"}
+
+
+PLANNING = {
+    "gdcbuild",
+    "gdcbuild.app",
+    "gdcbuild.app.cache",
+    "gdcbuild.app.project",
+    "gdcbuild.app.workspace",
+    "gdcbuild.cli",
+    "gdcbuild.cli.commands",
+    "gdcbuild.cli.options",
+    "gdcbuild.cli.parsing",
+    "gdcbuild.cli.plan",
+    "gdcbuild.core",
+    "gdcbuild.core.digest",
+    "gdcbuild.core.ids",
+    "gdcbuild.core.objects",
+    "gdcbuild.core.plan",
+    "gdcbuild.engine",
+    "gdcbuild.engine.bucket",
+    "gdcbuild.engine.parallel",
+    "gdcbuild.engine.planner",
+    "gdcbuild.errors",
+    "gdcbuild.manifest",
+    "gdcbuild.manifest.find",
+    "gdcbuild.remotes",
+    "gdcbuild.remotes.directory",
+    "gdcbuild.report",
+    "gdcbuild.report.jsonl",
+    "gdcbuild.report.text",
+    "gdcbuild.store",
+    "gdcbuild.store.snapshot",
+}
 
 
 def test_plan_document(workspace: Workspace) -> None:

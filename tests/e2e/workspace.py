@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,10 @@ class Workspace:
         result = self.run(*arguments, cwd=cwd)
         assert result.code == 0, f"gdcbuild {' '.join(arguments)} ended with {result.code}\n{result.out}\n{result.err}"
         return result
+
+    def age(self) -> None:
+        """Wait until no file counts as changed just now: only what is at rest is remembered."""
+        time.sleep(1.1)
 
     def snapshot(self, folder: str = ".") -> dict[str, tuple[bytes, int]]:
         """Path → content and mtime_ns of every file below a folder."""

@@ -118,7 +118,7 @@ class World:
         wanted = sorted(graph.versions)
         rebuilder = self.rebuilder(graph)
         judged = judge(graph, wanted, rebuilder)
-        found = plan(graph, wanted, judged, Observation({}), "build", "", False)
+        found = plan(desired(graph, wanted, judged), Observation({}), "build", "", False)
         Applying(graph, judged, rebuilder, {"toy": Toy()}, None, self.recorder.emit).run(found, 1, False)
 
     @property

@@ -1,0 +1,286 @@
+"""Whatever has changed since the last run, a plan from the snapshot is the plan of somebody who has none."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gdcbuild.app import workspace as incremental
+from gdcbuild.app.project import Project, Selection
+from gdcbuild.errors import GdcbuildError
+from gdcbuild.report import jsonl
+from tests.e2e.workspace import Workspace
+
+HANDLER = "def handle(data, context):\n    return data\n"
+ROOT = """
+schema: 1
+include: [models/*/gdcbuild.yaml]
+environments:
+  local: {bucket: bucket}
+  other: {bucket: "${env.GDCBUILD_TEST_BUCKET}"}
+default_environment: local
+vars: {labels: labels.txt}
+handlers:
+  shared: {file: shared/handler.py}
+steps:
+  quantize: {run: [cp, weights.pt, "${out}/q.pt"], inputs: [{from: shared/weights.pt, to: weights.pt}], outputs: [q.pt]}
+"""
+MODEL = """
+schema: 1
+models:
+  NAME:
+    framework: pytorch-cpu.2-4
+    handler: shared
+    files: ["files/*.txt", "${vars.labels}"]
+    versions:
+      "1": {weights: weights.pt}
+      "2": {weights: WEIGHTS}
+"""
+SOURCES = ["weights.pt", "{step: quantize, path: q.pt}", '{model: a, version: "1", path: model.mar}']
+
+
+def model(name: str, weights: str = SOURCES[0]) -> dict[str, str]:
+    folder = f"models/{name}"
+    return {
+        f"{folder}/gdcbuild.yaml": MODEL.replace("NAME", name).replace("WEIGHTS", weights),
+        f"{folder}/weights.pt": f"weights of {name}",
+        f"{folder}/labels.txt": name,
+        f"{folder}/files/one.txt": name,
+    }
+
+
+FILES = {"gdcbuild.yaml": ROOT, "shared/handler.py": HANDLER, "shared/weights.pt": "shared"}
+for index, each in enumerate("abc"):
+    FILES |= model(each, SOURCES[index])
+
+
+def planned(root: Path, cache: Path, *selected: str) -> str:
+    """The plan, or the errors, as a document."""
+    try:
+        return json.dumps(jsonl.plan(Project(root, None, cache, os.environ, lambda _: None).plan(None, Selection(selected))))
+    except GdcbuildError as error:
+        return str(error)
+
+
+def fresh(root: Path, cache: Path, *selected: str) -> str:
+    """The same without a snapshot."""
+    kept = cache / "snapshots"
+    kept.rename(cache / "aside")
+    try:
+        return planned(root, cache, *selected)
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+        (cache / "aside").rename(kept)
+
+
+@pytest.fixture
+def built(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace that is published, and of which a snapshot is kept however young its files are."""
+    monkeypatch.setattr(incremental, "RACY_NS", 0)
+    workspace.write(FILES)
+    workspace.ok("apply")
+    time.sleep(0.02)
+    assert json.loads(planned(workspace.root, workspace.cache))["summary"] == {"none": 6}
+    return workspace
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The manifests that are read from now on."""
+    from gdcbuild.manifest import load
+
+    found: list[str] = []
+    parse = load.parse
+    monkeypatch.setattr(load, "parse", lambda data, file: (found.append(Path(file).parent.name), parse(data, file))[1])
+    return found
+
+
+def test_nothing_is_read_when_nothing_has_changed(built: Workspace, reads: list[str]) -> None:
+    planned(built.root, built.cache)
+    assert reads == []
+
+
+def test_only_what_changed_is_read(built: Workspace, reads: list[str]) -> None:
+    built.write({"models/b/weights.pt": "other"})
+    time.sleep(0.02)
+    assert json.loads(planned(built.root, built.cache))["summary"] == {"none": 5, "unknown": 1}
+    assert sorted(reads) == sorted([built.root.name, "b"])
+    reads.clear()
+    planned(built.root, built.cache, "c")
+    assert reads == [], "what is not selected does not matter"
+
+
+def test_what_it_rests_on_is_looked_at_too(built: Workspace, reads: list[str]) -> None:
+    built.write({"models/a/weights.pt": "other"})
+    time.sleep(0.02)
+    changes = json.loads(planned(built.root, built.cache, "c"))["changes"]
+    assert [(c["version"], c["change"]) for c in changes] == [("1", "none"), ("2", "unknown")]
+    assert sorted(reads) == sorted([built.root.name, "a", "c"])
+
+
+Edit = Callable[[Path, random.Random], None]
+
+
+def _any_file(root: Path, chance: random.Random) -> Path:
+    return chance.choice(sorted(p for p in root.rglob("*") if p.is_file() and "bucket" not in p.parts))
+
+
+def rewrite(root: Path, chance: random.Random) -> None:
+    file = _any_file(root, chance)
+    if file.suffix != ".yaml":
+        file.write_text(str(chance.random()))
+
+
+def rewrite_in_place_with_old_times(root: Path, chance: random.Random) -> None:
+    file = _any_file(root, chance)
+    if file.suffix != ".yaml":
+        before = file.stat()
+        file.write_bytes(bytes(reversed(file.read_bytes())))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def touch(root: Path, chance: random.Random) -> None:
+    _any_file(root, chance).touch()
+
+
+def add_file(root: Path, chance: random.Random) -> None:
+    (root / "models" / chance.choice("abc") / "files" / f"{chance.random()}.txt").write_text("new")
+
+
+def remove_file(root: Path, chance: random.Random) -> None:
+    _any_file(root, chance).unlink()
+
+
+def rename_file(root: Path, chance: random.Random) -> None:
+    file = _any_file(root, chance)
+    file.rename(file.with_name(f"renamed-{file.name}"))
+
+
+def add_model(root: Path, chance: random.Random) -> None:
+    Workspace(root, root).write(model(chance.choice("defg"), chance.choice(SOURCES)))
+
+
+def same_id_twice(root: Path, chance: random.Random) -> None:
+    Workspace(root, root).write({"models/twin/gdcbuild.yaml": MODEL.replace("NAME", "a").replace("WEIGHTS", "weights.pt")})
+
+
+def remove_model(root: Path, chance: random.Random) -> None:
+    shutil.rmtree(root / "models" / chance.choice("abcdefg"), ignore_errors=True)
+
+
+def other_source(root: Path, chance: random.Random) -> None:
+    name = chance.choice("abc")
+    manifest = root / "models" / name / "gdcbuild.yaml"
+    if manifest.exists():
+        manifest.write_text(MODEL.replace("NAME", name).replace("WEIGHTS", chance.choice(SOURCES)))
+
+
+def broken_manifest(root: Path, chance: random.Random) -> None:
+    (root / "models" / chance.choice("abc")).mkdir(exist_ok=True)
+    (root / "models" / chance.choice("abc") / "gdcbuild.yaml").parent.mkdir(exist_ok=True)
+    (root / "models" / chance.choice("abc") / "gdcbuild.yaml").write_text("schema: 2\n")
+
+
+def other_root(root: Path, chance: random.Random) -> None:
+    (root / "gdcbuild.yaml").write_text(ROOT.replace("labels.txt", chance.choice(["labels.txt", "files/one.txt"])))
+
+
+def link(root: Path, chance: random.Random) -> None:
+    file, other = _any_file(root, chance), _any_file(root, chance)
+    if file != other and file.suffix != ".yaml":
+        file.unlink()
+        file.symlink_to(os.path.relpath(other, file.parent))
+
+
+def link_outside(root: Path, chance: random.Random) -> None:
+    file = _any_file(root, chance)
+    if file.suffix != ".yaml":
+        file.unlink()
+        file.symlink_to("/etc/hostname")
+
+
+EDITS: list[Edit] = [
+    rewrite,
+    rewrite_in_place_with_old_times,
+    touch,
+    add_file,
+    remove_file,
+    rename_file,
+    add_model,
+    same_id_twice,
+    remove_model,
+    other_source,
+    broken_manifest,
+    other_root,
+    link,
+    link_outside,
+]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(EDITS), st.integers(0, 99), st.sampled_from(["", "a", "b@*", "c"])), min_size=1, max_size=6
+    )
+)
+def test_a_plan_is_what_it_would_be_without_a_snapshot(built: Workspace, edits: list[tuple[Edit, int, str]]) -> None:
+    root = built.root.parent / "copy"
+    cache = built.root.parent / "copied-cache"
+    for source, target in ((built.root, root), (built.cache, cache)):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, symlinks=True)
+    time.sleep(0.02)
+    planned(root, cache)
+    for edit, seed, selected in edits:
+        edit(root, random.Random(seed))
+        time.sleep(0.02)
+        selection = [selected] if selected else []
+        first, other = planned(root, cache, *selection), fresh(root, cache, *selection)
+        if selected and not other.startswith("{"):
+            continue  # what is not selected, and is as it was read before, is not looked at: its new mistakes are not found
+        assert first == other, edit.__name__
+        assert first == planned(root, cache, *selection), "and once more"
+
+
+def test_a_variable_of_an_environment(built: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bucket in ("bucket", "second", "bucket"):
+        built.variables["GDCBUILD_TEST_BUCKET"] = bucket
+        for _ in range(2):
+            found = built.ok("plan", "--env", "other", "--json").json
+            assert found["summary"] == ({"none": 6} if bucket == "bucket" else {"create": 6})
+    del built.variables["GDCBUILD_TEST_BUCKET"]
+    result = built.run("plan", "--env", "other")
+    assert (result.code, "GDCBUILD_TEST_BUCKET is not set" in result.err) == (65, True)
+
+
+def test_results_that_are_gone(built: Workspace) -> None:
+    shutil.rmtree(built.cache / "records")
+    found = planned(built.root, built.cache)
+    assert json.loads(found)["summary"] == {"unknown": 6}
+
+
+def test_damage_is_a_miss(built: Workspace) -> None:
+    """Every truncation of a small snapshot, and random edits: the same plan, nothing raised."""
+    (file,) = (built.cache / "snapshots").iterdir()
+    whole = file.read_bytes()
+    before = planned(built.root, built.cache)
+    chance = random.Random(0)
+    lengths = [*range(0, 400, 7), *(chance.randrange(len(whole)) for _ in range(60))]
+    damaged = [whole[:length] for length in lengths]
+    for _ in range(150):
+        edited = bytearray(whole)
+        for _ in range(chance.randrange(1, 4)):
+            edited[chance.randrange(len(edited))] ^= 1 << chance.randrange(8)
+        damaged.append(bytes(edited))
+    for data in (b"", b"\n", b"[]", os.urandom(500), *damaged):
+        file.write_bytes(data)
+        assert planned(built.root, built.cache) == before
