@@ -125,11 +125,13 @@ class Project:
         With `deep`, every byte of what is sealed is read.
         """
         from gdcbuild.engine.bucket import observe
+        from gdcbuild.remotes import remembered
 
         partial = bool(selection.include or selection.exclude)
         memo = LateRecords(lambda: self.cache.records)
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
-        found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
+        with remembered(remote, self._cache_folder / "listings", not partial):
+            found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
         if deep:
             from gdcbuild.engine.verify import deepened
 

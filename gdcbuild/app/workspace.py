@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Tree
+from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
 from gdcbuild.errors import ManifestError
@@ -262,7 +262,10 @@ class Workspace:
         for model in models:
             part = self._snapshot.part(model)
             if part is not None and self._holds(part) and (not part.needs or self._all_hold(part.needs, sound)):
-                found[model] = {version: Desired(Build(how), "", Tree.from_json(rows)) for version, how, rows in part.rows}
+                found[model] = {
+                    version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest)))
+                    for version, how, digest, rows in part.rows
+                }
         return found
 
     def _holds(self, part: Part) -> bool:
@@ -337,7 +340,8 @@ class Workspace:
             for id in versions.get(name, ()):
                 action_id = graph.versions[id].action
                 taken = isinstance(judged.verdicts[action_id], Taken)
-                rows.append((id.version, Build.SOURCE if taken else Build.CACHED, judged.made[action_id].tree.to_json()))
+                tree = judged.made[action_id].tree
+                rows.append((id.version, Build.SOURCE if taken else Build.CACHED, tree.digest, tree.to_json()))
             seen = stamp(self._prefix, ordered := sorted(paths))
             if seen.newest <= self._started - RACY_NS:
                 yield name, Part(graph.origins[name].manifest, tuple(ordered), seen.digest, tuple(sorted(needs - {name})), rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -96,8 +95,10 @@ def read_verified(blob: Blob) -> bytes:
 class Tree(Mapping[str, Digest]):
     """Sorted relative POSIX path → digest: what an artifact is. Folders exist through their files only."""
 
-    def __init__(self, files: Mapping[str, Digest] | Iterable[tuple[str, Digest]] = ()) -> None:
+    def __init__(self, files: Mapping[str, Digest] | Iterable[tuple[str, Digest]] = (), digest: Digest | None = None) -> None:
+        """`digest` spares computing it, for whoever has it from a place that can be trusted as much as the files."""
         self._files = dict(sorted(dict(files).items()))
+        self._digest = digest
 
     def __getitem__(self, path: str) -> Digest:
         return self._files[path]
@@ -117,14 +118,16 @@ class Tree(Mapping[str, Digest]):
     def __repr__(self) -> str:
         return f"Tree({self._files!r})"
 
-    @cached_property
+    @property
     def digest(self) -> Digest:
         """Digest of the canonical text, one `HASH SIZE PATH` line a file; size is that of all files together.
 
         A backslash and a line feed in a path are written as `\\\\` and `\\n`, so that no two trees have one text.
         """
-        text = "".join(f"{d.hash} {d.size} {_one_line(path)}\n" for path, d in self._files.items())
-        return Digest(hashlib.sha256(text.encode()).hexdigest(), sum(d.size for d in self._files.values()))
+        if self._digest is None:
+            text = "".join(f"{d.hash} {d.size} {_one_line(path)}\n" for path, d in self._files.items())
+            self._digest = Digest(hashlib.sha256(text.encode()).hexdigest(), sum(d.size for d in self._files.values()))
+        return self._digest
 
     def under(self, path: str) -> Tree:
         """The part below `path`: the file itself under its base name, or the folder's files relative to it.
@@ -143,8 +146,8 @@ class Tree(Mapping[str, Digest]):
         return [[path, d.hash, d.size] for path, d in self._files.items()]
 
     @classmethod
-    def from_json(cls, rows: Iterable[tuple[str, str, int]]) -> Tree:
-        return cls({path: Digest(hash, size) for path, hash, size in rows})
+    def from_json(cls, rows: Iterable[tuple[str, str, int]], digest: Digest | None = None) -> Tree:
+        return cls({path: Digest(hash, size) for path, hash, size in rows}, digest)
 
 
 def _one_line(path: str) -> str:

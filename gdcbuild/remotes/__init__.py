@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gdcbuild.core.ports import Remote
 from gdcbuild.errors import ManifestError, Problem
+
+if TYPE_CHECKING:
+    from gdcbuild.core.ports import Remote
 
 
 def open_remote(
@@ -27,3 +33,16 @@ def open_remote(
     from gdcbuild.remotes.s3 import S3Options, S3Remote
 
     return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
+
+
+def remembered(remote: Remote, folder: Path, whole: bool) -> AbstractContextManager[None]:
+    """Inside the context, listings of a bucket that is a folder are remembered below `folder`, for the next time.
+
+    `whole` when everything is listed, so that nothing else needs to be remembered.
+    """
+    from gdcbuild.remotes.directory import DirectoryRemote
+
+    if not isinstance(remote, DirectoryRemote):
+        return nullcontext()
+    name = hashlib.sha256(os.fsencode(Path(remote.url).absolute())).hexdigest()[:32]
+    return remote.listings.remembered(folder / name, whole)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import operator
 import os
 import stat
 import uuid
@@ -15,6 +14,7 @@ from typing import BinaryIO
 from gdcbuild.core.digest import Blob, copy_verified, hash_stream
 from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError
+from gdcbuild.remotes.listings import Listings
 
 TEMPORARY = ".gdcbuild/tmp/"
 ATTEMPTS = 10
@@ -27,34 +27,22 @@ class DirectoryRemote:
 
     def __init__(self, root: Path) -> None:
         self.url = os.path.normpath(root)
+        self.listings = Listings()
         self._root = root
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         folder = prefix.rpartition("/")[0]
-        stack: list[tuple[str, os.DirEntry[str] | None]] = []
+        root, stack = f"{self._root}/", []
         if ".." not in prefix.split("/"):
-            stack.append((f"{folder}/" if folder else "", None))
+            stack.append(f"{folder}/" if folder else "")
         while stack:
-            key, entry = stack.pop()
-            if entry is not None:
-                if key > after and key.startswith(prefix):
-                    with suppress(FileNotFoundError):  # removed since its folder was read
-                        yield RemoteObject(key, entry.stat().st_size)
-            elif _may_hold(key, prefix, after) and key != TEMPORARY:
-                stack.extend(sorted(self._children(key), key=_key, reverse=True))
-
-    def _children(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str] | None]]:
-        """Keys of the files (with what is known of them) and folders in a folder; those of folders end in "/", which
-        sorts them as whole keys sort."""
-        try:
-            with _explained(self._root / folder, "read"), os.scandir(f"{self._root}/{folder}") as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        yield f"{folder}{entry.name}/", None
-                    elif entry.is_file():
-                        yield folder + entry.name, entry
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            key = stack.pop()
+            if not key or key[-1] == "/":
+                if _may_hold(key, prefix, after) and key != TEMPORARY:
+                    stack += [key + name for name in self.listings.names(self._root, key)]
+            elif key > after and key.startswith(prefix):
+                with suppress(FileNotFoundError):  # removed since its folder was read
+                    yield RemoteObject(key, os.stat(root + key).st_size)  # noqa: PTH116 - quick, and there are many
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
         target = self._path(key)
@@ -122,9 +110,6 @@ class DirectoryRemote:
                 Problem(f"{key!r} cannot be a file below {self._root}", "it is no path there, or a link leads out")
             )
         return path
-
-
-_key = operator.itemgetter(0)
 
 
 def _may_hold(folder: str, prefix: str, after: str) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -22,7 +21,7 @@ SCHEMA = 1
 RACY_NS = 1_000_000_000
 """A file that changed so shortly before it was looked at may change again within one tick of its clock."""
 
-Rows = list[tuple[str, str, Any]]
+Rows = list[tuple[str, str, tuple[str, int], Any]]
 
 
 class Stamp(NamedTuple):
@@ -35,7 +34,8 @@ class Stamp(NamedTuple):
 class Part(NamedTuple):
     """One model or step. `manifest` is the file it stands in, `needs` the parts whose artifacts it reads.
 
-    `rows` are (version, how its artifact comes about, its tree as rows of path, hash, size); a step has none.
+    `rows` are (version, how its artifact comes about, its tree's hash and size, the tree as rows of path, hash, size); a
+    step has none.
     """
 
     manifest: str
@@ -136,6 +136,8 @@ def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | Non
         index[name] = (start, len(data), _checksum(data))
         start += len(data)
     text = json.dumps([SCHEMA, *head, index], separators=(",", ":")).encode()
+    import tempfile
+
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent)

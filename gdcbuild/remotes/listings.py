@@ -1,0 +1,108 @@
+"""What folders hold, by name. A folder whose times and inode are as they were holds what it held."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gdcbuild.errors import Problem, RemoteError
+
+SCHEMA = 1
+RACY_NS = 1_000_000_000
+"""A folder that changed so shortly before it was read may change again within one tick of its clock."""
+
+Look = list[int]
+
+
+class Listings:
+    """Reads folders, and those it remembers only when they have changed. By itself it remembers nothing."""
+
+    def __init__(self) -> None:
+        self._old: dict[str, tuple[Look, list[str]]] = {}
+        self._new: dict[str, tuple[Look, list[str]]] | None = None
+
+    @contextmanager
+    def remembered(self, file: Path, whole: bool) -> Iterator[None]:
+        """Inside the context, remember in `file` what is read; `whole` when that is all there will be to remember.
+
+        It is a memo: damage is as if it were not there.
+        """
+        self._old, self._new, started = _read(file), {}, time.time_ns()
+        try:
+            yield
+            fresh = {key: row for key, row in self._new.items() if max(row[0][:2]) < started - RACY_NS}
+            if not whole:
+                fresh = {**self._old, **fresh}
+            if fresh != self._old:
+                _write(file, fresh)
+        finally:
+            self._old, self._new = {}, None
+
+    def names(self, root: Path, folder: str) -> list[str]:
+        """The files and folders in a folder below `root`, the last one first.
+
+        Folders end in "/", which sorts them as keys sort. Nothing when there is no such folder. Symlinks to folders, and what is no file, are left out. (Thousands of folders
+        are read this way, so this is plain on purpose.)
+        """
+        path = f"{root}/{folder}"
+        try:
+            if self._new is None:
+                return _scan(path)
+            s = os.stat(path)  # noqa: PTH116
+            look = [s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+            known = self._old.get(folder)
+            row = known if known is not None and known[0] == look else (look, _scan(path))
+            self._new[folder] = row
+            return row[1]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            hint = "the folder of a bucket must be readable" if isinstance(error, PermissionError) else ""
+            raise RemoteError(Problem(f"cannot read {os.path.normpath(path)}: {error.strerror or error}", hint)) from error
+
+
+def _scan(path: str) -> list[str]:
+    found = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found.append(entry.name + "/")
+            elif entry.is_file():
+                found.append(entry.name)
+    if len(found) > 1:
+        found.sort(reverse=True)
+    return found
+
+
+def _read(file: Path) -> dict[str, tuple[Look, list[str]]]:
+    """What was remembered; nothing when it is damaged or of another schema."""
+    try:
+        checksum, _, text = file.read_text().partition("\n")
+        if checksum != _checksum(text):
+            return {}
+        schema, rows = json.loads(text)
+        return {key: (look, names) for key, look, names in rows} if schema == SCHEMA else {}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _write(file: Path, rows: dict[str, tuple[Look, list[str]]]) -> None:
+    import tempfile
+
+    text = json.dumps([SCHEMA, [(key, *row) for key, row in rows.items()]], separators=(",", ":"))
+    with suppress(OSError):  # a memo is not worth a complaint
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(f"{_checksum(text)}\n{text}")
+        Path(temporary).replace(file)
+
+
+def _checksum(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
