@@ -6,11 +6,10 @@ Errors are raised inside and rendered once, by the command line. This module doe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A place in a file the user wrote; line and column count from 1, and 0 means the whole file."""
 
     file: str
@@ -21,8 +20,7 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake: where it is, what is wrong, and what to write or do instead.
 
     `detail` holds lines to show below the message as they are: a traceback, the end of a log, a listing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -88,7 +87,7 @@ class Project:
             )
         except ManifestError as error:
             where = self.workspace.where("environments", chosen.name, "bucket")
-            raise ManifestError(*(replace(p, where=p.where or where) for p in error.problems)) from error
+            raise ManifestError(*(p._replace(where=p.where or where) for p in error.problems)) from error
         return chosen, remote
 
     def select(self, selection: Selection) -> list[VersionId]:

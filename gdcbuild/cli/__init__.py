@@ -10,8 +10,6 @@ from types import FrameType
 
 from gdcbuild.errors import GdcbuildError, Interrupted
 
-USAGE = 64
-
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: ends as an interrupt does, with its own exit code."""
@@ -25,13 +23,14 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; builds leave few
-    import typer
-    from typer.exceptions import TyperException
+    from pathlib import Path
 
-    from gdcbuild.cli.commands import app
-    from gdcbuild.cli.parsing import quicken
+    from gdcbuild.cli.reading import read
     from gdcbuild.report import text
 
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us
+            setattr(sys, stream, Path(os.devnull).open("w"))
     ended = {"code": 130}
 
     def terminate(number: int, _frame: FrameType | None) -> None:
@@ -42,20 +41,22 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, terminate)
     try:
-        code = quicken(typer.main.get_command(app(arguments))).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
-        if sys.stdout is not None:  # closed by whoever started us
-            sys.stdout.flush()
+        found = read(arguments)
+        if found is not None:
+            code = found[0](**found[1])
+        else:
+            from gdcbuild.cli import commands
+
+            code = commands.run(arguments)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except TyperException as error:
-        sys.stderr.write(f"error: {error.format_message()}\n    see: gdcbuild --help\n")
-        return USAGE if error.exit_code == 2 else 1
     except Interrupted as error:
         sys.stderr.write(text.problems(error.problems) + "\n")
         return ended["code"]
     except GdcbuildError as error:
         sys.stderr.write(text.problems(error.problems) + "\n")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         return ended["code"]
     except BrokenPipeError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from gdcbuild.cli import options
 from gdcbuild.errors import Problem, Refused, UsageError
@@ -24,11 +22,8 @@ def apply(
     cache_dir: options.CacheDir = None,
     jobs: options.Jobs = options.CORES,
     keep_going: options.KeepGoing = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", envvar="GDCBUILD_YES", help="Do not ask.")] = False,
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", envvar="GDCBUILD_REPAIR", help="Put back what drifted, and seal what others published alike."),
-    ] = False,
+    yes: options.Yes = False,
+    repair: options.Repair = False,
     as_json: options.Json = False,
 ) -> None:
     """Build what changed and publish what differs. A second time it does nothing."""
@@ -54,6 +49,8 @@ def _ask(plan: Plan) -> None:
         raise Refused(
             Problem(f"{plan.environment} is protected, and there is no terminal to ask on", "answer beforehand: --yes")
         )
-    typer.echo(text.plan(plan), err=True)
+    sys.stderr.write(text.plan(plan) + "\n")
+    import typer
+
     if not typer.confirm(f"Apply this to {plan.environment} ({plan.url})?", err=True):
         raise Refused(Problem("not applied: the answer was no"))

@@ -1,13 +1,27 @@
-"""The list of commands. Each is a function in a module of its own, which is imported when the command is wanted."""
+"""The list of commands, for Typer. Each is a function in a module of its own, imported when the command is wanted."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 
 import typer
+from typer.exceptions import TyperException
 
 COMMANDS = ("init", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
+USAGE = 64
+
+
+def run(arguments: list[str]) -> object:
+    """Run a command line; returns its exit code when that is not 0."""
+    try:
+        return typer.main.get_command(app(arguments)).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except TyperException as error:
+        sys.stderr.write(f"error: {error.format_message()}\n    see: gdcbuild --help\n")
+        return USAGE if error.exit_code == 2 else 1
 
 
 def app(arguments: Iterable[str]) -> typer.Typer:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import sys
 
 from gdcbuild.cli import options
 
 
 def explain(
-    version: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The version.")],
+    version: options.Version,
     directory: options.Directory = options.HERE,
     file: options.File = None,
     cache_dir: options.CacheDir = None,
@@ -24,4 +22,4 @@ def explain(
     selection = options.selection([version], None)
     graph, rebuilder = project.graph(selection)
     found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
-    typer.echo(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))
+    sys.stdout.write((jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found)) + "\n")

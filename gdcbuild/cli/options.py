@@ -1,13 +1,11 @@
-"""Flags that several commands share, and opening a project from them."""
+"""Flags that several commands share, as data that Typer and `reading` both go by, and opening a project from them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
@@ -15,27 +13,70 @@ if TYPE_CHECKING:
     from gdcbuild.core.events import Event
     from gdcbuild.core.ports import Reporter
 
-Versions = Annotated[list[str] | None, typer.Argument(metavar="[MODEL[@VERSION]]...", help="Versions; globs are fine.")]
-Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", envvar="GDCBUILD_EXCLUDE", metavar="MODEL[@VERSION]", help="Leave these out.")
-]
-Directory = Annotated[Path, typer.Option("-C", "--directory", envvar="GDCBUILD_DIRECTORY", help="Work in this folder.")]
-File = Annotated[
-    str | None, typer.Option("-f", "--file", envvar="GDCBUILD_FILE", help="The root manifest, instead of gdcbuild.yaml.")
-]
-Env = Annotated[str | None, typer.Option("--env", envvar="GDCBUILD_ENV", metavar="NAME", help="The environment.")]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", envvar="GDCBUILD_JOBS", min=1, help="Jobs at a time.", show_default="cores")]
-KeepGoing = Annotated[
-    bool, typer.Option("-k", "--keep-going", envvar="GDCBUILD_KEEP_GOING", help="Do all that does not need what failed.")
-]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option("--cache-dir", envvar="GDCBUILD_CACHE_DIR", show_default="~/.cache/gdcbuild", help="The cache folder."),
-]
-Json = Annotated[bool, typer.Option("--json", envvar="GDCBUILD_JSON", help="For machines, on stdout.")]
+    Versions = list[str] | None
+    Version = str
+    Exclude = list[str] | None
+    Directory = Path
+    File = str | None
+    Env = str | None
+    Jobs = int
+    KeepGoing = bool
+    CacheDir = Path | None
+    Json = bool
+    Yes = bool
+    Repair = bool
+    Deep = bool
+    DetailedExitcode = bool
 
 HERE = Path()
 CORES = len(os.sched_getaffinity(0))
+
+
+class Flag(NamedTuple):
+    """A flag by its `names`, or an argument when it has none, and the `variable` that stands in for it.
+
+    `kind` is the type of its value, a list for one that may be given several times; `more` is for Typer alone.
+    """
+
+    kind: Any
+    names: tuple[str, ...]
+    variable: str
+    help: str
+    more: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+FLAGS = {
+    "Versions": Flag(list[str], (), "", "Versions; globs are fine.", {"metavar": "[MODEL[@VERSION]]..."}),
+    "Version": Flag(str, (), "", "The version.", {"metavar": "MODEL@VERSION"}),
+    "Exclude": Flag(list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out.", {"metavar": "MODEL[@VERSION]"}),
+    "Directory": Flag(Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder."),
+    "File": Flag(str, ("-f", "--file"), "GDCBUILD_FILE", "The root manifest, instead of gdcbuild.yaml."),
+    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment.", {"metavar": "NAME"}),
+    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "Jobs at a time.", {"min": 1, "show_default": "cores"}),
+    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "Do all that does not need what failed."),
+    "CacheDir": Flag(Path, ("--cache-dir",), "GDCBUILD_CACHE_DIR", "The cache folder.", {"show_default": "~/.cache/gdcbuild"}),
+    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "For machines, on stdout."),
+    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask."),
+    "Repair": Flag(bool, ("--repair",), "GDCBUILD_REPAIR", "Put back what drifted, and seal what others published alike."),
+    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte."),
+    "DetailedExitcode": Flag(bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 when something is pending."),
+}
+_OPTIONAL = {"Versions", "Exclude", "File", "Env", "CacheDir"}
+
+
+def __getattr__(name: str) -> Any:
+    """The annotation of a flag for Typer, which is imported only by whoever asks."""
+    if name not in FLAGS:
+        raise AttributeError(name)
+    from typing import Annotated
+
+    import typer
+
+    flag = FLAGS[name]
+    kind = flag.kind | None if name in _OPTIONAL else flag.kind
+    if not flag.names:
+        return Annotated[kind, typer.Argument(help=flag.help, **flag.more)]
+    return Annotated[kind, typer.Option(*flag.names, envvar=flag.variable, help=flag.help, **flag.more)]
 
 
 class _Ignored:

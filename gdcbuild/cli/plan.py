@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import sys
 
 from gdcbuild.cli import options
 
@@ -19,14 +17,13 @@ def plan(
     file: options.File = None,
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
-    detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", envvar="GDCBUILD_DETAILED_EXITCODE", help="Exit 2 when something is pending.")
-    ] = False,
-) -> None:
+    detailed_exitcode: options.DetailedExitcode = False,
+) -> int:
     """Show what apply would do, and why. Builds and writes nothing."""
     from gdcbuild.report import jsonl, text
 
     found = options.project(directory, file, cache_dir).plan(env, options.selection(versions, exclude))
-    typer.echo(jsonl.dumps(jsonl.plan(found)) if as_json else text.plan(found))
+    sys.stdout.write((jsonl.dumps(jsonl.plan(found)) if as_json else text.plan(found)) + "\n")
     if detailed_exitcode and found.pending:
-        raise typer.Exit(CHANGES)
+        return CHANGES
+    return 0

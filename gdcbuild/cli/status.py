@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from gdcbuild.cli import options
 
@@ -20,4 +20,4 @@ def status(
     from gdcbuild.report import jsonl, text
 
     found = options.project(directory, file, cache_dir).plan(env, options.selection(versions, exclude))
-    typer.echo(jsonl.dumps(jsonl.plan(found)) if as_json else text.status(found))
+    sys.stdout.write((jsonl.dumps(jsonl.plan(found)) if as_json else text.status(found)) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from gdcbuild.cli import options
 
@@ -13,4 +13,4 @@ def validate(
     """Check the manifest and every file it names. Builds nothing, looks at no bucket."""
     graph = options.project(directory, file, cache_dir).graph()[0]
     models = len({v.model for v in graph.versions})
-    typer.echo(f"Valid: {models} models, {len(graph.versions)} versions, {len(graph.actions)} actions.", err=True)
+    sys.stderr.write(f"Valid: {models} models, {len(graph.versions)} versions, {len(graph.actions)} actions." + "\n")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import sys
 
 from gdcbuild.cli import options
 from gdcbuild.errors import DamageFound, Problem
@@ -17,7 +15,7 @@ def verify(
     directory: options.Directory = options.HERE,
     file: options.File = None,
     cache_dir: options.CacheDir = None,
-    deep: Annotated[bool, typer.Option("--deep", envvar="GDCBUILD_DEEP", help="Read every byte.")] = False,
+    deep: options.Deep = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare the bucket with what was published. Exits 4 when it differs."""
@@ -25,7 +23,7 @@ def verify(
 
     found = options.project(directory, file, cache_dir).verify(env, options.selection(versions, exclude), deep)
     if as_json:
-        typer.echo(jsonl.dumps(jsonl.findings(found)))
+        sys.stdout.write((jsonl.dumps(jsonl.findings(found))) + "\n")
     damage = [
         Problem(
             f"{version} is not what was published",
@@ -37,4 +35,4 @@ def verify(
     ]
     if damage:
         raise DamageFound(*damage)
-    typer.echo(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}.", err=True)
+    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}." + "\n")

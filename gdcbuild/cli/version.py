@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
 from gdcbuild import __version__
 
 
 def version() -> None:
     """Print the version."""
-    typer.echo(f"gdcbuild {__version__}")
+    sys.stdout.write((f"gdcbuild {__version__}") + "\n")

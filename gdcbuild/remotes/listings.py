@@ -45,8 +45,8 @@ class Listings:
     def names(self, root: Path, folder: str) -> list[str]:
         """The files and folders in a folder below `root`, the last one first.
 
-        Folders end in "/", which sorts them as keys sort. Nothing when there is no such folder. Symlinks to folders, and what is no file, are left out. (Thousands of folders
-        are read this way, so this is plain on purpose.)
+        Folders end in "/", which sorts them as keys sort. Nothing when there is no such folder. Symlinks to folders, and what
+        is no file, are left out. (Thousands of folders are read this way, so this is plain on purpose.)
         """
         path = f"{root}/{folder}"
         try:

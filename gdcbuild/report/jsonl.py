@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def change(found: Change) -> dict[str, Any]:
 
 def problem(found: Problem) -> dict[str, Any]:
     """A mistake, or a failure."""
-    where = asdict(found.where) if found.where else None
+    where = found.where._asdict() if found.where else None
     return {"message": found.message, "hint": found.hint, "where": where, "detail": found.detail}
 
 
@@ -58,13 +57,24 @@ def difference(found: Difference) -> dict[str, Any]:
 
 def event(found: Event) -> dict[str, Any]:
     """One line of `apply --json`: its name in snake case and its fields."""
+    from dataclasses import fields
+
     from gdcbuild.core.events import Planned
 
     name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(found).__name__).lstrip("_")
     head = {"schema": SCHEMA, "event": name}
     if isinstance(found, Planned):
         return {**head, "jobs": found.total, "plan": plan(found.plan) if found.plan else None}
-    return {**head, **asdict(found)}
+    return {**head, **{field.name: _plain(getattr(found, field.name)) for field in fields(found)}}
+
+
+def _plain(value: Any) -> Any:
+    """A field of an event, with problems as they are shown elsewhere."""
+    from gdcbuild.errors import Problem
+
+    if isinstance(value, Problem):
+        return problem(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def dumps(document: Any) -> str:

@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
@@ -79,7 +78,7 @@ class LocalRunner:
                 self._child(run, how, work, cancel)
             return _files(out)
         except ActionFailed as error:
-            raise ActionFailed(*(replace(p, where=p.where or run.action.where) for p in error.problems)) from error
+            raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
 
     def _child(self, run: Run, how: Command | Worker, work: Path, cancel: Flag) -> None:
         folder, out = work / "in", work / "out"
