@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -23,14 +24,12 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; builds leave few
-    from pathlib import Path
-
     from gdcbuild.cli.reading import read
     from gdcbuild.report import text
 
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by whoever started us
-            setattr(sys, stream, Path(os.devnull).open("w"))
+            setattr(sys, stream, io.StringIO())
     ended = {"code": 130}
 
     def terminate(number: int, _frame: FrameType | None) -> None:
