@@ -38,6 +38,11 @@ class Problem:
         return f"{text}\n  {self.hint}" if self.hint else text
 
 
+@dataclass(frozen=True, slots=True)
+class Caution(Problem):
+    """Something to know that does not stop the run."""
+
+
 class GdcbuildError(Exception):
     """The root of all expected errors; one error may carry many problems."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Toolchain, Version, VersionId
+from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, Toolchain, Version, VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Handler, Source, VersionRequest
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
@@ -55,7 +55,8 @@ class _Lowering:
                     self._guarded(lambda f=file, i=inputs, n=name, v=version: self._version(f, i, n, v))
             for name in file.manifest.frameworks:
                 self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
-        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name)
+        policy = Policy(self.loaded.main.manifest.policy.pickle)
+        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, policy)
 
     def _unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
         """A name that nothing has. Of one that is there but broken nothing more is said."""

@@ -26,11 +26,15 @@ def zipped(**members: str | bytes) -> bytes:
     return buffer.getvalue()
 
 
+EMPTY = b"\x80\x02}q\x00."
+"""A pickle of an empty dict."""
+
+
 def script(version: str = "4") -> bytes:
-    return zipped(**{"model/code/net.py": b"", "model/constants.pkl": b"", "model/version": f"{version}\n"})
+    return zipped(**{"model/code/net.py": b"", "model/constants.pkl": EMPTY, "model/version": f"{version}\n"})
 
 
-STATE = zipped(**{"model/data.pkl": b"", "model/version": "3\n"})
+STATE = zipped(**{"model/data.pkl": EMPTY, "model/version": "3\n"})
 NET = "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, units=8):\n        super().__init__()\n"
 BASE = "from ts.torch_handler.base_handler import BaseHandler\n\nclass Handler(BaseHandler):\n"
 FUNCTION = "def handle(data, context):\n    return data\n"
@@ -126,7 +130,7 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager(weights=script()), "w.pt is TorchScript, and with a model_file TorchServe wants a state dict"),
         (found({}, handler="base_handler"), "there is neither serializedFile nor modelFile"),
         (found({"w.pt": STATE}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
-        (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
+        (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed reading zip archive"),
         (found({"w.pth": STATE}, serializedFile="w.pth", handler="base_handler"), "No model weights could be loaded"),
         (found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler"), "file format 11, and PyTorch 2.4"),
     ],
@@ -161,7 +165,7 @@ def test_every_problem_is_told() -> None:
     problems = found(
         {"w.pth": b"", "net.py": TWO}, serializedFile="w.pth", modelFile="net.py", handler="base_handler", modelName="x"
     )
-    assert len(problems) == 2
+    assert len(problems) == 3
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,12 @@ def test_the_archive_is_called_model_mar(names: list[str], said: str) -> None:
 
 def test_nothing_lies_beside_the_archive() -> None:
     archive = zipped(
-        **{MANIFEST: json.dumps({"runtime": "python", "model": {"modelName": "model", "handler": "h.py"}}), "h.py": FUNCTION}
+        **{
+            MANIFEST: json.dumps(
+                {"runtime": "python", "model": {"modelName": "model", "modelVersion": "1", "handler": "h.py"}}
+            ),
+            "h.py": FUNCTION,
+        }
     )
     (problem,) = check({"model.mar": BytesBlob(archive), "config.json": BytesBlob(b"")}, IMAGE)
     assert "config.json" in problem.message
