@@ -180,7 +180,9 @@ def _shown(value: Any) -> str:
     """A value for people. YAML's aliases make collections that have no end when they are written out."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a mapping"
-    return {True: "true", False: "false", None: "nothing"}.get(value) or f"{value!r:.60}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "nothing" if value is None else f"{value!r:.60}"
 
 
 def _meant(key: str, known: Iterable[str]) -> str | None:

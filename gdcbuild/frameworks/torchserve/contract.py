@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
@@ -57,6 +58,7 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
         with open_archive(artifact[ENTRY]) as archive:
             problems += _archive(archive, image)
             problems += _pickles(archive, policy)
+            problems += _secrets(archive)
     except Unreadable as error:
         problems.append(Problem(f"{ENTRY} cannot be read: {error}", "make the archive again"))
     return problems
@@ -128,6 +130,17 @@ def _pickles(archive: Archive, policy: Policy) -> Iterator[Problem]:
         yield kind(
             message, f"{SAVE_STATE}; or, if you trust it, set policy: {{pickle: allow}}", detail="\n".join(found.names[3:])
         )
+
+
+def _secrets(archive: Archive) -> Iterator[Problem]:
+    """Small members that hold keys. Whether somebody named them one by one, an archive does not tell."""
+    for name in archive.names:
+        if archive.size(name) <= secrets.MAX_BYTES:
+            what = secrets.by_content(archive.start(name, secrets.MAX_BYTES))
+            if what:
+                yield Caution(
+                    f"{name} looks like a secret: {what}", "leave it out, unless all who can load the model may have it"
+                )
 
 
 def _handler(archive: Archive, handler: Any) -> Generator[Problem, None, bool]:

@@ -160,11 +160,11 @@ class _Machine:
             case "GET" | "BINGET" | "LONG_BINGET":
                 self.stack.append(self.memo.get(_number(argument, name == "GET")))
             case "MEMOIZE":
-                self.remember(self.counted)
                 self.counted += 1
+                self.remember(self.counted - 1)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self.remember(_number(argument, name == "PUT"))
                 self.numbered = True
+                self.remember(_number(argument, name == "PUT"))
             case _:
                 self.stack.append(_text(name, argument))
 
