@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import zipfile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image, Policy
@@ -302,3 +305,23 @@ def test_members_that_hold_keys_are_told() -> None:
 def test_torchserve_wants_a_version() -> None:
     (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=None)
     assert "Model version is not defined" in problem.message
+
+
+NPZ = zipped(**{"a.npy": b"\x93NUMPY\1\0\x1e\0{'descr': '|O', 'shape': (1,)}\n" + EMPTY})
+MEMBERS: dict[str, bytes] = {
+    **{"w.pt": STATE, "net.py": NET.encode(), "h.py": (BASE + "    pass\n").encode(), "c.yaml": b"batchSize: 8\npt2: eager\n"},
+    **{"a.npz": NPZ, "b.pkl": EMPTY, "s.pt": script(), "l.pth": LEGACY, "p.pt2": PROGRAM},
+}
+
+
+@given(seed=st.integers(0, 1 << 32))
+def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
+    """Members damaged at random: a list of problems, each with its mend, and never an exception."""
+    rng, members = random.Random(seed), {name: bytearray(data) for name, data in MEMBERS.items()}
+    for data in rng.sample(list(members.values()), 4):
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.randint(0, 9)] = rng.choice([b"", b"\xff" * 4, bytes(4), b"PK\3\4", rng.randbytes(3), b"[" * 50])
+    model = {"serializedFile": "w.pt", "modelFile": rng.choice(["net.py", None]), "handler": "h.py", "configFile": "c.yaml"}
+    problems = found({name: bytes(data) for name, data in members.items()}, **model)
+    assert all(p.message.isprintable() and p.hint for p in problems)
