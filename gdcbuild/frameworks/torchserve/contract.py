@@ -207,7 +207,7 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
     if name is None and file is None:
         yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
     if name in archive.names:
-        yield from weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name)
+        yield from weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image)
 
 
 def _eager(archive: Archive, file: str) -> Iterator[Problem]:

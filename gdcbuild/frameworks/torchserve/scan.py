@@ -41,6 +41,11 @@ def scan(archive: Archive, weights: str | None) -> list[Finding]:
     return [found for name in archive.names for found in _member(archive, name, "", budget, name == weights, 1)]
 
 
+def look(archive: Archive, weights: str) -> list[Finding]:
+    """Everything of that kind in one member, which PyTorch loads."""
+    return list(_member(archive, weights, "", Budget(), True, 1))
+
+
 def is_torchscript(archive: Archive) -> bool:
     """True for a zip file that PyTorch takes for TorchScript."""
     return any(name.partition("/")[2] == "constants.pkl" for name in archive.names)

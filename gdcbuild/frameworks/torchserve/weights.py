@@ -15,10 +15,13 @@ from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
 from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.scan import is_torchscript
+from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
 
 NEWEST_FORMAT, NEWEST_TORCH = 10, (2, 13)
 """The TorchScript file format that PyTorch 1.12 and all after it read and write, up to the release given."""
+
+WEIGHTS_ONLY = (2, 6)
+"""The release since which `torch.load` unpickles nothing but what weights are made of, unless it is told otherwise."""
 
 SAVE_STATE = "save it with torch.save(model.state_dict(), ...)"
 SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
@@ -26,7 +29,8 @@ SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 """The number with which files of `torch.save` began before they were zip files."""
 
-_OBJECT = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?c([\w.]+)\n([\w.]+)\n", re.DOTALL)
+_OBJECT = re.compile(rb"\x80[\x02-\x05]c([\w.]+)\n([\w.]+)\n(?:q.|r....)?\)\x81", re.DOTALL)
+"""How the pickle of a whole object begins: its class, and that it is made without arguments."""
 
 Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other"]
 
@@ -84,12 +88,12 @@ def _zipped(inner: Archive) -> Weights:
     if "data.pkl" in names:
         found = _OBJECT.match(inner.start(names["data.pkl"], 512))
         holds = b".".join(found.groups()).decode() if found else ""
-        return Weights("saved", holds="" if holds == "collections.OrderedDict" else holds)
+        return Weights("saved", holds="" if holds.startswith("collections.") else holds)
     program = names.keys() & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in inner.names
     return Weights("program" if program else "zip")
 
 
-def eager(archive: Archive, name: str) -> Iterator[Problem]:
+def eager(archive: Archive, name: str, image: Image) -> Iterator[Problem]:
     """What is wrong with weights that belong to a model file."""
     found = recognise(archive, name)
     if found.kind == "torchscript":
@@ -105,6 +109,13 @@ def eager(archive: Archive, name: str) -> Iterator[Problem]:
         what, said = _SAID[found.kind]
         reason = f" ({found.why})" if found.why else ""
         yield Problem(f"{name} is {what}{reason}, and TorchServe loads a state dict; it would say: {said}", SAVE_STATE)
+    elif _release(image.version) >= WEIGHTS_ONLY:
+        for each in look(archive, name):
+            yield Problem(
+                f"{each.place} names {', '.join(each.names[:3]) or each.why}, and PyTorch {image.version} of {image.name} loads"
+                " weights only; TorchServe: Weights only load failed",
+                SAVE_STATE,
+            )
 
 
 def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) -> Iterator[Problem]:

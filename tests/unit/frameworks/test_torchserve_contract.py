@@ -285,6 +285,15 @@ def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:
 EVIL = zipped(**{"w/data.pkl": b"\x80\x02cos\nsystem\nU\x01x\x85R.", "w/version": "3"})
 
 
+def test_a_newer_pytorch_loads_weights_only() -> None:
+    members: dict[str, str | bytes] = {"w.pt": EVIL, "net.py": NET}
+    model = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
+    assert [type(p) for p in found(members, **model)] == [Caution]
+    problem, _ = found(members, image=Image("new", "pytorch", "2.6"), **model)
+    assert "w/data.pkl in w.pt names os.system" in problem.message
+    assert "Weights only load failed" in problem.message
+
+
 @pytest.mark.parametrize(("policy", "kinds"), [("allow", []), ("warn", [Caution]), ("deny", [Problem])])
 def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: list[type]) -> None:
     model = {"modelName": "model", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"}
@@ -309,8 +318,15 @@ def test_torchserve_wants_a_version() -> None:
 
 NPZ = zipped(**{"a.npy": b"\x93NUMPY\1\0\x1e\0{'descr': '|O', 'shape': (1,)}\n" + EMPTY})
 MEMBERS: dict[str, bytes] = {
-    **{"w.pt": STATE, "net.py": NET.encode(), "h.py": (BASE + "    pass\n").encode(), "c.yaml": b"batchSize: 8\npt2: eager\n"},
-    **{"a.npz": NPZ, "b.pkl": EMPTY, "s.pt": script(), "l.pth": LEGACY, "p.pt2": PROGRAM},
+    "w.pt": STATE,
+    "net.py": NET.encode(),
+    "h.py": (BASE + "    pass\n").encode(),
+    "c.yaml": b"batchSize: 8\npt2: eager\n",
+    "a.npz": NPZ,
+    "b.pkl": EMPTY,
+    "s.pt": script(),
+    "l.pth": LEGACY,
+    "p.pt2": PROGRAM,
 }
 
 
