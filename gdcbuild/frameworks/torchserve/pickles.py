@@ -259,10 +259,15 @@ def _exactly(reader: io.BufferedReader, count: int) -> bytes:
 
 
 def _line(reader: io.BufferedReader) -> bytes:
-    """A line without its end; of one that is longer than any name the first part, which then is no name that is known."""
-    line = end = reader.readline(MAX_TEXT)
-    while end and not end.endswith(b"\n"):
-        end = reader.readline(1 << 16)
-    if not end:
-        raise _Stopped
-    return line.removesuffix(b"\n")
+    """A line without its last byte, which is taken for its end even where the file ends first: Python does so too.
+
+    A line longer than any name is cut off, in a way that makes it no name that is known.
+    """
+    line = reader.readline(MAX_TEXT)
+    if len(line) < MAX_TEXT or line.endswith(b"\n"):
+        if not line:
+            raise _Stopped
+        return line[:-1]
+    while (more := reader.readline(1 << 16)) and not more.endswith(b"\n"):
+        pass
+    return line + b"..."

@@ -129,7 +129,8 @@ def test_nothing_is_missed_in_a_damaged_one(seed: int, protocol: int) -> None:
         at = rng.randrange(len(changed))
         changed[at : at + rng.randint(0, 2)] = rng.choice([*PIECES, rng.randbytes(1)])
     names = found(bytes(changed))
-    assert names & {COMPUTED, UNREAD} or asked(bytes(changed), pickle._Unpickler)[0] <= names
+    cut = any("..." in name for name in names)  # a line that is longer than names are
+    assert cut or names & {COMPUTED, UNREAD} or asked(bytes(changed), pickle._Unpickler)[0] <= names
 
 
 HIDDEN = {
@@ -148,6 +149,8 @@ HIDDEN = {
     "extension": (b"\x80\2\x82\7.", ["copyreg.extension.7"]),
     "behind a first pickle": (b"\x80\2}.\x80\2cos\nsystem\n.", ["os.system"]),
     "before it breaks": (b"\x80\2cos\nsystem\n(S'x'\ntR\xff", ["os.system"]),
+    "in the last line, which has no end": (b"\x80\2cos\nsystem.", ["os.system"]),
+    "in a long line": (b"\x80\2ctorch\nA" + b"a" * 300 + b"Tensor\n.", ["torch.A" + "a" * 255 + "..."]),
     "in bytes": (b"\x80\2c_pickle\nloads\nU\1.\x85R.", ["_pickle.loads"]),
     "load of a storage": (b"\x80\2ctorch.storage\n_load_from_bytes\n.", ["torch.storage._load_from_bytes"]),
     "control characters": (b"co\x1bs\nsystem\n.", ["o\\x1bs.system"]),
