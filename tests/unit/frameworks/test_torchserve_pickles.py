@@ -96,8 +96,8 @@ def test_what_python_would_ask_for_is_found(value: Any, protocol: int) -> None:
     assert (found(data), True) == asked(data)
 
 
-UNSAFE = {"EXT1", "EXT2", "EXT4", "PUT", "LONG_BINPUT"}
-"""Python itself would ask the registry, or make room for 2^32 places in the memo."""
+UNSAFE = {"EXT1", "EXT2", "EXT4", "PUT", "LONG_BINPUT", "BYTEARRAY8"}
+"""Python itself would ask the registry, make room for 2^32 places in the memo, or stumble over its own bytearray."""
 
 OPCODES = [op.code.encode("latin-1") for op in pickletools.opcodes if op.name not in UNSAFE]
 PIECES = [
