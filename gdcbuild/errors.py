@@ -36,6 +36,10 @@ class Problem(NamedTuple):
         return f"{text}\n  {self.hint}" if self.hint else text
 
 
+class Caution(Problem):
+    """Something to know that does not stop the run."""
+
+
 class GdcbuildError(Exception):
     """The root of all expected errors; one error may carry many problems."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Location, ManifestError, Problem
@@ -135,6 +135,16 @@ class Origin:
     looked: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is done about that which a server would load, and which may be unwanted all the same.
+
+    `pickle`: weights whose unpickling would import more than weights are made of.
+    """
+
+    pickle: Literal["allow", "warn", "deny"] = "warn"
+
+
 @dataclass(frozen=True)
 class Graph:
     """All actions and versions of a workspace, valid: every edge leads somewhere, and there is no cycle.
@@ -147,6 +157,7 @@ class Graph:
     versions: Mapping[VersionId, Version]
     toolchains: Mapping[str, Toolchain]
     name: str = ""
+    policy: Policy = Policy()
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @cached_property

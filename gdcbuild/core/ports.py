@@ -18,7 +18,7 @@ from gdcbuild.core.objects import RemoteObject, Stored
 
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
-    from gdcbuild.core.graph import Action, Image, Toolchain
+    from gdcbuild.core.graph import Action, Image, Policy, Toolchain
     from gdcbuild.core.request import Lowered, VersionRequest
     from gdcbuild.errors import Problem
 
@@ -132,8 +132,10 @@ class Framework(Protocol):
         """The actions that make this version, or every reason why there can be none."""
         ...
 
-    def check(self, artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
+    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
         """Everything for which the image's server would refuse the artifact, in its words, with the mend.
+
+        What does not stop it is a Caution.
 
         Never imports the framework, never unpickles.
         """

@@ -11,7 +11,19 @@ from functools import partial
 
 from gdcbuild import __version__
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Outcome, Planned, Progress, Summed, What
+from gdcbuild.core.events import (
+    Event,
+    JobFailed,
+    JobFinished,
+    JobSkipped,
+    JobStarted,
+    Outcome,
+    Planned,
+    Progress,
+    Summed,
+    Warned,
+    What,
+)
 from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
@@ -22,7 +34,7 @@ from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all
+from gdcbuild.errors import BlobDamaged, Caution, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +192,23 @@ class Applying:
     def _check(self, version: Version, artifact: Artifact) -> None:
         """Refuse what the image's server would refuse. The verdict is remembered: the same bytes are checked once."""
         framework, ports = self._frameworks[version.image.kind], self._rebuilder.ports
-        key = f"{version.image.kind} {version.image.version} {framework.check_version} {artifact.tree.digest.hash}"
-        if ports.records.get("checked", key) is True:
-            return
-        found = framework.check(artifact.blobs(ports.cas, ports.workspace), version.image)
-        raise_all(
-            ContractViolated,
-            (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in found),
+        policy = self._graph.policy
+        key = (
+            f"{version.image.kind} {version.image.version} {framework.check_version} pickle={policy.pickle}"
+            f" {artifact.tree.digest.hash}"
         )
-        ports.records.put("checked", key, True)
+        cautions = ports.records.get("checked", key)
+        if cautions is None:
+            found = framework.check(artifact.blobs(ports.cas, ports.workspace), version.image, policy)
+            mistakes = (p for p in found if not isinstance(p, Caution))
+            raise_all(
+                ContractViolated,
+                (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in mistakes),
+            )
+            cautions = [[p.message, p.hint, p.detail] for p in found]
+            ports.records.put("checked", key, cautions)
+        for message, hint, detail in cautions:
+            self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
     def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target) -> Published:
         sent, lock = 0, threading.Lock()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gdcbuild.core.graph import STEP, Action, Command, Graph, Image, Input, MadeBy, Origin, Toolchain, Version
+from gdcbuild.core.graph import STEP, Action, Command, Graph, Image, Input, MadeBy, Origin, Policy, Toolchain, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Handler, Source, VersionRequest
@@ -64,7 +64,8 @@ class _Lowering:
                     self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
             self.common |= looked
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
-        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, self.origins)
+        policy = Policy(self.loaded.main.manifest.policy.pickle)
+        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, policy, self.origins)
 
     @contextmanager
     def _origin(self, name: str, file: File) -> Iterator[None]:

@@ -164,6 +164,14 @@ class Environment(_Strict):
     protect: bool = Field(False, description="apply asks first.")
 
 
+class Policy(_Strict):
+    """What is done about that which a server would load, and which may be unwanted all the same."""
+
+    pickle: Literal["allow", "warn", "deny"] = Field(
+        "warn", description="Weights whose unpickling would import more than weights are made of."
+    )
+
+
 class Defaults(_Strict):
     """Defaults for every model of a framework kind."""
 
@@ -178,6 +186,7 @@ class Manifest(_Strict):
     include: list[str] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
+    policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")  # type: ignore[call-arg]
     vars: dict[Name, Value] = Field({}, description="Values for ${vars.NAME}.")
     defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework kind.")
     frameworks: dict[Name, Framework] = Field({}, description="Images and toolchains by name.")

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from gdcbuild.errors import Location, ManifestError, Problem
+from gdcbuild.core import secrets
+from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 
 _GLOB = re.compile(r"[*?\[]")
 _SET = re.compile(r"(?P<not>[!^]?+)(?P<set>\][^]]*|[^]]+)\]", re.DOTALL)
@@ -67,6 +68,7 @@ class Paths:
         found = self._walk(path, where)
         if not found:
             raise _refuse(f"the folder {text!r} is empty", "put the files there, or correct the path", where)
+        self._refuse_secrets(found, text, where)
         return found
 
     def expand(self, folder: str, text: str, where: Location) -> list[str]:
@@ -92,7 +94,28 @@ class Paths:
             found = self._walk(start, where, match, levels)
         if not found:
             raise _refuse(f"{text!r} matches no file", "correct the glob, or remove it", where)
+        self._refuse_secrets(found, text, where)
         return found
+
+    def _refuse_secrets(self, found: list[str], text: str, where: Location) -> None:
+        """Keys and passwords go along only when somebody named each of them, not because they lay beside what was meant."""
+        problems = []
+        for path in found:
+            what = secrets.by_path(path)
+            if what == secrets.UNSURE:
+                what = secrets.by_content(self._start(path))
+            if what:
+                message = f"{path!r}, which {text!r} takes in, looks like a secret: {what}"
+                hint = "leave it out of what is given here, or name that file by itself if it shall be published"
+                problems.append(Problem(message, hint, where))
+        raise_all(ManifestError, problems)
+
+    def _start(self, path: str) -> bytes:
+        try:
+            with (self.root / path).open("rb") as stream:
+                return stream.read(secrets.MAX_BYTES + 1)
+        except OSError:
+            return b""  # whoever needs its bytes will say so
 
     def is_folder(self, folder: str, text: str, where: Location) -> bool:
         path = self.resolve(folder, text, where)

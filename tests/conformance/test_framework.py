@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
-from gdcbuild.core.graph import Action, Command, Image, Inline, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.graph import Action, Command, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.key import key_of
 from gdcbuild.core.ports import Framework
@@ -202,7 +202,7 @@ def test_what_no_server_would_load_is_refused(framework: Framework, what: str) -
     }
     for image in known().values():
         if image.kind == framework.kind:
-            problems = framework.check(artifacts[what], image)
+            problems = framework.check(artifacts[what], image, Policy())
             assert problems
             assert [p for p in problems if not p.hint] == []
 
@@ -212,7 +212,7 @@ def test_what_no_server_would_load_is_refused(framework: Framework, what: str) -
 )
 def test_hostile_bytes_give_problems_and_nothing_else(framework: Framework, data: bytes) -> None:
     image = next(i for i in known().values() if i.kind == framework.kind)
-    assert framework.check({framework.entry: BytesBlob(data)}, image)
+    assert framework.check({framework.entry: BytesBlob(data)}, image, Policy())
 
 
 @pytest.mark.parametrize("version", ["1", "42"])
@@ -238,13 +238,14 @@ class Watch(MetaPathFinder):
 
 sys.meta_path.insert(0, Watch())
 from gdcbuild.core.digest import BytesBlob
+from gdcbuild.core.graph import Policy
 from gdcbuild.frameworks import FRAMEWORKS
 from gdcbuild.frameworks.images import known
 for image in known().values():
     framework = FRAMEWORKS[image.kind]
     framework.version_problem("1")
-    framework.check({}, image)
-    framework.check({framework.entry: BytesBlob(b"x")}, image)
+    framework.check({}, image, Policy())
+    framework.check({framework.entry: BytesBlob(b"x")}, image, Policy())
 """
 
 

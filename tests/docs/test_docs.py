@@ -18,6 +18,7 @@ from gdcbuild.cli.commands import app
 from gdcbuild.manifest.schema import json_schema
 from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, links, rows
 from tests.e2e.workspace import Workspace
+from tests.unit.frameworks.zips import Entry, made
 
 README = ROOT / "README.md"
 DESIGN = ROOT / "docs" / "design.md"
@@ -52,6 +53,11 @@ def saved_model() -> bytes:
     method = field(3, b"tensorflow/serving/predict")
     signature = field(1, b"serving_default") + field(2, method)
     return field(2, field(1, field(4, b"serve")) + field(5, signature))
+
+
+def state_dict(size: int) -> bytes:
+    """A file as torch.save writes it, with an empty state dict and so many bytes beside it."""
+    return made(Entry("w/data.pkl", b"\x80\2}q\0."), Entry("w/version", b"3\n"), Entry("w/data/0", bytes(size)))
 
 
 def dummies(node: Any, key: str = "") -> Iterator[str]:
@@ -120,7 +126,7 @@ def shown(line: str) -> re.Pattern[str]:
 def test_commands_give_what_is_shown(page: Path, tmp_path: Path) -> None:
     """The console blocks of a page are one session, in a workspace with the page's first manifest."""
     workspace = prepared(tmp_path, blocks(page, "yaml")[0].text)
-    workspace.write({"weights/v1.pt": "one\n", "weights/v2.pt": "two\n", "weights/retrained.pt": "retrained\n"})
+    workspace.write({f"weights/{name}.pt": state_dict(size) for name, size in (("v1", 40), ("v2", 40), ("retrained", 48))})
     for block in blocks(page, "console"):
         for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             command, *expected = entry.splitlines()

@@ -81,7 +81,6 @@ PLANNING = {
     "gdcbuild.app.workspace",
     "gdcbuild.cli",
     "gdcbuild.cli.options",
-    "gdcbuild.cli.plan",
     "gdcbuild.cli.reading",
     "gdcbuild.core",
     "gdcbuild.core.digest",

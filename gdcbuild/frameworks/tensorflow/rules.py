@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Action, Files, Image, Worker
+from gdcbuild.core.graph import Action, Files, Image, Policy, Worker
 from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow import contract
@@ -47,7 +47,7 @@ class TensorFlow:
         problems = list(_problems(request))
         return problems or Lowered((_action(request),))
 
-    def check(self, artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
+    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:  # noqa: ARG002 - the port's
         return contract.check(artifact, image)
 
 

@@ -1,7 +1,7 @@
 """Reads an archive that somebody else wrote, trusting nothing in it. Extracts nothing, unpickles nothing.
 
 A zip file may name members outside its folder, name one twice, be a bomb, or hold links and devices: an archive is
-readable here only when none of that is so.
+readable here only when none of that is so. That it is the same archive for every reader, `layout` sees to first.
 """
 
 from __future__ import annotations
@@ -19,28 +19,34 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from gdcbuild.core.digest import Blob, Digest, hash_stream
+from gdcbuild.core.digest import CHUNK, Blob, Digest, chunks, hash_stream
+from gdcbuild.frameworks.torchserve.layout import Unreadable, check_layout
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
+MAX_NESTED_MEMBERS = 100_000
+"""Of an archive in the archive: PyTorch's own format has one for each tensor."""
+
 MAX_NAME = 1024
+MAX_PART = 255
+"""Bytes of a whole name, and of a part between slashes: file systems take no longer ones."""
+
 MAX_RATIO = 200
+ZIP_MAGIC = b"PK\x03\x04"
 FREE_SIZE = 256 << 20
 """Unpacked bytes for which the ratio does not matter: weights of mostly zeros do get small."""
 
-MAX_TEXT = 16 << 20
-"""Bytes of the largest member that is read into memory: manifest and source files."""
+MAX_TEXT = 1 << 20
+"""Bytes of the largest member that is parsed: the manifest, a source file, a configuration."""
 
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MAX_UNPACKED = 32 << 20
+"""Bytes of the largest compressed archive in the archive that is unpacked, into memory, to look into it."""
+
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
 )
 """All that zipfile is known to raise on bytes that are not what they say."""
-
-
-class Unreadable(ValueError):
-    """The archive cannot be read, or must not be; the message says why."""
 
 
 class _Window(io.RawIOBase):
@@ -93,7 +99,7 @@ class Archive:
         for info in infos:
             _check_kind(info)
         self._infos = {i.filename: i for i in infos if not i.is_dir()}
-        check_names([i.filename for i in infos if not i.is_dir()])
+        check_names([i.filename for i in infos])
 
     @property
     def names(self) -> list[str]:
@@ -105,7 +111,7 @@ class Archive:
         if MANIFEST not in self._infos:
             raise Unreadable(f"there is no {MANIFEST} in it")
         try:
-            manifest = json.loads(self.text(MANIFEST))
+            manifest = json.loads(self.text(MANIFEST), object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{MANIFEST} is not JSON: {error}") from None
         if not (isinstance(manifest, dict) and isinstance(manifest.get("model"), dict)):
@@ -119,42 +125,98 @@ class Archive:
         with _damage(name), self._zip.open(name) as stream:
             return stream.read()
 
+    def start(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of a member, or all it has. Raises Unreadable."""
+        with self.open(name) as stream:
+            return stream.read(count)
+
     @contextmanager
-    def nested(self, name: str) -> Iterator[zipfile.ZipFile | None]:
-        """A member that is a zip file itself, None when it is not one. Costs no reading of what it holds."""
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A member's bytes, for reading. Raises Unreadable, also for what goes wrong with them in the context."""
+        with _damage(name), self._zip.open(name) as stream:
+            yield cast(BinaryIO, stream)
+
+    def size(self, name: str) -> int:
+        """A member's bytes when unpacked."""
+        return self._infos[name].file_size
+
+    @contextmanager
+    def nested(self, name: str) -> Iterator[Archive | None]:
+        """A member that is a zip file itself, None when it does not begin as one. Raises Unreadable when it is broken.
+
+        Reads none of what it holds, unless it is compressed.
+        """
         info = self._infos[name]
+        if self.start(name, len(ZIP_MAGIC)) != ZIP_MAGIC:
+            yield None
+            return
         with _damage(name):
-            source = self._window(info) if info.compress_type == zipfile.ZIP_STORED else self._zip.open(info)
-            with source as stream:
-                if not zipfile.is_zipfile(stream):
-                    yield None
-                    return
-                with zipfile.ZipFile(stream) as inner:
-                    yield inner
+            if info.compress_type == zipfile.ZIP_STORED:
+                source = self._window(info)
+            elif info.file_size <= MAX_UNPACKED:
+                source = io.BytesIO(self._zip.read(info))
+            else:
+                raise Unreadable(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
+            with source as stream, _opened(stream, info.file_size, MAX_NESTED_MEMBERS) as inner:
+                yield inner
 
     def _window(self, info: zipfile.ZipInfo) -> BinaryIO:
-        """A stored member's bytes where they lie; zipfile's own stream would read them all to seek to their end."""
+        """A member's bytes where they lie, packed; zipfile's own stream would read them all to seek to their end."""
         self._stream.seek(info.header_offset + 26)
         name, extra = struct.unpack("<HH", self._stream.read(4))
-        return io.BufferedReader(_Window(self._stream, info.header_offset + 30 + name + extra, info.file_size))
+        return io.BufferedReader(_Window(self._stream, info.header_offset + 30 + name + extra, info.compress_size))
 
     def member(self, name: str) -> Member:
         """The member as a blob, after reading all of it once. Raises Unreadable when its size or checksum is a lie."""
+        info = self._infos[name]
         with _damage(name), self._zip.open(name) as stream:
             digest = hash_stream(cast(BinaryIO, stream))
-        if digest.size != self._infos[name].file_size:
-            raise Unreadable(f"{name} has {digest.size} bytes, not the {self._infos[name].file_size} that the archive says")
+        if digest.size != info.file_size:
+            raise Unreadable(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            self._check_packed(info)
         return Member(self._zip, name, digest)
+
+    def _check_packed(self, info: zipfile.ZipInfo) -> None:
+        """Raises Unreadable unless unpacking ends with the size that is told, and with the last packed byte.
+
+        zipfile takes as much as is told and looks at nothing behind it. A server reads until the packed data says it ends.
+        """
+        unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        with _damage(info.filename), self._window(info) as packed:
+            for data in chunks(packed):
+                while data and not unpacker.eof and size <= info.file_size:
+                    size += len(unpacker.decompress(data, CHUNK))
+                    data = unpacker.unconsumed_tail
+                if data or unpacker.unused_data:
+                    break
+            rest = len(packed.read(1)) + len(unpacker.unused_data)
+        if not unpacker.eof or size != info.file_size or rest:
+            raise Unreadable(f"{info.filename} does not end where the archive says, packed or unpacked")
 
 
 @contextmanager
 def open_archive(blob: Blob) -> Iterator[Archive]:
     """The archive that a blob's bytes are. Raises Unreadable."""
-    with blob.open() as stream:
-        with _damage("the file"):
-            zip_file = zipfile.ZipFile(stream)
-        with zip_file:
-            yield Archive(zip_file, stream, blob.digest.size)
+    with blob.open() as stream, _opened(stream, blob.digest.size, MAX_MEMBERS) as archive:
+        yield archive
+
+
+@contextmanager
+def _opened(stream: BinaryIO, size: int, max_members: int) -> Iterator[Archive]:
+    with _damage("the file"):
+        check_layout(stream, size, max_members)
+        zip_file = zipfile.ZipFile(stream)
+    with zip_file:
+        yield Archive(zip_file, stream, size)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; refused when it has a key twice, of which readers take one or the other."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def name_problem(name: str) -> str | None:
@@ -168,16 +230,18 @@ def name_problem(name: str) -> str | None:
         return "is not written plainly"
     if len(name.encode(errors="replace")) > MAX_NAME:
         return f"is longer than {MAX_NAME} bytes"
+    if any(len(part.encode(errors="replace")) > MAX_PART for part in path.parts):
+        return f"has a part longer than {MAX_PART} bytes"
     if any(ord(c) < 32 or ord(c) == 127 for c in name):
         return "has a control character"
     return None
 
 
 def check_names(names: list[str]) -> None:
-    """Raises Unreadable for a name that cannot be unpacked, or not beside the others."""
+    """Raises Unreadable for a name that cannot be unpacked, or not beside the others. That of a folder ends in "/"."""
     seen: set[str] = set()
     for name in names:
-        problem = name_problem(name)
+        problem = name_problem(name.removesuffix("/"))
         if problem:
             raise Unreadable(f"the name {name!r} {problem}")
         if name in seen:
@@ -186,12 +250,11 @@ def check_names(names: list[str]) -> None:
     parts = sorted(name.split("/") for name in names)
     for one, other in pairwise(parts):  # a folder's files come right after it
         if other[: len(one)] == one:
-            raise Unreadable(f"{'/'.join(one)!r} is both a file and the folder of {'/'.join(other)!r}")
+            of = f" of {'/'.join(other)!r}" if other[-1] else ""
+            raise Unreadable(f"{'/'.join(one)!r} is both a file and the folder{of}")
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
-    if len(infos) > MAX_MEMBERS:
-        raise Unreadable(f"it has {len(infos)} members, more than {MAX_MEMBERS}")
     total = sum(i.file_size for i in infos)
     if total > FREE_SIZE + MAX_RATIO * size:
         raise Unreadable(f"it says that its {size} bytes unpack to {total}")
@@ -205,13 +268,6 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
         raise Unreadable(f"{info.filename!r} is a link or a device, not a file")
     if info.is_dir() and info.file_size:
         raise Unreadable(f"the folder {info.filename!r} has bytes of its own")
-    problem = name_problem(info.filename.removesuffix("/"))
-    if problem:
-        raise Unreadable(f"the name {info.filename!r} {problem}")
-    if info.flag_bits & 0x1:
-        raise Unreadable(f"{info.filename!r} is encrypted")
-    if info.compress_type not in _METHODS:
-        raise Unreadable(f"{info.filename!r} is compressed in a way that servers do not know (method {info.compress_type})")
 
 
 @contextmanager

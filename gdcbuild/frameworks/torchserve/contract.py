@@ -7,15 +7,19 @@ handlers, and those derived from them, load a model); the messages quote what th
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Image
-from gdcbuild.errors import Problem
-from gdcbuild.frameworks.torchserve.archive import Archive, Unreadable, open_archive
+from gdcbuild.core.graph import Image, Policy
+from gdcbuild.errors import Caution, Problem
+from gdcbuild.frameworks.torchserve import config, weights
+from gdcbuild.frameworks.torchserve.archive import Archive, open_archive
+from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.scan import scan
 from gdcbuild.frameworks.torchserve.source import Module, NotPython, parse
+from gdcbuild.frameworks.torchserve.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME
 
 DEFAULT_HANDLERS = (
@@ -30,19 +34,17 @@ DEFAULT_HANDLERS = (
 )
 """Handlers that TorchServe brings with it and the archiver knows by name."""
 
-LOADS_ITSELF = frozenset({"trt_llm_handler", "vllm_handler"})
+ENGINE = "trt_llm_handler"
+LOADS_ITSELF = frozenset({ENGINE, "vllm_handler"})
 """Of these, the ones that do not load a model as the others do."""
 
 RUNTIMES = ("python", "python3", "LSP")
 NATIVE = "LSP"
 """The runtime whose handler is a compiled library: not for us to judge."""
 
-NEWEST_FORMAT, NEWEST_TORCH = 10, (2, 13)
-"""The TorchScript file format that every PyTorch 2 reads, up to the release given."""
 
-
-def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
-    """Everything for which the image's TorchServe would refuse the artifact, and how to mend it."""
+def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy()) -> list[Problem]:
+    """Everything for which the image's TorchServe would refuse the artifact, and how to mend it; what to know is a Caution."""
     if ENTRY not in artifact:
         found = ", ".join(sorted(artifact)[:5]) or "nothing"
         message = f"there is no {ENTRY} at the root, and {image.name} looks for nothing else; there is {found}"
@@ -55,6 +57,8 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     try:
         with open_archive(artifact[ENTRY]) as archive:
             problems += _archive(archive, image)
+            problems += _pickles(archive, policy)
+            problems += _secrets(archive)
     except Unreadable as error:
         problems.append(Problem(f"{ENTRY} cannot be read: {error}", "make the archive again"))
     return problems
@@ -71,6 +75,8 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
             f"{MANIFEST}: TorchServe would serve it as {model.get('modelName')!r}, and {image.name} asks for {MODEL_NAME!r}",
             f"make the archive with --model-name {MODEL_NAME}",
         )
+    if not isinstance(model.get("modelVersion"), str):
+        yield Problem(f"{MANIFEST}: TorchServe: Model version is not defined.", "make the archive with --version")
     for key in ("serializedFile", "modelFile", "requirementsFile", "configFile"):
         if key in model and model[key] not in archive.names:
             yield Problem(
@@ -78,9 +84,63 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
             )
     if runtime == NATIVE:
         return
+    requirements = model.get("requirementsFile")
+    if requirements is not None:
+        yield Caution(
+            f"{requirements} is installed only by a TorchServe started with install_py_dep_per_model=true, which is not the"
+            f" default; whether {image.name} is, is not known",
+            "put modules that it may lack into the archive: `files`",
+        )
     loads_like_base = yield from _handler(archive, model.get("handler"))
+    settings = yield from _config(archive, model, loads_like_base)
     if loads_like_base:
-        yield from _model(archive, model, image)
+        yield from _model(archive, model, settings, image)
+
+
+def _config(archive: Archive, model: Mapping[str, Any], base: bool) -> Generator[Problem, None, Mapping[str, Any]]:
+    """What is wrong with the configuration; returns it."""
+    file = model.get("configFile")
+    settings: Mapping[str, Any] = {}
+    if file in archive.names:
+        found = config.read(archive.text(str(file)), str(file))
+        if isinstance(found, Problem):
+            yield found
+        else:
+            settings = found
+            yield from config.check(settings, str(file), base)
+    name = str(model.get("handler")).rpartition("/")[2].removesuffix(".py")
+    if name == ENGINE and f"{name}.py" not in archive.names and not isinstance(settings.get("handler"), dict):
+        yield Problem(
+            f"{name} is told by the configuration what to load, and there is no section `handler`", "add one to config"
+        )
+    return settings
+
+
+def _pickles(archive: Archive, policy: Policy) -> Iterator[Problem]:
+    """Weights that would run code when they are loaded, as far as the policy wants to know."""
+    if policy.pickle == "allow":
+        return
+    kind = Problem if policy.pickle == "deny" else Caution
+    for found in scan(archive, archive.manifest()["model"].get("serializedFile")):
+        if found.why:
+            message = f"{found.place} cannot be looked into for pickles: {found.why}"
+        else:
+            some = ", ".join(found.names[:3]) + (f" and {len(found.names) - 3} more" if len(found.names) > 3 else "")
+            message = f"{found.place}: unpickling it reaches for {some}, which weights are not made of"
+        yield kind(
+            message, f"{SAVE_STATE}; or, if you trust it, set policy: {{pickle: allow}}", detail="\n".join(found.names[3:])
+        )
+
+
+def _secrets(archive: Archive) -> Iterator[Problem]:
+    """Small members that hold keys. Whether somebody named them one by one, an archive does not tell."""
+    for name in archive.names:
+        if archive.size(name) <= secrets.MAX_BYTES:
+            what = secrets.by_content(archive.start(name, secrets.MAX_BYTES))
+            if what:
+                yield Caution(
+                    f"{name} looks like a secret: {what}", "leave it out, unless all who can load the model may have it"
+                )
 
 
 def _handler(archive: Archive, handler: Any) -> Generator[Problem, None, bool]:
@@ -139,38 +199,15 @@ def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, Non
     return derived and not replaced and not handler.methods.keys() & {"_load_pickled_model", "_load_torchscript_model"}
 
 
-def _model(archive: Archive, model: Mapping[str, Any], image: Image) -> Iterator[Problem]:
+def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, Any], image: Image) -> Iterator[Problem]:
     """What is wrong with model file and weights, for a handler that loads them as the base handler does."""
-    weights, file = model.get("serializedFile"), model.get("modelFile")
+    name, file = model.get("serializedFile"), model.get("modelFile")
     if file in archive.names:
         yield from _eager(archive, str(file))
-    if weights not in archive.names:
-        if weights is None and file is None:
-            yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
-        return
-    script = _torchscript_format(archive, str(weights))
-    if file is not None:
-        if script is not None:
-            yield Problem(
-                f"{weights} is TorchScript, and with a model_file TorchServe wants a state dict",
-                "remove model_file, or save the weights with torch.save(model.state_dict(), ...)",
-            )
-    elif not str(weights).endswith((".pt", ".onnx", ".so")):
-        yield Problem(
-            f"{weights} comes without a model_file; TorchServe: No model weights could be loaded",
-            "add model_file with the model's class, or save TorchScript to a file ending in .pt",
-        )
-    elif str(weights).endswith(".pt") and script is None:
-        yield Problem(
-            f"{weights} is not TorchScript, and there is no model_file; TorchServe: failed locating file constants.pkl",
-            "add model_file with the model's class, or save it with torch.jit.script(model).save(...)",
-        )
-    elif script is not None and script > NEWEST_FORMAT and _release(image.version) <= NEWEST_TORCH:
-        yield Problem(
-            f"{weights} is of TorchScript file format {script}, and PyTorch {image.version} of {image.name} reads up to"
-            f" {NEWEST_FORMAT}",
-            f"save it with PyTorch {image.version}",
-        )
+    if name is None and file is None:
+        yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
+    if name in archive.names:
+        yield from weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image)
 
 
 def _eager(archive: Archive, file: str) -> Iterator[Problem]:
@@ -217,21 +254,6 @@ def _module(archive: Archive, file: str) -> Generator[Problem, None, Module | No
         )
         return None
     return module
-
-
-def _torchscript_format(archive: Archive, name: str) -> int | None:
-    """The file format's number of a TorchScript file, None when it is something else."""
-    with archive.nested(name) as inner:
-        names = inner.namelist() if inner is not None else []
-        folder = names[0].partition("/")[0] if names else ""
-        if inner is None or not {f"{folder}/constants.pkl", f"{folder}/version"} <= set(names):
-            return None
-        with inner.open(f"{folder}/version") as version:
-            return int(version.read(20))
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob, hash_stream
 from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
-from gdcbuild.frameworks.torchserve.archive import Unreadable, open_archive
+from gdcbuild.frameworks.torchserve.archive import open_archive
+from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, write_archive
 
 

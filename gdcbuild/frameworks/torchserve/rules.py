@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.torchserve import contract
@@ -25,7 +25,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = DEFAULT_HANDLERS
-    check_version: int = 1
+    check_version: int = 2
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""
@@ -42,9 +42,9 @@ class TorchServe:
         pack = _pack(request, roles)
         return Lowered((pack,) if request.export is None else (_export(request, request.export), pack))
 
-    def check(self, artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
-        """Everything for which TorchServe would refuse the artifact."""
-        return contract.check(artifact, image)
+    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
+        """Everything for which TorchServe would refuse the artifact, and what to know of it."""
+        return contract.check(artifact, image, policy)
 
 
 def _refusals(request: VersionRequest) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, SourceFile, Toolchain, Version
+from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Plan
 from gdcbuild.core.ports import Run
@@ -41,7 +41,7 @@ class Toy:
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         raise NotImplementedError
 
-    def check(self, artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
+    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
         with artifact["out"].open() as stream:
             return [Problem("it is bad", "make it good")] if b"bad" in stream.read() else []
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import zipfile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.graph import Image
-from gdcbuild.errors import Problem
+from gdcbuild.core.graph import Image, Policy
+from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.torchserve.contract import check
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
@@ -26,11 +29,15 @@ def zipped(**members: str | bytes) -> bytes:
     return buffer.getvalue()
 
 
+EMPTY = b"\x80\x02}q\x00."
+"""A pickle of an empty dict."""
+
+
 def script(version: str = "4") -> bytes:
-    return zipped(**{"model/code/net.py": b"", "model/constants.pkl": b"", "model/version": f"{version}\n"})
+    return zipped(**{"model/code/net.py": b"", "model/constants.pkl": EMPTY, "model/version": f"{version}\n"})
 
 
-STATE = zipped(**{"model/data.pkl": b"", "model/version": "3\n"})
+STATE = zipped(**{"model/data.pkl": EMPTY, "model/version": "3\n"})
 NET = "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self, units=8):\n        super().__init__()\n"
 BASE = "from ts.torch_handler.base_handler import BaseHandler\n\nclass Handler(BaseHandler):\n"
 FUNCTION = "def handle(data, context):\n    return data\n"
@@ -126,7 +133,7 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager(weights=script()), "w.pt is TorchScript, and with a model_file TorchServe wants a state dict"),
         (found({}, handler="base_handler"), "there is neither serializedFile nor modelFile"),
         (found({"w.pt": STATE}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
-        (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
+        (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed reading zip archive"),
         (found({"w.pth": STATE}, serializedFile="w.pth", handler="base_handler"), "No model weights could be loaded"),
         (found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler"), "file format 11, and PyTorch 2.4"),
     ],
@@ -161,7 +168,7 @@ def test_every_problem_is_told() -> None:
     problems = found(
         {"w.pth": b"", "net.py": TWO}, serializedFile="w.pth", modelFile="net.py", handler="base_handler", modelName="x"
     )
-    assert len(problems) == 2
+    assert len(problems) == 3
 
 
 @pytest.mark.parametrize(
@@ -178,7 +185,12 @@ def test_the_archive_is_called_model_mar(names: list[str], said: str) -> None:
 
 def test_nothing_lies_beside_the_archive() -> None:
     archive = zipped(
-        **{MANIFEST: json.dumps({"runtime": "python", "model": {"modelName": "model", "handler": "h.py"}}), "h.py": FUNCTION}
+        **{
+            MANIFEST: json.dumps(
+                {"runtime": "python", "model": {"modelName": "model", "modelVersion": "1", "handler": "h.py"}}
+            ),
+            "h.py": FUNCTION,
+        }
     )
     (problem,) = check({"model.mar": BytesBlob(archive), "config.json": BytesBlob(b"")}, IMAGE)
     assert "config.json" in problem.message
@@ -194,3 +206,138 @@ def test_a_deep_source_is_a_problem_not_an_exception() -> None:
     assert "could not import it" in problem.message
     (problem,) = handled("x = " + "-" * 100_000 + "1")
     assert "could not import it" in problem.message
+
+
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02}.\x80\x02]."
+WHOLE = zipped(**{"model/data.pkl": b"\x80\x02cnet\nNet\nq\x00)\x81.", "model/version": "3\n"})
+PROGRAM = zipped(**{"prog/archive_format": "pt2", "prog/models/model.json": "{}", "prog/.data/version": "3\n"})
+PROGRAM_2_4 = zipped(**{"version": "7", "serialized_exported_program.json": "{}", "serialized_state_dict.pt": STATE})
+
+
+def test_state_dicts_of_all_times_are_accepted() -> None:
+    assert eager(weights=LEGACY) == []
+    assert eager(weights=zipped(**{"w/data.pkl": b"\x80\x02ccollections\nOrderedDict\n)R.", "w/version": "3"})) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (b"", "w.pt is empty, and TorchServe loads a state dict; it would say: EOFError: Ran out of input"),
+        (b"hello world", "w.pt is no file of torch.save"),
+        (STATE[:-30], "PytorchStreamReader failed reading zip archive"),
+        (zipped(a="b"), "w.pt is a zip file without data.pkl"),
+        (b"\x80\x02}.", "Invalid magic number; corrupt file?"),
+        (b"\x02\0\0\0\0\0\0\0{}", "w.pt is of safetensors"),
+        (PROGRAM, "w.pt is a program of torch.export"),
+        (PROGRAM_2_4, "w.pt is a program of torch.export"),
+    ],
+)
+def test_weights_that_no_state_dict_can_be_read_from(weights: bytes, said: str) -> None:
+    problem, *cautions = eager(weights=weights)
+    assert said in problem.message
+    assert problem.hint
+    assert all(isinstance(c, Caution) for c in cautions)
+
+
+def test_a_whole_model_is_no_state_dict() -> None:
+    problem, caution = eager(weights=WHOLE)
+    assert "w.pt holds a whole net.Net; TorchServe: Expected state_dict to be dict-like" in problem.message
+    assert isinstance(caution, Caution)
+
+
+@pytest.mark.parametrize(("name", "data"), [("w.pt2", PROGRAM), ("w.pt", PROGRAM), ("w.pt2", PROGRAM_2_4)])
+def test_programs_of_torch_export_need_a_handler_that_loads_them(name: str, data: bytes) -> None:
+    (problem,) = found({name: data}, serializedFile=name, handler="base_handler")
+    assert "a program of torch.export, which no handler of TorchServe loads by itself" in problem.message
+    assert found({name: data, "h.py": OWN}, serializedFile=name, handler="h.py") == []
+
+
+def configured(text: str, name: str = "base_handler", weights: str = "w.pt", **files: str | bytes) -> list[Problem]:
+    return found({weights: script(), "c.yaml": text, **files}, serializedFile=weights, handler=name, configFile="c.yaml")
+
+
+def test_libraries_of_aot_compile_need_a_word_in_the_configuration() -> None:
+    assert configured("pt2: {export: {aot_compile: true}}\n", weights="w.so") == []
+    (problem,) = configured("batchSize: 2\n", weights="w.so")
+    assert "w.so is loaded only where the configuration says so" in problem.message
+
+
+def test_the_configuration_is_checked() -> None:
+    assert configured("batchSize: 8\n") == []
+    problems = configured("batchSize: '8'\nmaxbatchdelay: 5\n")
+    assert [p.message.partition(";")[0] for p in problems] == [
+        "c.yaml: batchSize is '8'",
+        "c.yaml: TorchServe does not know maxbatchdelay",
+    ]
+    (problem,) = configured("- a\n")
+    assert "c.yaml is no mapping" in problem.message
+    (problem,) = configured("batchSize: 1\n", "trt_llm_handler")
+    assert "no section `handler`" in problem.message
+    assert configured("handler: {engine_dir: x}\n", "trt_llm_handler") == []
+
+
+def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:
+    (caution,) = found({"h.py": OWN, "r.txt": "x==1\n"}, handler="h.py", requirementsFile="r.txt")
+    assert isinstance(caution, Caution)
+    assert "install_py_dep_per_model=true" in caution.message
+
+
+EVIL = zipped(**{"w/data.pkl": b"\x80\x02cos\nsystem\nU\x01x\x85R.", "w/version": "3"})
+
+
+def test_a_newer_pytorch_loads_weights_only() -> None:
+    members: dict[str, str | bytes] = {"w.pt": EVIL, "net.py": NET}
+    model = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
+    assert [type(p) for p in found(members, **model)] == [Caution]
+    problem, _ = found(members, image=Image("new", "pytorch", "2.6"), **model)
+    assert "w/data.pkl in w.pt names os.system" in problem.message
+    assert "Weights only load failed" in problem.message
+
+
+@pytest.mark.parametrize(("policy", "kinds"), [("allow", []), ("warn", [Caution]), ("deny", [Problem])])
+def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: list[type]) -> None:
+    model = {"modelName": "model", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"}
+    archive = zipped(**{"w.pt": EVIL, "h.py": OWN, MANIFEST: json.dumps({"runtime": "python", "model": model})})
+    problems = check({"model.mar": BytesBlob(archive)}, IMAGE, Policy(policy))
+    assert [type(p) for p in problems] == kinds
+    for problem in problems:
+        assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message
+
+
+def test_members_that_hold_keys_are_told() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n"
+    (caution,) = found({"h.py": OWN, "notes.txt": key}, handler="h.py")
+    assert isinstance(caution, Caution)
+    assert "notes.txt looks like a secret: a private key" in caution.message
+
+
+def test_torchserve_wants_a_version() -> None:
+    (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=None)
+    assert "Model version is not defined" in problem.message
+
+
+NPZ = zipped(**{"a.npy": b"\x93NUMPY\1\0\x1e\0{'descr': '|O', 'shape': (1,)}\n" + EMPTY})
+MEMBERS: dict[str, bytes] = {
+    "w.pt": STATE,
+    "net.py": NET.encode(),
+    "h.py": (BASE + "    pass\n").encode(),
+    "c.yaml": b"batchSize: 8\npt2: eager\n",
+    "a.npz": NPZ,
+    "b.pkl": EMPTY,
+    "s.pt": script(),
+    "l.pth": LEGACY,
+    "p.pt2": PROGRAM,
+}
+
+
+@given(seed=st.integers(0, 1 << 32))
+def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
+    """Members damaged at random: a list of problems, each with its mend, and never an exception."""
+    rng, members = random.Random(seed), {name: bytearray(data) for name, data in MEMBERS.items()}
+    for data in rng.sample(list(members.values()), 4):
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.randint(0, 9)] = rng.choice([b"", b"\xff" * 4, bytes(4), b"PK\3\4", rng.randbytes(3), b"[" * 50])
+    model = {"serializedFile": "w.pt", "modelFile": rng.choice(["net.py", None]), "handler": "h.py", "configFile": "c.yaml"}
+    problems = found({name: bytes(data) for name, data in members.items()}, **model)
+    assert all(p.message.isprintable() and p.hint for p in problems)

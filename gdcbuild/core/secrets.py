@@ -1,0 +1,88 @@
+"""What looks like a secret: keys and passwords that a glob or a folder would carry into a model by accident."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+MAX_BYTES = 64 << 10
+"""Of a file whose content is looked at; keys are not larger."""
+
+UNSURE = ""
+"""A name from which one cannot tell: look at the content."""
+
+_FOLDERS = {
+    ".aws": "AWS credentials",
+    ".azure": "Azure credentials",
+    ".docker": "registry credentials",
+    ".gnupg": "private keys",
+    ".kube": "Kubernetes credentials",
+    ".ssh": "private keys",
+}
+_FILES = {
+    ".boto": "S3 credentials",
+    ".dockercfg": "registry credentials",
+    ".env": "environment variables",
+    ".git-credentials": "passwords",
+    ".htpasswd": "passwords",
+    ".netrc": "passwords",
+    ".npmrc": "registry credentials",
+    ".pgpass": "passwords",
+    ".pypirc": "registry credentials",
+    ".s3cfg": "S3 credentials",
+    "_netrc": "passwords",
+    "application_default_credentials.json": "Google credentials",
+    "id_dsa": "a private key",
+    "id_ecdsa": "a private key",
+    "id_ed25519": "a private key",
+    "id_rsa": "a private key",
+    "kubeconfig": "Kubernetes credentials",
+}
+_STORES = (".p12", ".pfx", ".jks", ".keystore", ".kubeconfig")
+_EXAMPLES = (".example", ".sample", ".template", ".dist")
+_SUSPICIOUS = re.compile(
+    r"\.(?:pem|key|ppk)$|credential|secret|service.?account|gcp|gcloud|\btoken\b|[-_]token\b|[-_.]key\b|^key\b|^sa\b|-[0-9a-f]{12}\.json$"
+)
+_CODE = (".py", ".pyi", ".so", ".pt", ".pth", ".npy", ".npz", ".onnx", ".safetensors", ".pb")
+
+_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|^PuTTY-User-Key-File-", re.MULTILINE)
+_ACCOUNT, _ACCOUNT_KEY = re.compile(rb'"type"\s*:\s*"service_account"'), re.compile(rb'"private_key"\s*:')
+_AWS = re.compile(rb"^\s*aws_secret_access_key\s*[=:]\s*\S", re.MULTILINE | re.IGNORECASE)
+_CLUSTER = re.compile(rb"^\s*(?:- )?(?:client-key-data|token)\s*:\s*\S", re.MULTILINE)
+
+
+def by_path(path: str) -> str | None:
+    """What a file looks like from its path, None when it looks like nothing. UNSURE when the content decides."""
+    folder, _, name = path.rpartition("/")
+    return _by_folder(folder) or _by_name(name)
+
+
+@cache
+def _by_folder(folder: str) -> str | None:
+    """Remembered, as names are: planning asks it of every file found, and most lie and are called as many others do."""
+    return next((f"{_FOLDERS[part]}, as they lie in {part}/" for part in folder.split("/") if part in _FOLDERS), None)
+
+
+@cache
+def _by_name(name: str) -> str | None:
+    name = name.lower()
+    if name.startswith(".env."):
+        return None if name.endswith(_EXAMPLES) else _FILES[".env"]
+    if name in _FILES:
+        return _FILES[name]
+    if name.endswith(_STORES):
+        return "a store of keys"
+    return UNSURE if _SUSPICIOUS.search(name) and not name.endswith(_CODE) else None
+
+
+def by_content(data: bytes) -> str | None:
+    """What kind of secret a file's bytes are, None when they are none. A certificate is public."""
+    if len(data) > MAX_BYTES:
+        return None
+    if _PRIVATE.search(data):
+        return "a private key"
+    if _ACCOUNT.search(data) and _ACCOUNT_KEY.search(data):
+        return "the key of a service account"
+    if _AWS.search(data):
+        return "AWS credentials"
+    return "Kubernetes credentials" if b"kind: Config" in data and _CLUSTER.search(data) else None

@@ -1,0 +1,161 @@
+"""What kind of file weights are, told from their bytes, and whether TorchServe's base handler loads that kind.
+
+With a `modelFile` it calls `torch.load` and `load_state_dict`, without one `torch.jit.load`, ONNX Runtime or AOT Inductor, by
+the file's ending.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gdcbuild.core.graph import Image
+from gdcbuild.errors import Problem
+from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
+from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
+
+NEWEST_FORMAT, NEWEST_TORCH = 10, (2, 13)
+"""The TorchScript file format that PyTorch 1.12 and all after it read and write, up to the release given."""
+
+WEIGHTS_ONLY = (2, 6)
+"""The release since which `torch.load` unpickles nothing but what weights are made of, unless it is told otherwise."""
+
+SAVE_STATE = "save it with torch.save(model.state_dict(), ...)"
+SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
+
+_LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number with which files of `torch.save` began before they were zip files."""
+
+_OBJECT = re.compile(rb"\x80[\x02-\x05]c([\w.]+)\n([\w.]+)\n(?:q.|r....)?\)\x81", re.DOTALL)
+"""How the pickle of a whole object begins: its class, and that it is made without arguments."""
+
+Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other"]
+
+_SAID: Mapping[str, tuple[str, str]] = {
+    "program": ("a program of torch.export", "PytorchStreamReader failed locating file data.pkl"),
+    "zip": ("a zip file without data.pkl", "PytorchStreamReader failed"),
+    "broken": ("a zip file that is broken", "PytorchStreamReader failed reading zip archive"),
+    "empty": ("empty", "EOFError: Ran out of input"),
+    "pickle": ("a pickle, and not one of torch.save", "Invalid magic number; corrupt file?"),
+    "safetensors": ("of safetensors", "UnpicklingError: invalid load key"),
+    "other": ("no file of torch.save", "UnpicklingError"),
+}
+"""Kind that `torch.load` refuses → what it is, and what would be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A weights file: its kind, the number of a TorchScript file's format, the class of what was saved, what is broken."""
+
+    kind: Kind
+    format: int = 0
+    holds: str = ""
+    why: str = ""
+
+
+def recognise(archive: Archive, name: str) -> Weights:
+    """What the member is."""
+    head = archive.start(name, 512)
+    if head.startswith(ZIP_MAGIC):
+        try:
+            with archive.nested(name) as inner:
+                assert inner is not None
+                return _zipped(inner)
+        except Unreadable as error:
+            return Weights("broken", why=str(error))
+    if not head:
+        return Weights("empty")
+    if _LEGACY in head[:32]:
+        return Weights("saved")
+    if re.match(rb"\x80[\x02-\x05]", head):
+        return Weights("pickle")
+    return Weights("safetensors" if head[8:9] == b"{" and not any(head[5:8]) else "other")
+
+
+def _zipped(inner: Archive) -> Weights:
+    names = {name.partition("/")[2]: name for name in inner.names}
+    if is_torchscript(inner):
+        version = names.get(".data/version") or names.get("version")
+        if version is None:
+            raise Unreadable("it is TorchScript without a version")
+        try:
+            return Weights("torchscript", int(inner.start(version, 20)))
+        except ValueError:
+            raise Unreadable("the version of its format is not a number") from None
+    if "data.pkl" in names:
+        found = _OBJECT.match(inner.start(names["data.pkl"], 512))
+        holds = b".".join(found.groups()).decode() if found else ""
+        return Weights("saved", holds="" if holds.startswith("collections.") else holds)
+    program = names.keys() & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in inner.names
+    return Weights("program" if program else "zip")
+
+
+def eager(archive: Archive, name: str, image: Image) -> Iterator[Problem]:
+    """What is wrong with weights that belong to a model file."""
+    found = recognise(archive, name)
+    if found.kind == "torchscript":
+        yield Problem(
+            f"{name} is TorchScript, and with a model_file TorchServe wants a state dict",
+            "remove model_file, or save the weights with torch.save(model.state_dict(), ...)",
+        )
+    elif found.holds:
+        yield Problem(
+            f"{name} holds a whole {found.holds}; TorchServe: Expected state_dict to be dict-like", f"{SAVE_STATE} instead"
+        )
+    elif found.kind != "saved":
+        what, said = _SAID[found.kind]
+        reason = f" ({found.why})" if found.why else ""
+        yield Problem(f"{name} is {what}{reason}, and TorchServe loads a state dict; it would say: {said}", SAVE_STATE)
+    elif _release(image.version) >= WEIGHTS_ONLY:
+        for each in look(archive, name):
+            yield Problem(
+                f"{each.place} names {', '.join(each.names[:3]) or each.why}, and PyTorch {image.version} of {image.name} loads"
+                " weights only; TorchServe: Weights only load failed",
+                SAVE_STATE,
+            )
+
+
+def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) -> Iterator[Problem]:
+    """What is wrong with weights that come without a model file."""
+    if name.endswith(".so"):
+        export = config.get("pt2")
+        if not (isinstance(export, dict) and isinstance(export.get("export"), dict) and export["export"].get("aot_compile")):
+            yield Problem(
+                f"{name} is loaded only where the configuration says so; TorchServe: No model weights could be loaded",
+                "add to config: {pt2: {export: {aot_compile: true}}}",
+            )
+        return
+    if name.endswith(".onnx"):
+        return
+    found = recognise(archive, name)
+    if found.kind == "program":
+        yield Problem(
+            f"{name} is a program of torch.export, which no handler of TorchServe loads by itself; TorchServe: No model"
+            " weights could be loaded",
+            "give a handler whose initialize() loads it with torch.export.load, or export with method: script",
+        )
+    elif not name.endswith(".pt"):
+        yield Problem(
+            f"{name} comes without a model_file; TorchServe: No model weights could be loaded",
+            "add model_file with the model's class, or save TorchScript to a file ending in .pt",
+        )
+    elif found.kind != "torchscript":
+        said = "failed locating file constants.pkl" if found.kind in ("saved", "zip") else "failed reading zip archive"
+        reason = f" ({found.why})" if found.why else ""
+        yield Problem(
+            f"{name} is not TorchScript{reason}, and there is no model_file; TorchServe: PytorchStreamReader {said}",
+            f"add model_file with the model's class, or {SAVE_SCRIPT}",
+        )
+    elif found.format > NEWEST_FORMAT and _release(image.version) <= NEWEST_TORCH:
+        yield Problem(
+            f"{name} is of TorchScript file format {found.format}, and PyTorch {image.version} of {image.name} reads up to"
+            f" {NEWEST_FORMAT}; TorchServe: Attempted to read a PyTorch file with version {found.format}",
+            f"save it with PyTorch {image.version}",
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

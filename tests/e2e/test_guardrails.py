@@ -1,0 +1,192 @@
+"""What must not be published, through the command line: hostile archives, secrets, pickles, weights that are none."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from tests.e2e.workspace import Workspace
+from tests.unit.frameworks.test_torchserve_archive import HOSTILE
+from tests.unit.frameworks.zips import Entry, made
+
+HEAD = "schema: 1\nenvironments:\n  local: {bucket: bucket}\n"
+EAGER = """\
+models:
+  m:
+    framework: pytorch-cpu.2-4
+    handler: base_handler
+    model_file: net.py
+    versions:
+      "1": {weights: w.pt}
+"""
+OWN = """\
+handlers:
+  h:
+    file: handler.py
+    files: [FILES]
+models:
+  m:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w.pt}
+"""
+NET = "from torch import nn\n\n\nclass Net(nn.Module): ...\n"
+HANDLER = "def handle(data, context):\n    return data\n"
+STATE = made(Entry("w/data.pkl", b"\x80\2}q\0."), Entry("w/version", b"3\n"))
+EVIL = made(Entry("w/data.pkl", b"\x80\2cos\nsystem\nU\1x\x85R."), Entry("w/version", b"3\n"))
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+
+SAMPLE = [
+    *("name: upwards", "name: absolute", "name: twice", "name: empty", "name: NUL", "name: name in the one header"),
+    *("kind: link", "kind: encrypted", "kind: lzma", "size: bomb of zip64", "size: checksum", "size: torn", "place: nested"),
+    *("place: hidden between", "place: after the end", "place: two ends", "end: directory of 4 GiB", "end: zip64 elsewhere"),
+    *("manifest: none", "manifest: deep", "manifest: a key twice", "size: more after the deflated", "end: nothing"),
+]
+
+
+def words(text: str) -> str:
+    """What was printed, without the breaks between lines."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "workspace", tmp_path / "cache")
+    made.write({"net.py": NET, "handler.py": HANDLER, "w.pt": STATE})
+    return made
+
+
+def test_hostile_archives_are_refused_with_the_reason(workspace: Workspace, tmp_path: Path) -> None:
+    versions = [f'      "{n}": {{mar: {n}.mar}}' for n, _ in enumerate(SAMPLE)]
+    workspace.write({f"{n}.mar": HOSTILE[case][0] for n, case in enumerate(SAMPLE)})
+    workspace.write(
+        {"gdcbuild.yaml": "\n".join([HEAD, "models:\n  m:\n    framework: pytorch-cpu.2-4\n    versions:", *versions])}
+    )
+    before = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.is_relative_to(workspace.cache))
+    done = workspace.run("apply", "-k")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    for number, case in enumerate(SAMPLE):
+        assert f"{number}.mar cannot be repacked" in words(done.err)
+        assert HOSTILE[case][1] in words(done.err), case
+    after = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.is_relative_to(workspace.cache))
+    assert after == before
+    assert not (workspace.root / "bucket").exists() or not workspace.served()
+
+
+@pytest.mark.parametrize(
+    ("files", "secret", "content"),
+    [
+        ("extra/*", "extra/tls.key", KEY),
+        ("extra/*", "extra/.env", "A=1\n"),
+        ("extra/**", "extra/.aws/credentials", "[default]\n"),
+        ("{from: extra/, to: extra/}", "extra/deep/id_rsa", "anything"),
+        ("{from: extra/, to: extra/}", "extra/sa.json", '{"type": "service_account", "private_key": "x"}'),
+        ("extra/*.json", "extra/project-0123456789ab.json", '{"type": "service_account", "private_key": "x"}'),
+    ],
+)
+def test_secrets_are_refused_unless_named(workspace: Workspace, files: str, secret: str, content: str) -> None:
+    workspace.write({"extra/labels.json": "[]", "extra/ca.pem": "-----BEGIN CERTIFICATE-----\n", secret: content})
+    workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", files)})
+    for command in ("validate", "plan", "build"):
+        done = workspace.run(command)
+        assert done.code == 65
+        assert f"gdcbuild.yaml:7:13: error: '{secret}'" in words(done.err)
+        assert "looks like a secret" in done.err
+        assert "name that file by itself" in words(done.err)
+    workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", secret)})
+    workspace.ok("build")
+    (workspace.root / secret).unlink()
+    workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", "extra/*.json")})
+    workspace.ok("build")
+
+
+def test_every_secret_is_told_at_once(workspace: Workspace) -> None:
+    workspace.write({"extra/.env": "", "extra/id_rsa": "", "extra/a.txt": ""})
+    workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", "extra/*")})
+    done = workspace.run("validate")
+    assert done.err.count("looks like a secret") == 2
+
+
+def test_secrets_in_a_saved_model_and_in_an_exports_files(workspace: Workspace) -> None:
+    workspace.write({"sm/saved_model.pb": b"x", "sm/assets/.netrc": "", "code/net.py": NET, "code/.npmrc": ""})
+    workspace.write(
+        {
+            "gdcbuild.yaml": HEAD
+            + "models:\n  a:\n    framework: tf2-cpu.2-18\n    versions:\n"
+            + '      "1": {saved_model: sm/}\n      "2": {export: {function: "net:f", files: [code/]}}\n'
+        }
+    )
+    done = workspace.run("validate")
+    assert done.code == 65
+    assert "'sm/assets/.netrc', which 'sm/' takes in, looks like a secret: passwords" in words(done.err)
+    assert "'code/.npmrc', which 'code/' takes in, looks like a secret: registry credentials" in words(done.err)
+
+
+@pytest.mark.parametrize(("policy", "code"), [("", 0), ("policy: {pickle: allow}\n", 0), ("policy: {pickle: deny}\n", 1)])
+def test_what_is_done_about_pickles_is_a_policy(workspace: Workspace, policy: str, code: int) -> None:
+    workspace.write({"w.pt": EVIL, "gdcbuild.yaml": HEAD + policy + OWN.replace("FILES", "")})
+    for _ in range(2):  # what was checked before is told again
+        done = workspace.run("apply" if code else "build")
+        assert done.code == code
+        told = "m@1: w/data.pkl in w.pt: unpickling it reaches for os.system" in words(done.err)
+        assert told == ("allow" not in policy)
+        assert ("warning" in done.err) == (policy == "")
+    assert not (workspace.root / "bucket").exists()
+
+
+def test_another_policy_is_another_check(workspace: Workspace) -> None:
+    for policy, code in (("warn", 0), ("deny", 1), ("allow", 0), ("deny", 1)):
+        workspace.write({"w.pt": EVIL, "gdcbuild.yaml": f"{HEAD}policy: {{pickle: {policy}}}\n" + OWN.replace("FILES", "")})
+        assert workspace.run("build").code == code
+
+
+def test_a_policy_stands_in_the_root(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\npolicy: {pickle: no}\n"})
+    workspace.write({"a/gdcbuild.yaml": "schema: 1\npolicy: {pickle: deny}\n"})
+    done = workspace.run("validate")
+    assert "policy stands in an included manifest" in done.err
+
+
+@pytest.mark.parametrize("weights", [b"", b"junk", STATE[:-20], b"\x80\2}."])
+def test_weights_that_are_none_are_not_published(workspace: Workspace, weights: bytes) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD + EAGER})
+    workspace.ok("apply")
+    published = workspace.snapshot("bucket")
+    workspace.write({"w.pt": weights})
+    done = workspace.run("apply")
+    assert done.code == 1
+    assert "and TorchServe loads a state dict; it would say:" in words(done.err)
+    assert workspace.snapshot("bucket") == published
+
+
+def test_configuration_that_would_be_ignored_is_refused(workspace: Workspace) -> None:
+    config = "    config: {batchSize: '8', maxbatchdelay: 5, minWorkers: 4, maxWorkers: 2}\n"
+    workspace.write({"gdcbuild.yaml": HEAD + EAGER.replace("    versions", config + "    versions")})
+    done = workspace.run("build")
+    assert done.code == 1
+    for said in (
+        "batchSize is '8'; TorchServe would ignore it",
+        "did you mean maxBatchDelay?",
+        "minWorkers is 4 and maxWorkers is 2",
+    ):
+        assert said in words(done.err)
+
+
+def test_a_sound_archive_of_another_tool_is_taken(workspace: Workspace) -> None:
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": "x", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"},
+    }
+    with zipfile.ZipFile(workspace.root / "old.mar", "w", zipfile.ZIP_DEFLATED) as target:
+        for name, data in (("h.py", HANDLER.encode()), ("w.pt", STATE), (MANIFEST, json.dumps(manifest).encode())):
+            target.writestr(name, data)
+    model = 'models:\n  m:\n    framework: pytorch-cpu.2-4\n    versions: {"1": {mar: old.mar}}\n'
+    workspace.write({"gdcbuild.yaml": HEAD + model})
+    workspace.ok("apply")
+    assert list(workspace.served()) == ["m/1/model.mar"]

@@ -1,0 +1,127 @@
+"""model-config.yaml as TorchServe takes it: what it would log and pass over is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gdcbuild.errors import Problem
+from gdcbuild.frameworks.torchserve import config
+
+NAME = "model-config.yaml"
+
+
+def said(text: str, base: bool = True) -> list[str]:
+    found = config.read(text.encode(), NAME)
+    assert not isinstance(found, Problem), found
+    problems = list(config.check(found, NAME, base))
+    assert all(p.hint and p.message.startswith(NAME) for p in problems)
+    return [p.message for p in problems]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "minWorkers: 1\nmaxWorkers: 4\nbatchSize: 8\nmaxBatchDelay: 100\nresponseTimeout: 120\nstartupTimeout: 60\n",
+        "deviceType: GPU\ndeviceIds: [0, 1]\nparallelType: tp\ntorchrun: {nproc-per-node: 2, OMP_NUMBER_THREADS: 4}\n",
+        "parallelType: custom\nparallelLevel: 4\n",
+        "useJobTicket: true\njobQueueSize: 10\nclientTimeoutInMills: 0\nmaxRetryTimeoutInSec: 300\n",
+        "sequenceBatching: true\nsequenceMaxIdleMSec: 60000\nsequenceTimeoutMSec: 1\n",
+        "sequenceMaxIdleMSec: 60000\nmaxNumSequence: 4\nmaxSequenceJobQueueSize: 2\n",
+        "continuousBatching: true\nasyncCommunication: false\nuseVenv: yes\n",
+        "handler: {profile: true, labels: [a, b]}\nmine: 5\nanythingElse: {a: 1}\n",
+        "pt2: inductor\n",
+        "pt2: {backend: inductor, mode: reduce-overhead}\n",
+        "pt2: {compile: {enable: true, backend: inductor}}\n",
+        "pt2: {export: {aot_compile: true}}\n",
+    ],
+)
+def test_what_has_its_effect(text: str) -> None:
+    assert said(text) == []
+
+
+@pytest.mark.parametrize("key", config.KEYS)
+@pytest.mark.parametrize("value", ["'8'", "8.5", "[a]", "-1", "3000000000", "none", "0x"])
+def test_no_value_of_the_wrong_type_passes(key: str, value: str) -> None:
+    """TorchServe: Invalid KEY: VALUE, should be ..."""
+    found = said(f"{key}: {value}\n")
+    assert any(f"{key} is" in message and "would ignore it" in message for message in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batchSize: 0\n", "batchSize is 0; TorchServe would ignore it"),
+        ("batchSize: true\n", "batchSize is true; TorchServe would ignore it"),
+        ("useVenv: 1\n", "useVenv is 1; TorchServe would ignore it"),
+        ("deviceType: tpu\n", "deviceType is 'tpu'"),
+        ("parallelType: dp\n", "parallelType is 'dp'"),
+        ("deviceIds: [0, x]\n", "deviceIds is a list"),
+        ("torchrun: 2\nparallelType: tp\n", "torchrun is 2"),
+        ("parallelType: tp\ntorchrun: {nproc-per-node: '2'}\n", "torchrun.nproc-per-node is '2'"),
+        ("parallelType: tp\ntorchrun: {nproc_per_node: 2}\n", "does not know torchrun.nproc_per_node"),
+        ("parallelType: tp\ntorchrun: {max-restarts: 2}\n", "unsupported parameter max-restarts"),
+        ("parallelType: tp\nparallelLevel: 4\ntorchrun: {nproc-per-node: 2}\n", "parallelLevel is 4, and torchrun starts 2"),
+        ("torchrun: {nproc-per-node: 2}\n", "torchrun has no effect without parallelType"),
+        ("parallelLevel: 2\n", "parallelLevel has no effect without parallelType"),
+        ("minWorkers: 4\nmaxWorkers: 2\n", "minWorkers is 4 and maxWorkers is 2"),
+        ("minWorkers: 4\n", "minWorkers is 4 and maxWorkers is not given"),
+        ("maxWorkers: 4\n", "maxWorkers has no effect without minWorkers"),
+        ("maxNumSequence: 2\n", "maxNumSequence has no effect without sequenceMaxIdleMSec"),
+        ("batchsize: 8\n", "does not know batchsize"),
+        ("batch_size: 8\n", "does not know batch_size"),
+        ("batchSizes: 8\n", "does not know batchSizes"),
+        ("bachSize: 8\n", "does not know bachSize"),
+        ("batchDize: 8\n", "does not know batchDize"),
+        ("Handler: {a: 1}\n", "does not know Handler"),
+        ("1: 2\n", "the key 1 is not text"),
+        ("pt2: 5\n", "pt2 should be str or dict"),
+        ("pt2: cuda\n", "'cuda' is no backend"),
+        ("pt2: {compile: {backend: inductor}}\n", "pt2.compile says not whether it is on"),
+        ("pt2: {compile: {enable: true, backend: [a]}}\n", "a list is no backend"),
+    ],
+)
+def test_what_would_be_passed_over(text: str, words: str) -> None:
+    (message,) = said(text)
+    assert words in message
+
+
+def test_the_section_for_the_base_handler_is_only_its_matter() -> None:
+    assert said("pt2: 5\n", base=False) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("batchsize", "batchSize"), ("max_batch_delay", "maxBatchDelay"), ("handlr", "handler")]
+)
+def test_a_misspelt_key_is_guessed(key: str, meant: str) -> None:
+    (problem,) = config.check({key: {}}, NAME, True)
+    assert problem.hint == f"did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"- a\n", "is no mapping"),
+        (b"hello\n", "is no mapping"),
+        (b"a: [\n", "is not YAML"),
+        (b"a: \xff\n", "is not UTF-8"),
+        (b"a: !!python/object/apply:os.system [x]\n", "is not YAML"),
+        (b"{[1]: 2}\n", "is not YAML"),
+        (b"a: " + b"[" * 100_000, "is not YAML"),
+        (b"a: " + b"9" * 10_000, "is not YAML"),
+    ],
+)
+def test_what_is_no_configuration(data: bytes, words: str) -> None:
+    found = config.read(data, NAME)
+    assert isinstance(found, Problem)
+    assert words in found.message
+
+
+def test_aliases_cannot_make_a_message_endless() -> None:
+    text = "a: &a [x, x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(20)
+    )
+    found: Any = config.read((text + "batchSize: *u\nself: &me [*me]\n").encode(), NAME)
+    assert [p.message for p in config.check(found, NAME, True)] == [f"{NAME}: batchSize is a list; TorchServe would ignore it"]

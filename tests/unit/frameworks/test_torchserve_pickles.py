@@ -1,0 +1,304 @@
+"""What a pickle would import: found without unpickling, compared with what Python's own unpickler asks for."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import pickle
+import pickletools
+import random
+import struct
+import sys
+import time
+import tracemalloc
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdcbuild.core.digest import BytesBlob
+from gdcbuild.frameworks.torchserve.archive import open_archive
+from gdcbuild.frameworks.torchserve.pickles import COMPUTED, UNREAD, Budget, read, unexpected
+from gdcbuild.frameworks.torchserve.scan import Finding, scan
+from tests.unit.frameworks.zips import Entry, made, mar
+
+
+class Anything:
+    """Stands for whatever a pickle asks for."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Anything:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+    def append(self, item: Any) -> None: ...
+    def extend(self, items: Any) -> None: ...
+    def add(self, item: Any) -> None: ...
+
+
+def asked(data: bytes, unpickler: Any = pickle.Unpickler) -> tuple[set[str], bool]:
+    """The globals that Python asks for when it unpickles, and whether it comes to an end. Nothing real is handed out."""
+    names = set()
+
+    class Unpickler(unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            names.add(f"{module} {name}")
+            return Anything
+
+        def persistent_load(self, pid: Any) -> Any:
+            return None
+
+        def get_extension(self, code: int) -> Any:
+            raise AssertionError
+
+    try:
+        Unpickler(io.BytesIO(data)).load()
+    except Exception:
+        return names, False
+    return names, True
+
+
+def found(data: bytes) -> set[str]:
+    return set().union(*(each.names for each in read(io.BytesIO(data), Budget())))
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return builtins.eval, ("1",)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300) | st.binary(max_size=300),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.builds(OrderedDict, st.dictionaries(st.text(max_size=9), inner, max_size=3))
+        | st.frozensets(st.text(max_size=4), max_size=3)
+        | st.builds(Counter, st.text(max_size=4))
+        | st.just(Evil())
+        | st.just(Path)
+        | st.builds(complex, st.just(1.0))
+        | st.builds(bytearray, st.binary(max_size=9))
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=500)
+@given(value=VALUES, protocol=st.integers(0, 5))
+def test_what_python_would_ask_for_is_found(value: Any, protocol: int) -> None:
+    data = pickle.dumps(value, protocol)
+    assert (found(data), True) == asked(data)
+
+
+UNSAFE = {"EXT1", "EXT2", "EXT4", "PUT", "LONG_BINPUT", "BYTEARRAY8"}
+"""Python itself would ask the registry, make room for 2^32 places in the memo, or stumble over its own bytearray."""
+
+OPCODES = [op.code.encode("latin-1") for op in pickletools.opcodes if op.name not in UNSAFE]
+PIECES = [
+    *(b"cos\nsystem\n", b"ios\nsystem\n", b"\x8c\x02os", b"\x8c\x06system", b"X\x02\0\0\0os", b"Vos\n"),
+    *(b"V\\u006fs\n", b"S'os'\n"),
+    *(b"U\x02os", b"T\x02\0\0\0os", b"\x93", b"\x94", b"q\0", b"q\1", b"h\0", b"h\1", b"p0\n", b"g0\n", b"p1\n", b"g1\n"),
+    *(b"r\0\0\0\0", b"j\0\0\0\0", b"(", b"1", b"0", b"2", b"t", b")", b"R", b".", b"N", b"}", b"]", b"\x8d" + b"\2" + bytes(7)),
+    *(b"\x80\4", b"\x95" + bytes(8), b"P1\n", b"Q", b"l", b"d", b"o", b"b", b"a", b"e", b"s", b"u", b"\x85", b"\x86", b"\x87"),
+]  # fmt: skip
+
+
+@settings(max_examples=2000)
+@given(seed=st.integers(0, 1 << 40))
+def test_nothing_that_python_would_ask_for_is_missed(seed: int) -> None:
+    """Random programs for the pickle machine: what Python asks for is named, or said not to be known."""
+    rng = random.Random(seed)
+    data = b"".join(rng.choice(PIECES) if rng.random() < 0.9 else rng.choice(OPCODES) for _ in range(rng.randint(1, 24)))
+    names = found(data + b".")
+    assert names & {COMPUTED, UNREAD} or asked(data + b".")[0] <= names
+
+
+@settings(max_examples=1000)
+@given(seed=st.integers(0, 1 << 40), protocol=st.integers(0, 5))
+def test_nothing_is_missed_in_a_damaged_one(seed: int, protocol: int) -> None:
+    """With Python's unpickler in Python: that in C makes room in memory for whatever place in the memo is named."""
+    rng = random.Random(seed)
+    changed = bytearray(pickle.dumps({"a": [1, Evil(), "x" * 300], "b": OrderedDict(c=Counter("ab"))}, protocol))
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(changed))
+        changed[at : at + rng.randint(0, 2)] = rng.choice([*PIECES, rng.randbytes(1)])
+    names = found(bytes(changed))
+    cut = any("..." in name for name in names)  # a line that is longer than names are
+    assert cut or names & {COMPUTED, UNREAD} or asked(bytes(changed), pickle._Unpickler)[0] <= names
+
+
+HIDDEN = {
+    "global": (b"cos\nsystem\n.", ["os.system"]),
+    "instance": (b"(ios\nsystem\n.", ["os.system"]),
+    "stack": (b"\x80\4\x8c\2os\x8c\6system\x93.", ["os.system"]),
+    "memo": (b"\x80\4\x8c\2os\x94\x8c\6system\x94h\0h\1\x93.", ["os.system"]),
+    "memo, put twice": (
+        b"\x80\4X\x0b\0\0\0collectionsq\1q\1\x8c\2os\x94h\1\x8c\6system\x93.",
+        [COMPUTED, "collections.system"],
+    ),
+    "name of parts": (b"\x80\4\x8c\5torch\x8c\x17serialization.os.system\x93.", ["torch.serialization.os.system"]),
+    "name from a call": (b"\x80\4cbuiltins\nstr\n)R\x8c\6system\x93.", [COMPUTED, "builtins.str"]),
+    "name with escapes": (b"V\\u006fs\nVsystem\n\x93.", [COMPUTED]),
+    "name too long": (b"\x80\4\x8c\2osX\0\4\0\0" + b"a" * 1024 + b"\x93.", [COMPUTED]),
+    "extension": (b"\x80\2\x82\7.", ["copyreg.extension.7"]),
+    "behind a first pickle": (b"\x80\2}.\x80\2cos\nsystem\n.", ["os.system"]),
+    "before it breaks": (b"\x80\2cos\nsystem\n(S'x'\ntR\xff", ["os.system"]),
+    "in the last line, which has no end": (b"\x80\2cos\nsystem.", ["os.system"]),
+    "in a long line": (b"\x80\2ctorch\nA" + b"a" * 300 + b"Tensor\n.", ["torch.A" + "a" * 255 + "..."]),
+    "in bytes": (b"\x80\2c_pickle\nloads\nU\1.\x85R.", ["_pickle.loads"]),
+    "load of a storage": (b"\x80\2ctorch.storage\n_load_from_bytes\n.", ["torch.storage._load_from_bytes"]),
+    "control characters": (b"co\x1bs\nsystem\n.", ["o\\x1bs.system"]),
+    "one that looks alike": (b"cc\xd0\xbellections\nOrderedDict\n.", ["c\\u043ellections.OrderedDict"]),
+    "two spaces": (b"ctorch \nFloatStorage\n.", ["torch..FloatStorage"]),
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_hidden_names_are_found(case: str) -> None:
+    data, names = HIDDEN[case]
+    assert sorted(unexpected(found(data), torchscript=False)) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("collections OrderedDict", "_codecs encode", "__builtin__ set", "torch FloatStorage", "torch.cuda HalfTensor"),
+        *("torch._utils _rebuild_tensor_v2", "torch float32", "torch float8_e4m3fn", "torch bfloat16"),
+        *("torch Size", "torch device"),
+        *("numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "numpy ndarray", "numpy dtype"),
+        *("torch.storage UntypedStorage", "torch Tensor", "torch.nn.parameter Parameter", "numpy.dtypes Float32DType"),
+    ],
+)  # fmt: skip
+def test_what_weights_are_made_of_is_expected(name: str) -> None:
+    assert unexpected({name}, torchscript=False) == []
+
+
+@pytest.mark.parametrize("name", ["__torch__.net.Net Net", "os system", "torch hub.load", "builtins eval", "torch load"])
+def test_what_they_are_not_made_of_is_not(name: str) -> None:
+    assert unexpected({name}, torchscript=False)
+
+
+def test_torchscript_names_types_of_its_own() -> None:
+    assert unexpected({"__torch__.net Net", "torch.jit._pickle build_intlist", "os system"}, torchscript=True) == ["os.system"]
+
+
+GREEDY = {
+    "a length of 2^63": b"\x80\4\x8e" + struct.pack("<Q", 1 << 63) + b"x",
+    "a deep stack": b"\x80\2" + b"N" * 900_000,
+    "many marks": b"(" * 150_000 + b"t" * 150_000,
+    "many texts": b"\x80\4" + b"".join(b"\x8c\x04%04x\x94" % (n % 65536) for n in range(100_000)),
+    "one long line": b"V" + b"a" * (50 << 20) + b"\n.",
+    "long bytes": b"\x80\3B" + struct.pack("<I", 50 << 20) + bytes(50 << 20) + b".",
+}
+
+
+@pytest.mark.parametrize("case", GREEDY)
+def test_time_and_memory_are_bounded(case: str) -> None:
+    data, started = GREEDY[case], time.monotonic()
+    tracemalloc.start()
+    names = set().union(*(each.names for each in read(io.BytesIO(data), Budget(250_000))))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert names <= {UNREAD}
+    assert peak < 30 << 20
+    assert time.monotonic() - started < 60
+
+
+EVIL = b"\x80\2cos\nsystem\nU\1x\x85R."
+STATE = b"\x80\2ccollections\nOrderedDict\n)R."
+
+
+def zipped(*entries: Entry) -> bytes:
+    return made(*entries)
+
+
+def array(descr: bytes, data: bytes) -> bytes:
+    header = b"{'descr': " + descr + b", 'fortran_order': False, 'shape': (1,), }\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + data
+
+
+def findings(name: str, data: bytes, weights: str | None = None) -> list[Finding]:
+    with open_archive(BytesBlob(mar(Entry(name, data)))) as archive:
+        return scan(archive, weights)
+
+
+E = Entry
+PT = zipped(E("w/data.pkl", EVIL), E("w/version", b"3\n"), E("w/data/0", b"\x80\2rest of a tensor"))
+
+PLACES = {
+    "pickle": ("a.pkl", EVIL, "a.pkl"),
+    "old pickle": ("a.pkl", b"cos\nsystem\n.", "a.pkl"),
+    "no ending": ("weights", EVIL, "weights"),
+    "old pickle for torch": ("a.pth", b"cos\nsystem\n(U\1xtR.", "a.pth"),
+    "torch": ("a.pt", PT, "w/data.pkl in a.pt"),
+    "torch by another name": ("a.dat", PT, "w/data.pkl in a.dat"),
+    "torch in an archive in it": ("x.mar", zipped(E("a.pt", PT)), "w/data.pkl in a.pt in x.mar"),
+    "packed": ("x.zip", zipped(E("a.pt", PT, method=8)), "w/data.pkl in a.pt in x.zip"),
+    "array of objects": ("a.npy", array(b"'|O'", EVIL), "a.npy"),
+    "array of some objects": ("a.npy", array(b"[('x', '<f4'), ('y', '|O')]", EVIL), "a.npy"),
+    "array with escapes": ("a.npy", array(b"'|\\x4f'", EVIL), "a.npy"),
+    "arrays": ("a.npz", zipped(E("x.npy", array(b"'|O'", EVIL))), "x.npy in a.npz"),
+    "behind the version": ("v.pt", zipped(E("w/data.pkl", STATE), E("w/.data/more.bin", EVIL)), "w/.data/more.bin in v.pt"),
+    "TorchScript": ("s.pt", zipped(E("s/constants.pkl", EVIL), E("s/version", b"3")), "s/constants.pkl in s.pt"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_pickles_are_found_wherever_they_are(case: str) -> None:
+    name, data, place = PLACES[case]
+    assert findings(name, data) == [Finding(place, ("os.system",))]
+
+
+def test_whatever_pytorch_loads_is_looked_at() -> None:
+    assert findings("a.weights", b"cos\nsystem\n.") == []
+    assert findings("a.weights", b"cos\nsystem\n.", "a.weights") == [Finding("a.weights", ("os.system",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "names", "why"),
+    [
+        ("a.pkl", b"\x78\x9c compressed", (UNREAD,), ""),
+        ("a.joblib", b"\x80\4\x8c", (UNREAD,), ""),
+        ("a.pt", PT[:-9], (), "it is not a zip file, or its end is missing"),
+        ("a.pt", zipped(E("w/data.pkl", STATE), E("w/data.pkl", EVIL)), (), "is there twice"),
+        ("a.pt", zipped(E("w/data.pkl", STATE, local={"name": b"w/data.pkx"})), (), "another name before its data"),
+        ("a.zip", zipped(E("b.zip", zipped(E("c.zip", zipped(E("d.zip", PT)))))), (), "deeper in each other"),
+    ],
+)
+def test_what_cannot_be_looked_into_is_told(name: str, data: bytes, names: tuple[str, ...], why: str) -> None:
+    (finding,) = findings(name, data)
+    assert finding.names == names
+    assert why in finding.why
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.npy", array(b"'<f4'", EVIL)),
+        ("labels.txt", b"cat\ndog\n"),
+        ("net.py", b"class Net: ...\n"),
+        ("a.bin", b"\x80\2\xff\xff not a pickle"),
+        ("a.safetensors", struct.pack("<Q", 2) + b"{}"),
+        ("a.pt", zipped(E("w/data.pkl", STATE), E("w/data/0", b"\x80\2rest of a tensor"))),
+        ("empty.pt", b""),
+    ],
+)
+def test_nothing_is_said_of_others(name: str, data: bytes) -> None:
+    assert findings(name, data) == []
+
+
+def test_one_budget_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(10))
+    assert [f.names for f in findings("a.zip", zipped(E("1.pkl", STATE), E("2.pkl", STATE)))] == [(UNREAD,)]
+
+
+def test_nothing_is_unpickled() -> None:
+    assert "torch" not in sys.modules
+    for data in (EVIL, PT):
+        findings("a.pt", data)
