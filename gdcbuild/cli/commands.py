@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gdcbuild.cli import apply, build, cache, explain, init, plan, schema, status, validate, verify, version
+from gdcbuild.cli import apply, build, cache, explain, import_, init, plan, schema, status, validate, verify, version
 
 app = typer.Typer(
     name="gdcbuild",
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(init.init)
+app.command("import")(import_.import_)
 app.command()(validate.validate)
 app.command()(plan.plan)
 app.command()(build.build)
