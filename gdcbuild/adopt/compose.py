@@ -69,6 +69,8 @@ class Composer:
                 keys[key] = self._path(path, packing.where)
         if packing.runtime != "python":
             keys["runtime"] = packing.runtime
+        for path in packing.extra_files:
+            self._path(path.rstrip("/"), packing.where)  # before it is looked into
         files = [self._entry(e, packing.where) for path in packing.extra_files for e in entries(path)]
         if files:
             keys["files"] = files

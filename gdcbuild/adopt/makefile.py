@@ -14,7 +14,8 @@ _ASSIGNMENT = re.compile(
 _RULE = re.compile(r"(?P<targets>[^\s:=#][^:=#]*?)\s*::?(?!=)\s*(?P<needs>[^;#=]*?)\s*(?:;(?P<recipe>.*))?\Z", re.DOTALL)
 _REFERENCE = re.compile(r"\$(?:\$|\((?P<round>[^()]*(?:\([^()]*\)[^()]*)*)\)|\{(?P<curly>[^{}]*)\}|(?P<one>.))", re.DOTALL)
 _CONDITION = re.compile(r"\s*(ifeq|ifneq|ifdef|ifndef)\b")
-DEPTH = 20
+MOST = 10_000
+"""References that are followed for one text: recursive variables may never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,23 @@ def _automatic(targets: str, needs: str) -> dict[str, str]:
     return {"@": targets, "<": "".join(wanted[:1]), "^": " ".join(wanted), "*": unknown("$*"), "?": unknown("$?")}
 
 
-def _expand(text: str, variables: dict[str, str], depth: int = 0) -> str:
-    """References replaced by values; $$ by $, which is the shell's."""
+def _expand(text: str, variables: dict[str, str]) -> str:
+    """References replaced by values; $$ by $, which is the shell's. What refers to itself is not known."""
+    left = MOST
 
-    def one(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        name = match["round"] or match["curly"] or match["one"] or ""
-        if not re.fullmatch(r"[\w.@<^*?-]+", name) or depth == DEPTH:
-            return unknown(match[0])
-        if name in variables:
-            return _expand(variables[name], variables, depth + 1)
-        return unknown(f"${name}")  # from the environment, or nothing
+    def expand(text: str, active: tuple[str, ...]) -> str:
+        def one(match: re.Match[str]) -> str:
+            nonlocal left
+            left -= 1
+            if match[0] == "$$":
+                return "$"
+            name = match["round"] or match["curly"] or match["one"] or ""
+            if not re.fullmatch(r"[\w.@<^*?-]+", name) or name in active or left < 0:
+                return unknown(match[0])
+            if name in variables:
+                return expand(variables[name], (*active, name))
+            return unknown(f"${name}")  # from the environment, or nothing
 
-    return _REFERENCE.sub(one, text)
+        return _REFERENCE.sub(one, text)
+
+    return expand(text, ())

@@ -7,6 +7,7 @@ import posixpath
 from gdcbuild.adopt import lists, makefile
 from gdcbuild.adopt.found import Found
 from gdcbuild.adopt.shell import Shell
+from gdcbuild.errors import Location, Problem
 
 
 def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
@@ -15,6 +16,13 @@ def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
     `name` is the file's for messages; `path` is absolute, "" for standard input, whose kind its text tells. `folder`
     (absolute) is where its commands are taken to run.
     """
+    try:
+        _read(found, text, name, path, folder)
+    except RecursionError:
+        found.problems.append(Problem("it is nested too deeply to be read", where=Location(name)))
+
+
+def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
     base = posixpath.basename(path)
     if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
         lists.read(found, text, name, path or posixpath.join(folder, name), folder)

@@ -14,6 +14,9 @@ from gdcbuild.adopt.words import Lexer, Operator, Part, Word
 from gdcbuild.errors import Location, Problem
 
 ARCHIVER = "torch-model-archiver"
+LONGEST = 1 << 16
+"""Characters of a variable that are kept track of."""
+
 _MODULE = ("model_archiver", "model_archiver.model_packaging")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)")
 _OPENS = {"for": "a loop", "while": "a loop", "until": "a loop", "select": "a loop", "if": "an if", "case": "a case"}
@@ -37,7 +40,7 @@ class Shell:
 
     def __init__(self, found: Found, folder: str, script: str, variables: Mapping[str, str] | None = None) -> None:
         self._found = found
-        self._uploads = Uploads(found)
+        self._uploads = Uploads(found, folder)
         self._script = script
         self._start = folder
         self._folder = folder
@@ -162,7 +165,9 @@ class Shell:
         text = "".join(self._text(part) for part in value.parts)
         if match[2] == "+=":
             text = self._variables.get(match[1], "") + text
-        self._variables[match[1]] = unknown(f"${match[1]}, which {doubt} sets,") if doubt else text
+        if doubt or len(text) > LONGEST:
+            text = unknown(f"${match[1]}, which {doubt} sets," if doubt else f"${match[1]}")
+        self._variables[match[1]] = text
 
     def _fields(self, word: Word) -> Iterator[str]:
         """A word as the shell would pass it on: expanded, split where it is not quoted, globs matched."""

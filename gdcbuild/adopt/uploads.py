@@ -17,10 +17,11 @@ _SCHEME = "s3://"
 
 
 class Uploads:
-    """Follows archives from the command that packs them, by their paths."""
+    """Follows archives from the command that packs them, by their paths. Folders are looked into below `root` only."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, root: str) -> None:
         self._found = found
+        self._root = root
         self._at: dict[str, int] = {}
 
     def packed(self, packing: Packing) -> None:
@@ -86,7 +87,8 @@ class Uploads:
 
     def _folder(self, path: str, to: str, bucket: Bucket, where: Location) -> None:
         """A folder of files that nothing here makes: SavedModels, and archives, as they lie there now."""
-        found = [*Path(path).rglob("saved_model.pb"), *Path(path).rglob("*.mar")]
+        inside = f"{path}/".startswith(f"{self._root}/")
+        found = [*Path(path).rglob("saved_model.pb"), *Path(path).rglob("*.mar")] if inside else []
         for file in sorted(file.as_posix() for file in found):
             key = to + file.removeprefix(path)
             if file.endswith(".mar"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -54,6 +55,7 @@ class Lexer:
         self._text = text.replace("\r\n", "\n")
         self._file = file
         self._first = line
+        self._starts = [0, *(m.end() for m in re.finditer("\n", self._text))]
         self._at = 0
         self._heredocs: list[tuple[str, bool]] = []
 
@@ -82,8 +84,8 @@ class Lexer:
                 yield self._word()
 
     def _where(self) -> Location:
-        start = self._text.rfind("\n", 0, self._at) + 1
-        return Location(self._file, self._first + self._text.count("\n", 0, self._at), self._at - start + 1)
+        number = bisect_right(self._starts, self._at) - 1
+        return Location(self._file, self._first + number, self._at - self._starts[number] + 1)
 
     def _line_end(self) -> int:
         end = self._text.find("\n", self._at)

@@ -16,6 +16,7 @@ import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 from gdcbuild.manifest.schema import json_schema
+from tests.docs.markdown import ROOT, blocks
 from tests.e2e.test_adopt import EXPORT
 from tests.e2e.workspace import Workspace
 
@@ -293,8 +294,8 @@ def test_a_properties_json_and_its_manifest_make_the_same(ready: Workspace, tmp_
         "max-batch-delay": 100,
         "response-timeout": 120,
     }
-    store = {"net.py": NET, "v1.pt": FILES["weights/v1.pt"], "words.txt": "a", "more.txt": "b", "own.py": HANDLER}
-    ready.write({f"model-store/digits/{name}": data for name, data in {**store, "requirements.txt": "six==1.17.0\n"}.items()})
+    files = {"net.py": NET, "v1.pt": FILES["weights/v1.pt"], "words.txt": "a", "more.txt": "b", "own.py": HANDLER}
+    ready.write({f"model-store/digits/{name}": data for name, data in {**files, "requirements.txt": "six==1.17.0\n"}.items()})
     plain = {
         "model-name": "plain",
         "version": "2",
@@ -307,14 +308,14 @@ def test_a_properties_json_and_its_manifest_make_the_same(ready: Workspace, tmp_
     ready.write({"model-store/properties.json": json.dumps([entry, plain])})
     result = ready.ok("import", "model-store/properties.json")
     assert '"minWorkers": 1, "maxWorkers": 3, "batchSize": 4, "maxBatchDelay": 100, "responseTimeout": 120' in result.err
-    store_folder = "model-store/digits"
+    store = "model-store/digits"
     ready.write(
         {
             "run.sh": f"""\
 mkdir -p build/digits/1.0 build/plain/2
-torch-model-archiver --model-name digits --version 1.0 --model-file {store_folder}/net.py --serialized-file {store_folder}/v1.pt \\
-  --export-path build/digits/1.0 --extra-files {store_folder}/words.txt,{store_folder}/more.txt --handler {store_folder}/own.py \\
-  -r {store_folder}/requirements.txt --force
+torch-model-archiver --model-name digits --version 1.0 --model-file {store}/net.py --serialized-file {store}/v1.pt \\
+  --export-path build/digits/1.0 --extra-files {store}/words.txt,{store}/more.txt --handler {store}/own.py \\
+  -r {store}/requirements.txt --force
 torch-model-archiver --model-name plain --version 2 --serialized-file model-store/plain/v1.pt --export-path build/plain/2 \\
   --handler model-store/plain/own.py -r "" --force
 mv build/digits/1.0/digits.mar build/digits/1.0/model.mar
@@ -451,6 +452,14 @@ def test_the_bucket_of_an_upload(ready: Workspace) -> None:
         '  bucket-team: {bucket: "s3://${env.BUCKET}/team", endpoint: "${env.S3_URL}", region: eu, ca_file: certs/ca.pem}\n'
         in (ready.root / "gdcbuild.yaml").read_text()
     )
+
+
+def test_the_example_of_the_readme(ready: Workspace) -> None:
+    (script,) = (b for b in blocks(ROOT / "README.md", "sh") if "torch-model-archiver" in b.text)
+    manifest = next(b for b in blocks(ROOT / "README.md", "yaml") if b.line > script.line)
+    ready.write({"build.sh": script.text, "handler.py": HANDLER})
+    assert ready.ok("import", "build.sh", "-o", "-").out.partition("\n")[2] == manifest.text
+    assert "warning" not in ready.ok("import", "build.sh").err
 
 
 def test_where_it_is_written(ready: Workspace) -> None:
