@@ -17,6 +17,7 @@ ARCHIVER = "torch-model-archiver"
 LONGEST = 1 << 16
 """Characters of a variable that are kept track of."""
 
+TRACE = "put in what it comes to; or run it and import the trace: bash -x SCRIPT 2>&1 | grep '^+' | gdcbuild import -"
 _MODULE = ("model_archiver", "model_archiver.model_packaging")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)")
 _OPENS = {"for": "a loop", "while": "a loop", "until": "a loop", "select": "a loop", "if": "an if", "case": "a case"}
@@ -145,14 +146,12 @@ class Shell:
             self._refuse(where, f"{ARCHIVER} is run by {shown(fields[0])}", "run it plainly, in a copy of the script")
         elif doubt:
             what = ARCHIVER if arguments else "an upload"
-            self._refuse(
-                where, f"{what} in {doubt} is not understood", "write what it comes to, one plain command after another"
-            )
+            self._refuse(where, f"{what} in {doubt} is not understood", TRACE)
         elif arguments:
             try:
                 self._uploads.packed(packing(arguments, self._folder, where))
             except NotUnderstood as error:
-                self._refuse(where, str(error), "put the value in, or add the version to the manifest by hand")
+                self._refuse(where, str(error), TRACE)
         else:
             self._uploads.command(fields, self._folder, where)
 
@@ -213,9 +212,9 @@ class Shell:
 
 
 def _bare(fields: list[str]) -> list[str]:
-    """Without what only starts another command."""
+    """Without what only starts another command, and the plus signs that `bash -x` puts before one."""
     while fields:
-        if fields[0] in _PASSED or _ASSIGNMENT.match(fields[0]):
+        if fields[0] in _PASSED or not fields[0].strip("+") or _ASSIGNMENT.match(fields[0]):
             fields = fields[1:]
         elif fields[0] in _RUNNERS and fields[1:2] == ["run"]:
             fields = fields[2:]

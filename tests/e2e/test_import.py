@@ -232,6 +232,24 @@ def test_a_makefile_and_its_manifest_make_the_same(source: str, ready: Workspace
     assert_same(ready, ready.root / "build")
 
 
+def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> None:
+    script = """\
+        set -eu
+        pack() { cd weights; torch-model-archiver -f --model-name model -v "$1" --serialized-file "v$1.pt" --handler "$2" \\
+            --export-path "$OUT/$1"; cd ..; }
+        OUT=$PWD/build/digits
+        for v in $(seq 2); do
+            if [ ! -d "$OUT/$v" ]; then mkdir -p "$OUT/$v"; fi
+            pack "$v" ../handlers/digits.py
+        done
+    """
+    ready.write({"build.sh": dedent(script) + UPLOAD})
+    assert "bash -x SCRIPT" in ready.run("import", "build.sh").err
+    theirs = run_script(ready, tmp_path, "bash", "-c", "bash -x build.sh 2>&1 | grep '^+' > trace.txt")
+    ready.ok("import", "trace.txt")
+    assert_same(ready, theirs)
+
+
 @RUNTIMES
 @pytest.mark.parametrize(
     "options", ["--runtime python3 --handler handlers/digits.py", "--runtime LSP --handler lib/libdigits:Digits"]
