@@ -48,7 +48,7 @@ FILES: dict[str, str | bytes] = {
     "mixed/deep/.hidden/no.txt": "e\n",
     "mixed/deep/yes.txt": "f\n",
     "mixed/.dotfile": "g\n",
-    "config/model-config.yaml": "minWorkers: 1\n",
+    "config/model-config.yaml": "minWorkers: 1\nmaxWorkers: 1\n",
     "lib/libdigits.so": b"\x7fELF",
 }
 
