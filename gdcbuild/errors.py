@@ -92,6 +92,10 @@ class Refused(GdcbuildError):
     exit_code = 3
 
 
+class NotImported(GdcbuildError):
+    """What was read says something that a manifest cannot, or that only running it would tell."""
+
+
 class DamageFound(GdcbuildError):
     """Verification found bytes that are not those that were recorded."""
 

@@ -9,7 +9,9 @@ from importlib import import_module
 import typer
 from typer.exceptions import TyperException
 
-COMMANDS = ("init", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
+COMMANDS = tuple(
+    ["init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version"]
+)
 USAGE = 64
 
 
@@ -38,11 +40,12 @@ def app(arguments: Iterable[str]) -> typer.Typer:
     )
     named = next((word for word in arguments if not word.startswith("-")), "")
     for name in (named,) if named in COMMANDS else COMMANDS:
-        module = import_module(f"gdcbuild.cli.{name}")
+        function = "import_" if name == "import" else name  # a word of Python's own cannot name a module
+        module = import_module(f"gdcbuild.cli.{function}")
         if hasattr(module, "app"):
             found.add_typer(module.app, name=name)
         else:
-            found.command()(getattr(module, name))
+            found.command(name)(getattr(module, function))
     return found
 
 

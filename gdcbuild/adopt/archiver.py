@@ -1,0 +1,77 @@
+"""The options of torch-model-archiver 0.12.
+
+Its own parser cannot be used as a library: it reads sys.argv, and ends the process. A test holds this one against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import posixpath
+from typing import Any, Never
+
+from gdcbuild.adopt.found import UNKNOWN, Packing, shown
+from gdcbuild.errors import Location
+
+RUNTIMES = ("python", "python3", "LSP")
+FORMATS = ("tgz", "no-archive", "zip-store", "default")
+FILES = ("serialized_file", "model_file", "requirements_file", "config_file")
+
+
+class NotUnderstood(Exception):
+    """A command line that torch-model-archiver would refuse, or that names what is not known."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        raise NotUnderstood(f"torch-model-archiver would say: {shown(message)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """A parser of its options. Raises NotUnderstood."""
+    found = _Parser(prog="torch-model-archiver", add_help=False)
+    found.add_argument("-h", "--help", action="store_true")
+    for name in ("--model-name", "--handler"):
+        found.add_argument(name, required=True)
+    for name in ("--serialized-file", "--model-file", "--extra-files", "--export-path"):
+        found.add_argument(name)
+    found.add_argument("--runtime", default="python", choices=RUNTIMES)
+    found.add_argument("--archive-format", default="default", choices=FORMATS)
+    found.add_argument("-f", "--force", action="store_true")
+    found.add_argument("-v", "--version", required=True)
+    found.add_argument("-r", "--requirements-file")
+    found.add_argument("-c", "--config-file")
+    return found
+
+
+def packing(arguments: list[str], folder: str, where: Location) -> Packing:
+    """What a command line packs when it runs in a folder. Raises NotUnderstood."""
+    given = vars(parser().parse_args(arguments))
+    return from_options(given, folder, where)
+
+
+def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing:
+    """What options pack, by the names they have in the library; absent ones are None. Raises NotUnderstood."""
+    for name, value in given.items():
+        if name != "export_path" and isinstance(value, str) and (found := UNKNOWN.search(value)):
+            option = "--" + name.replace("_", "-")
+            raise NotUnderstood(f"{option} is {shown(value)}, and {found[1]} is known only when it runs")
+    paths = {name: join(folder, given[name]) for name in FILES if given.get(name)}
+    archive = posixpath.join(folder, given.get("export_path") or "", f"{given['model_name']}.mar")
+    return Packing(
+        where,
+        folder,
+        posixpath.normpath(archive),
+        given["model_name"],
+        given["version"],
+        given["handler"],
+        extra_files=tuple(join(folder, item) for part in (given.get("extra_files") or "").split(",") if (item := part.strip())),
+        runtime=given.get("runtime") or "python",
+        archive_format=given.get("archive_format") or "default",
+        **paths,
+    )
+
+
+def join(folder: str, path: str) -> str:
+    """A path as it is seen from a folder. A trailing slash stays: it says that a folder is meant."""
+    trailing = "/" if path.endswith("/") else ""
+    return posixpath.normpath(posixpath.join(folder, path)) + trailing

@@ -1,0 +1,220 @@
+"""From what was found to a manifest: ids, handlers, paths below the manifest, and a reason for all that has no place in one."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from gdcbuild.adopt.archiver import join
+from gdcbuild.adopt.extra import entries
+from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target
+from gdcbuild.errors import Location, Problem
+
+NATIVE = ("BaseHandler", "TorchScriptHandler")
+ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(slots=True)
+class Composed:
+    """The parts of a manifest, each ready to be written."""
+
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    handlers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    frameworks: set[str] = field(default_factory=set)
+
+
+class Composer:
+    """Makes a manifest for the folder `root`. `defaults` are the handlers that TorchServe brings with it."""
+
+    def __init__(self, found: Found, root: str, defaults: Collection[str]) -> None:
+        self._found = found
+        self._root = root
+        self._defaults = defaults
+        self._made = Composed()
+        self._origin: dict[tuple[str, str], Location] = {}
+
+    def compose(self) -> Composed:
+        """All that can be said; what cannot is added to the problems and notes of what was found."""
+        for number, packing in enumerate(self._found.packings):
+            try:
+                self._packing(packing, self._found.targets.get(number, []), self._found.copies.get(number, packing.archive))
+            except _Refused as refused:
+                self._found.problems.append(refused.problem._replace(where=refused.problem.where or packing.where))
+        for key, kind, items in (("saved_model", "tf", self._found.folders), ("mar", "pt", self._found.archives)):
+            for path, target in items:
+                try:
+                    source = self._path(path, target.where) + ("/" if key == "saved_model" else "")
+                    self._version(target.model, target.version, kind, {key: source}, target.where)
+                    self._bucket(target.bucket, target.where)
+                except _Refused as refused:
+                    self._found.problems.append(refused.problem)
+        return self._made
+
+    def _packing(self, packing: Packing, targets: list[Target], archive: str) -> None:
+        model, version = self._ids(packing, targets, archive)
+        if packing.serialized_file is None:
+            raise _Refused(
+                f"{model}@{version} is left out: it has no --serialized-file, and a version needs a source", "give it `weights`"
+            )
+        keys: dict[str, Any] = {
+            "handler": self._handler(packing),
+            "weights": self._path(packing.serialized_file, packing.where),
+        }
+        for key, path in (("model_file", packing.model_file), ("config", packing.config_file)):
+            if path is not None:
+                keys[key] = self._path(path, packing.where)
+        if packing.runtime != "python":
+            keys["runtime"] = packing.runtime
+        for path in packing.extra_files:
+            self._path(path.rstrip("/"), packing.where)  # before it is looked into
+        files = [self._entry(e, packing.where) for path in packing.extra_files for e in entries(path)]
+        if files:
+            keys["files"] = files
+        self._version(model, version, "pt", keys, packing.where)
+        for target in targets:
+            self._bucket(target.bucket, target.where)
+        self._differs(packing, f"{model}@{version}", version)
+
+    def _ids(self, packing: Packing, targets: list[Target], archive: str) -> tuple[str, str]:
+        """Ids from the upload; else from folders MODEL/VERSION; else from the archive's name, or the folder it lies in."""
+        ids = {(t.model, t.version) for t in targets}
+        if len(ids) > 1:
+            raise _Refused(
+                f"one archive is uploaded as {' and '.join(f'{m}@{v}' for m, v in sorted(ids))}",
+                "a version is built for one place: write a version for each by hand",
+            )
+        folder = posixpath.dirname(archive)
+        names = "" if UNKNOWN.search(folder) or folder == self._root else folder
+        above, last = posixpath.basename(posixpath.dirname(names)), posixpath.basename(names)
+        if ids:
+            return ids.pop()
+        if last == packing.version and above:
+            return above, packing.version
+        if packing.model_name != "model":
+            return packing.model_name, packing.version
+        if last:
+            return last, packing.version
+        raise _Refused(
+            f"no model id is to be seen: the archive is called {packing.model_name}, and goes to no folder of its own",
+            "add --export-path MODEL to a copy of the script, or the upload to s3://BUCKET/MODEL/VERSION/",
+        )
+
+    def _handler(self, packing: Packing) -> str:
+        """The name that the manifest has for a handler; one that has a file, or requirements, is declared."""
+        native = packing.runtime == "LSP"
+        name = packing.handler
+        if name in (NATIVE if native else self._defaults):
+            if packing.requirements_file:
+                raise _Refused(
+                    f"{name} is TorchServe's own handler, and only a handler with a file has requirements",
+                    f"declare one that derives from {name}, with its requirements",
+                )
+            return name
+        suffix = ".so" if native else ".py"
+        path, _, function = name.partition(":")
+        if not native and ".py" in path and function:
+            self._note(
+                packing.where, f"torch-model-archiver finds no file {name!r}", f"it is read as {path}, function {function}"
+            )
+        if not native and ".py" not in path and not function:
+            self._note(
+                packing.where,
+                f"the handler {name!r} stands as {posixpath.basename(path)}.py in the archive's manifest",
+                "TorchServe loads the same file",
+            )
+        file = path if path.endswith(suffix) or (not native and ".py" in path) else path + suffix
+        place = self._path(join(packing.folder, file), packing.where)
+        declared = {"file": f"{place}:{function}" if function else place}
+        if packing.requirements_file:
+            declared["requirements"] = self._path(packing.requirements_file, packing.where)
+        return self._declare(declared)
+
+    def _declare(self, declared: dict[str, Any]) -> str:
+        for name, known in self._made.handlers.items():
+            if known == declared:
+                return name
+        file, _, function = declared["file"].partition(":")
+        stem = re.sub(r"[^A-Za-z0-9_-]", "-", posixpath.basename(file).partition(".")[0]).strip("-") or "handler"
+        parent = re.sub(r"[^A-Za-z0-9_-]", "-", posixpath.basename(posixpath.dirname(file))).strip("-")
+        wanted = [stem, f"{stem}-{function}" if function else stem, f"{parent}-{stem}" if parent else stem]
+        wanted += [f"{stem}-{number}" for number in range(2, len(self._made.handlers) + 3)]
+        taken = self._made.handlers.keys() | set(self._defaults)
+        name = next(name for name in wanted if name not in taken)
+        self._made.handlers[name] = declared
+        return name
+
+    def _entry(self, entry: str | tuple[str, str], where: Location) -> str | dict[str, str]:
+        if isinstance(entry, str):
+            return self._path(entry, where)
+        path, to = entry
+        return {"from": self._path(path.rstrip("/"), where) + ("/" if path.endswith("/") else ""), "to": to}
+
+    def _version(self, model: str, version: str, kind: str, keys: dict[str, Any], where: Location) -> None:
+        for name, what in ((model, "model"), (version, "version")):
+            if not ID.fullmatch(name):
+                raise _Refused(f"{name!r} is no {what} id", "letters, digits, '.', '_' and '-', 63 at most", where)
+        known = self._made.models.get(model, {}).get(version)
+        found = {"framework": kind, **keys}
+        if known is not None and known != found:
+            other = self._origin[model, version]
+            raise _Refused(f"{model}@{version} is packed twice, differently: here and at {other}", "give one another id", where)
+        if known is None and any(v["framework"] != kind for v in self._made.models.get(model, {}).values()):
+            raise _Refused(f"{model} has versions of TensorFlow and of PyTorch", "give one kind another model id", where)
+        self._origin.setdefault((model, version), where)
+        self._made.models.setdefault(model, {})[version] = found
+        self._made.frameworks.add(kind)
+
+    def _bucket(self, bucket: Bucket, where: Location) -> None:
+        """Declare an environment, named after its bucket. One bucket is one environment as long as nothing contradicts."""
+        if not bucket.url:
+            return
+        declared = {k: v for k, v in (("bucket", bucket.url), ("endpoint", bucket.endpoint), ("region", bucket.region)) if v}
+        if bucket.ca_file:
+            declared["ca_file"] = self._path(bucket.ca_file, where)
+        for known in self._made.environments.values():
+            if all(known.get(key, value) == value for key, value in declared.items()):
+                known.update(declared)
+                return
+        base = re.sub(r"[^A-Za-z0-9_-]+", "-", bucket.url.removeprefix("s3://").replace("${env.", "")).strip("-").lower()
+        names = [base or "bucket", *(f"{base}-{n}" for n in range(2, len(self._made.environments) + 3))]
+        self._made.environments[next(n for n in names if n not in self._made.environments)] = declared
+
+    def _differs(self, packing: Packing, id: str, version: str) -> None:
+        """What is not the same in the archive that gdcbuild will write."""
+        if packing.model_name != "model":
+            self._note(
+                packing.where,
+                f"{id}: the archive is called model, not {packing.model_name}",
+                "GDC's servers look for model.mar",
+            )
+        if packing.version != version:
+            self._note(
+                packing.where,
+                f"{id}: the archive says version {version}, not {packing.version}",
+                "both are the version id here, which the folder in the bucket decides",
+            )
+        if packing.archive_format in ("tgz", "no-archive"):
+            self._note(
+                packing.where, f"{id}: the archive is a model.mar, not {packing.archive_format}", "GDC's servers take no other"
+            )
+
+    def _path(self, path: str, where: Location) -> str:
+        """A path below the manifest."""
+        if path.startswith(f"{self._root}/"):
+            return path.removeprefix(f"{self._root}/")
+        if path == self._root:
+            raise _Refused("the whole workspace is packed", "name what of it is needed", where)
+        raise _Refused(f"{path} lies outside of {self._root}", "move it below the manifest's folder, and name it there", where)
+
+    def _note(self, where: Location, message: str, hint: str) -> None:
+        self._found.notes.append(Problem(message, hint, where))
+
+
+class _Refused(Exception):
+    def __init__(self, message: str, hint: str, where: Location | None = None) -> None:
+        super().__init__(message)
+        self.problem = Problem(message, hint, where)

@@ -1,0 +1,39 @@
+"""Reads one file of any of the kinds: a shell script, a Makefile, a list of models."""
+
+from __future__ import annotations
+
+import posixpath
+
+from gdcbuild.adopt import lists, makefile
+from gdcbuild.adopt.found import Found
+from gdcbuild.adopt.shell import Shell
+from gdcbuild.errors import Location, Problem
+
+
+def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
+    """Add what a text says to what was found.
+
+    `name` is the file's for messages; `path` is absolute, "" for standard input, whose kind its text tells. `folder`
+    (absolute) is where its commands are taken to run.
+    """
+    try:
+        _read(found, text, name, path, folder)
+    except RecursionError:
+        found.problems.append(Problem("it is nested too deeply to be read", where=Location(name)))
+
+
+def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
+    base = posixpath.basename(path)
+    if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
+        lists.read(found, text, name, path or posixpath.join(folder, name), folder)
+    elif (
+        base.lower() in ("makefile", "gnumakefile")
+        or base.endswith((".mk", ".make"))
+        or (not path and makefile.looks_like(text))
+    ):
+        shell = Shell(found, folder, "")
+        for recipe in makefile.recipes(text):
+            shell.restart()
+            shell.read(recipe.text, name, recipe.line)
+    else:
+        Shell(found, folder, path, {"0": path, "BASH_SOURCE": path} if path else {}).read(text, name)

@@ -1,0 +1,92 @@
+"""gdcbuild import."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gdcbuild.cli import options
+from gdcbuild.errors import ManifestError, NotImported, Problem, UsageError
+
+if TYPE_CHECKING:
+    from gdcbuild.adopt.found import Found
+
+STDIO = "-"
+
+
+def import_(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, Makefiles, JSON lists; - is stdin.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", envvar="GDCBUILD_OUTPUT", help="The manifest to write; - is stdout.")
+    ] = "gdcbuild.yaml",
+    directory: options.Directory = options.HERE,
+) -> None:
+    """Write a manifest from torch-model-archiver command lines. Says what it cannot express, and why."""
+    from gdcbuild.adopt.compose import Composer
+    from gdcbuild.adopt.found import Found
+    from gdcbuild.adopt.text import text as manifest_text
+    from gdcbuild.frameworks import FRAMEWORKS
+    from gdcbuild.report import text
+
+    here = Path(os.path.abspath(directory))  # noqa: PTH100 - a symlinked folder keeps the name that scripts know it by
+    target = here / output
+    if output != STDIO and target.exists():
+        raise UsageError(Problem(f"{directory / output} exists already", "choose another one with -o, or remove it first"))
+    found = Found()
+    for file in files:
+        _read(found, file, here)
+    root = here if output == STDIO else Path(os.path.normpath(target.parent))
+    made = Composer(found, root.as_posix(), FRAMEWORKS["pytorch"].default_handlers).compose()
+    for note in found.notes:
+        typer.echo(text.problem(note, "warning"), err=True)
+    if not made.models:
+        raise NotImported(
+            *(found.problems or [Problem(f"no torch-model-archiver command, and no list of models, is in {', '.join(files)}")])
+        )
+    written = manifest_text(made, [name if name != STDIO else "standard input" for name in files])
+    if output == STDIO:
+        typer.echo(written, nl=False)
+    else:
+        _write(target, written)
+        versions = sum(map(len, made.models.values()))
+        typer.echo(
+            f"Wrote {directory / output}: {text.amount(len(made.models), 'model')}, {text.amount(versions, 'version')}. "
+            "Next: gdcbuild plan.",
+            err=True,
+        )
+    problems = sorted(found.problems, key=lambda p: (str(p.where), p.message))
+    try:
+        if output != STDIO:
+            options.project(target.parent, target.name, None)
+    except ManifestError as error:
+        if not problems:
+            raise
+        problems += error.problems
+    if problems:
+        raise NotImported(*problems)
+
+
+def _read(found: Found, file: str, here: Path) -> None:
+    from gdcbuild.adopt.read import read
+
+    try:
+        data = sys.stdin.buffer.read() if file == STDIO else (here / file).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            Problem(f"{file} cannot be read: {error.strerror}", "name scripts, Makefiles or JSON files")
+        ) from error
+    path = "" if file == STDIO else os.path.normpath(here / file)
+    read(found, data.decode(errors="replace"), "stdin" if file == STDIO else file, path, here.as_posix())
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise UsageError(Problem(f"{path} cannot be written: {error.strerror}", "choose another file with -o")) from error

@@ -1,0 +1,188 @@
+"""Reading scripts and Makefiles: what is known without running them, and that nothing makes the reader fail."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdcbuild.adopt.found import Found, shown
+from gdcbuild.adopt.makefile import looks_like, recipes
+from gdcbuild.adopt.read import read
+
+FOLDER = "/no-such-folder/work"
+
+
+def found(text: str, name: str = "tools/x.sh") -> Found:
+    read(result := Found(), text, name, f"{FOLDER}/{name}", FOLDER)
+    return result
+
+
+WORDS = {
+    "plain": ("V=1", "$V", "1"),
+    "braces": ("V=1", "${V}0", "10"),
+    "single quotes": ("V=1", "'$V'", "$V"),
+    "double quotes": ("V='a b'", '"$V c"', "a b c"),
+    "escaped": ("V=1", r"\$V", "$V"),
+    "a default": ("", "${V:-2}", "2"),
+    "a default that is not needed": ("V=1", "${V:-2}", "1"),
+    "a default of a default": ("W=3", '${V:-"${W:-4}"}', "3"),
+    "appended": ("V=1; V+=2", "$V", "12"),
+    "exported": ("export V=1 W=2", "$W", "2"),
+    "in front of a command": ("V=1 true", "$V", "1"),
+    "a comment": ("V=1 # V=2", "$V", "1"),
+    "a hash in a word": ("V=1#2", "$V", "1#2"),
+    "continued": ("V=\\\n1", "$V", "1"),
+    "the last word wins": ("V=1\nV=2", "$V", "2"),
+    "a subshell's folder": ("(cd sub)", "$PWD", FOLDER),
+    "folders": ("cd a; cd b/../c", "$(pwd)", f"{FOLDER}/a/c"),
+    "there and back": ("cd a; cd -", "$PWD", FOLDER),
+    "the script's folder": ("", '"$(dirname "$0")"', f"{FOLDER}/tools"),
+    "the script's folder, by bash": ("", '"${BASH_SOURCE%/*}"', f"{FOLDER}/tools"),
+    "above the script's folder": ("", '$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)', FOLDER),
+    "in braces that run": ("{ V=1; }", "$V", "1"),
+    "after a function": ("f() { V=2; }; V=1", "$V", "1"),
+    "after a function, by its word": ("function f { V=2; }; V=1", "$V", "1"),
+    "after a loop": ("for ((i=0; i<3; i++)); do :; done; V=1", "$V", "1"),
+    "after a case": ("case $1 in a|b) W=1 ;; *) W=2 ;; esac; V=1", "$V", "1"),
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_words(case: str) -> None:
+    before, word, expected = WORDS[case]
+    result = found(f"{before}\ntorch-model-archiver --model-name model --handler h.py --version {word}\n")
+    assert [p.version for p in result.packings] == [expected], result.problems
+
+
+UNKNOWN = {
+    "$V": "$V",
+    "$(git rev-parse HEAD)": "$(git rev-parse HEAD)",
+    "`git describe`": "$(git describe)",
+    "$((1 + 2))": "$((1 + 2))",
+    "${V%.*}": "${V%.*}",
+    "${#V}": "${#V}",
+    "$1": "$1",
+    '"$@"': "$@",
+}
+
+
+@pytest.mark.parametrize("word", UNKNOWN)
+def test_words_that_only_a_run_would_tell(word: str) -> None:
+    result = found(f"torch-model-archiver --model-name model --handler h.py --version {word}\n")
+    assert not result.packings
+    (problem,) = result.problems
+    assert problem.message.startswith(f"--version is {UNKNOWN[word]}, and ")
+
+
+NOT_RUN = [
+    "# torch-model-archiver --model-name model --handler h -v 1",
+    "cat <<EOF\ntorch-model-archiver --model-name model --handler h -v 1\nEOF",
+    "cat <<-'END' > file\n\ttorch-model-archiver --model-name model --handler h -v 1\n\tEND",
+    "echo 'torch-model-archiver --model-name model --handler h -v 1'",
+    "pip install torch-model-archiver==0.12.0",
+    "torch-model-archiver --help",
+    "command -v torch-model-archiver >/dev/null 2>&1 || exit 1",
+]
+
+
+@pytest.mark.parametrize("text", NOT_RUN)
+def test_what_packs_nothing(text: str) -> None:
+    result = found(text)
+    assert (result.packings, result.problems) == ([], [])
+
+
+MAKE = {
+    "$(A)": "A = 1",
+    "${A}": "A := 1",
+    "$A": "A = 1",
+    "$(A)$(B)": "A = $(C)\nB =\nC = 1",
+    "$(D)": "D = 0\nD = 1",
+    "$(E)": "E ?= 1\nE ?= 2",
+    "$(F)": "F = 1 # not 2",
+    "$$(echo 1)": "",
+}
+
+
+@pytest.mark.parametrize("reference", MAKE)
+def test_variables_of_make(reference: str) -> None:
+    (recipe,) = recipes(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
+    assert recipe.text == ("run $(echo 1)" if "$$" in reference else "run 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("A = $(A)", "$(A)"),
+        ("A = $(B)$(B)$(B)\nB = $(A)$(A)$(A)", "$(A)"),
+        ("A = $(shell date)", "$(A)"),
+        ("A != date", "$(A)"),
+        ("ifdef X\nA = 1\nendif", "$(A)"),
+        ("", "$(A)"),
+    ],
+)
+def test_variables_of_make_that_are_not_known(text: str, reference: str) -> None:
+    (recipe,) = recipes(f"{text}\nall:\n\trun {reference}\n")
+    assert recipe.text != shown(recipe.text)
+
+
+def test_a_makefile_is_told_from_a_script() -> None:
+    assert looks_like("A = 1\nall: a b\n\ttorch-model-archiver\n")
+    assert not looks_like("set -e\ncase $1 in\n\ta) x ;;\nesac\nif x; then\n\ty\nfi\n")
+
+
+PIECES = [
+    *(
+        "torch-model-archiver",
+        "--model-name",
+        "m",
+        "-v",
+        "--handler",
+        "aws s3 cp",
+        "s3://b/m/1/",
+        "cd",
+        "if",
+        "then",
+        "fi",
+        "for",
+    ),
+    *("do", "done", "case", "in", "esac", "{", "}", "(", ")", "$(", "${", "`", "'", '"', "\\", "\n", ";", "&&", "||", "|", "&"),
+    *(
+        "<<E",
+        "E",
+        "<",
+        ">",
+        "2>&1",
+        "$A",
+        "A=",
+        "A+=",
+        "=(",
+        "#",
+        "*",
+        "[",
+        "function f",
+        "f()",
+        " ",
+        "\t",
+        "$$",
+        "$(A)",
+        "a:",
+        ":=",
+    ),
+]
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | st.text(max_size=60),
+    st.sampled_from(["x.sh", "Makefile", "x.json"]),
+)
+def test_nothing_makes_the_reader_fail(text: str, name: str) -> None:
+    found(text, name)
+
+
+@pytest.mark.parametrize(
+    "text", ["${A:-" * 3000, "$(" * 5000, '"${A:-' * 2000, "(" * 9000, "[" * 9000, "A=a\n" + 'A="$A$A"\n' * 60]
+)
+@pytest.mark.parametrize("name", ["x.sh", "Makefile", "x.json"])
+def test_deep_and_large_texts(text: str, name: str) -> None:
+    found(text, name)
