@@ -50,8 +50,11 @@ class Records(Protocol):
 class Locks(Protocol):
     """Mutual exclusion by name, between all that share a cache. They save double work; nothing is wrong without them."""
 
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        """Wait until nobody else holds `name` (a plain file name), and hold it inside the context."""
+    def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
+        """Wait until nobody else holds `name` (a plain file name), and hold it inside the context.
+
+        Raises Interrupted when `cancel` is set while it waits.
+        """
         ...
 
 
@@ -74,8 +77,11 @@ class Toolchains(Protocol):
         """Digest of interpreter, platform and installed distributions; None while it has not been made."""
         ...
 
-    def ensure(self, toolchain: Toolchain) -> Path:
-        """Its python executable, after making the environment if need be. Raises ActionFailed."""
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
+        """Its python executable, after making the environment if need be.
+
+        Raises ActionFailed, or Interrupted when `cancel` was set.
+        """
         ...
 
 

@@ -113,7 +113,7 @@ class Applying:
 
     def _toolchain(self, name: str) -> scheduler.Job:
         """A job of its own, so that all that are missing are made at once, before the first action needs them."""
-        return scheduler.Job(f"toolchain {name}", (), lambda _cancel: self._rebuilder.prepare(name))
+        return scheduler.Job(f"toolchain {name}", (), partial(self._rebuilder.prepare, name))
 
     def _finishes(self, versions: Iterable[Version]) -> list[scheduler.Job]:
         verb = "publish" if self._target else "check"

@@ -88,18 +88,18 @@ class Rebuilder:
                 return found, "cached"
         python: Path | None = None
         if action.toolchain is not None:
-            python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain])
+            python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
         key = self.key(action, inputs.tree, self._toolchain(action))  # known only now, if the toolchain is new
-        with self.ports.locks.hold(key.hash):
+        with self.ports.locks.hold(key.hash, cancel):
             found = self._at_hand(key)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"
         self._remember(action, key)
         return found, "cached"
 
-    def prepare(self, name: str) -> None:
-        """Make the toolchain of that name, unless it is made already. Raises ActionFailed."""
-        self.ports.toolchains.ensure(self._graph.toolchains[name])
+    def prepare(self, name: str, cancel: Flag) -> None:
+        """Make the toolchain of that name, unless it is made already. Raises ActionFailed, or Interrupted."""
+        self.ports.toolchains.ensure(self._graph.toolchains[name], cancel)
 
     def lacks(self, action: Action) -> bool:
         """True while the action's toolchain has never been made, so that nothing can be said of its key."""

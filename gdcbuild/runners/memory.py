@@ -54,7 +54,9 @@ class FixedToolchains:
             return self.digests.get(toolchain.name, "the interpreter")
         return None
 
-    def ensure(self, toolchain: Toolchain) -> Path:
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
+        if cancel.is_set():
+            raise Interrupted(Problem("interrupted"))
         if toolchain.requirements is not None and toolchain.name not in self.installed:
             if toolchain.name not in self.digests:
                 raise ActionFailed(Problem(f"the toolchain {toolchain.name} cannot be installed", "", toolchain.where))

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import sysconfig
 import time
@@ -16,8 +14,9 @@ from pathlib import Path
 
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Locks, Records, Workspace
+from gdcbuild.core.ports import Flag, Locks, Records, Workspace
 from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.runners.guarded import Place, claimed, put_away
 
 _SCHEMA = 1
 _FOR_PIP = {
@@ -66,16 +65,17 @@ class VenvToolchains:
         found = _marker(self._folder / recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
 
-    def ensure(self, toolchain: Toolchain) -> Path:
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
         if toolchain.requirements is None:
             return Path(sys.executable)
         recipe = self._recipe(toolchain)
         folder = self._folder / recipe
         python = folder / "bin" / "python"
         if _marker(folder) is None:
-            with self._locks.hold(f"toolchain-{recipe}"):
+            with self._locks.hold(f"toolchain-{recipe}", cancel):
                 if _marker(folder) is None:
-                    self._install(toolchain, recipe, folder, python)
+                    with claimed(folder, cancel) as place:
+                        self._install(toolchain, recipe, place, cancel)
         os.utime(folder / "toolchain.json")  # when it was last used is what a collection goes by
         return python
 
@@ -86,33 +86,27 @@ class VenvToolchains:
         text = json.dumps([_SCHEMA, digest.hash, platform.python_version(), sysconfig.get_platform()])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _install(self, toolchain: Toolchain, recipe: str, folder: Path, python: Path) -> None:
+    def _install(self, toolchain: Toolchain, recipe: str, place: Place, cancel: Flag) -> None:
         self._emit(JobStarted(toolchain.name, "toolchain"))
         started = time.monotonic()
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = place.path
         log = self._logs / f"toolchain-{recipe}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(parents=True)
-        requirements = folder / "requirements.txt"
-        assert toolchain.requirements is not None
-        with self._workspace.blob(toolchain.requirements).open() as stream:
-            requirements.write_bytes(stream.read())
         try:
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-            _run([sys.executable, "-m", "venv", str(folder)], log)
-            _run([*pip, "-r", str(requirements)], log)
-        except (OSError, subprocess.CalledProcessError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            lines = log.read_text(errors="replace").splitlines()
-            said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
-            problem = Problem(
-                f"the toolchain of {toolchain.requirements} cannot be installed",
-                f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
-                toolchain.where,
-                "\n".join(said),
-            )
-            self._emit(JobFailed(toolchain.name, "toolchain", (problem,), time.monotonic() - started))
-            raise ActionFailed(problem) from error
+            if not self._fill(toolchain, place, log, cancel):
+                lines = log.read_text(errors="replace").splitlines()
+                said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
+                problem = Problem(
+                    f"the toolchain of {toolchain.requirements} cannot be installed",
+                    f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
+                    toolchain.where,
+                    "\n".join(said),
+                )
+                self._emit(JobFailed(toolchain.name, "toolchain", (problem,), time.monotonic() - started))
+                raise ActionFailed(problem)
+        except BaseException:
+            put_away(folder)
+            raise
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
         digest = _digest(site, ignore={"pip", "setuptools"})
         marker = folder / "toolchain.json"
@@ -121,17 +115,17 @@ class VenvToolchains:
         self._records.put("toolchain", recipe, digest)
         self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
 
-
-def _run(argv: list[str], log: Path) -> None:
-    with log.open("ab") as output:
-        subprocess.run(
-            argv,
-            env=_pip_environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+    def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> bool:
+        """Make the environment in its empty folder; False when that failed, for reasons that are in the log."""
+        requirements, python = place.path / "requirements.txt", place.path / "bin" / "python"
+        assert toolchain.requirements is not None
+        with self._workspace.blob(toolchain.requirements).open() as stream:
+            requirements.write_bytes(stream.read())
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        commands = ([sys.executable, "-m", "venv", str(place.path)], [*pip, "-r", str(requirements)])
+        environment = _pip_environment(os.environ)
+        with log.open("wb") as output:
+            return all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands)
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -189,36 +185,3 @@ def test_contract_is_checked_before_anything_is_uploaded(workspace: Workspace) -
     assert (result.code, "b@2" in result.err) == (1, True), result.err
     assert sorted(p for p in workspace.served()) == ["a/1/model.mar", "a/2/model.mar", "b/1/model.mar"]
     assert workspace.run("build").code == 1
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupt_ends_every_child(workspace: Workspace, number: int, code: int) -> None:
-    pid_file = workspace.root / "pid"
-    workspace.write({"gdcbuild.yaml": STEP % f"sleep 600 & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"})
-    process = subprocess.Popen(
-        # whoever started the tests may have had interrupts ignored
-        ["env", "--default-signal=INT", sys.executable, "-m", "gdcbuild", "apply"],
-        cwd=workspace.root,
-        env=workspace.environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not pid_file.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    grandchild = int(pid_file.read_text())
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert (process.returncode, "Traceback" in err) == (code, False), err
-    assert not _alive(grandchild)
-    assert not published(workspace)
-    workspace.write({"gdcbuild.yaml": STEP % "touch ${out}/w.pt"})
-    workspace.ok("build")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z" and Path(f"/proc/{pid}").exists()
