@@ -169,6 +169,8 @@ class _Lowering:
             _, toolchain = self._framework(file, step.framework, node.key("framework"))
         cwd, laid = inputs.in_place(file.folder, _named(step.inputs, node.get("inputs")))
         where = _at(file, "steps", name)
+        if not step.run[0].strip():
+            raise ManifestError(Problem("the command is empty", "run: [COMMAND, ARGUMENT, ...]", node.key("run")))
         outputs = tuple(clean_reference(o, where) for o in step.outputs)
         identifier = _step_id(file, name)
         self.actions[identifier] = Action(
