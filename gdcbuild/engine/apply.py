@@ -11,7 +11,19 @@ from functools import partial
 
 from gdcbuild import __version__
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Outcome, Planned, Progress, Summed, What
+from gdcbuild.core.events import (
+    Event,
+    JobFailed,
+    JobFinished,
+    JobNotStarted,
+    JobSkipped,
+    JobStarted,
+    Outcome,
+    Planned,
+    Progress,
+    Summed,
+    What,
+)
 from gdcbuild.core.graph import Graph, Version, VersionId
 from gdcbuild.core.plan import Hit, Kind, Plan, Taken
 from gdcbuild.core.ports import Flag, Framework, Remote
@@ -20,7 +32,7 @@ from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.planner import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all
+from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Interrupted, Problem, Refused, StoreError, raise_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +81,11 @@ class Applying:
         versions = self._versions(plan)
         jobs = [*self._builds(versions), *self._finishes(versions)]
         self._emit(Planned(plan if self._target else None, len(jobs)))
-        report = scheduler.run(jobs, workers, keep_going)
+        report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
         for job, cause in report.skipped.items():
             self._emit(JobSkipped(job, cause))
+        for job in report.not_started:
+            self._emit(JobNotStarted(job))
         failed = [*report.failed.values(), *self._drifted(plan)]
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
@@ -108,7 +122,8 @@ class Applying:
             if action.toolchain is not None and self._rebuilder.lacks(action):
                 toolchains[action.toolchain] = self._toolchain(action.toolchain)
                 needs = (*needs, toolchains[action.toolchain].id)
-            jobs[identifier] = scheduler.Job(identifier, needs, partial(self._build, identifier))
+            seconds = self._rebuilder.expected(action)
+            jobs[identifier] = scheduler.Job(identifier, needs, partial(self._build, identifier), seconds, action.pool)
         return [*toolchains.values(), *(jobs[i] for i in graph.order if i in jobs)]
 
     def _toolchain(self, name: str) -> scheduler.Job:
@@ -130,7 +145,7 @@ class Applying:
                 self.counts.actions += outcome == "built"
             ended(outcome)
 
-    def _finish(self, version: Version, _cancel: Flag) -> None:
+    def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
         with self._reported(str(version.id), "publish" if self._target else "check") as ended:
@@ -140,7 +155,7 @@ class Applying:
                 return
             blobs = artifact.blobs(ports.cas, ports.workspace)
             try:
-                written = self._publish(version, blobs, artifact.tree.digest.size, self._target)
+                written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
             except BlobDamaged:
                 artifact.refuse_changed(ports.workspace, f"{version.id} was published", version.where)
                 raise
@@ -182,11 +197,13 @@ class Applying:
         )
         ports.records.put("checked", key, True)
 
-    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target) -> Published:
+    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
         sent, lock = 0, threading.Lock()
 
         def progress(count: int) -> None:
             nonlocal sent
+            if cancel.is_set():
+                raise Interrupted(Problem("interrupted"))
             with lock:
                 sent += count
                 self._emit(Progress(str(version.id), sent, total))

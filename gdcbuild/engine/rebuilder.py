@@ -97,6 +97,12 @@ class Rebuilder:
         self._remember(action, key)
         return found, "cached"
 
+    def expected(self, action: Action) -> float:
+        """How long the action is likely to run, in seconds: as long as the last time, or 1 when nothing is known of that."""
+        last = self._last(action)
+        result = None if last is None else self._result(last)
+        return 1.0 if result is None else result.seconds
+
     def prepare(self, name: str, cancel: Flag) -> None:
         """Make the toolchain of that name, unless it is made already. Raises ActionFailed, or Interrupted."""
         self.ports.toolchains.ensure(self._graph.toolchains[name], cancel)

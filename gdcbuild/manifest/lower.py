@@ -55,7 +55,8 @@ class _Lowering:
                     self._guarded(lambda f=file, i=inputs, n=name, v=version: self._version(f, i, n, v))
             for name in file.manifest.frameworks:
                 self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
-        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name)
+        pools = self.loaded.main.manifest.pools
+        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, pools)
 
     def _unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
         """A name that nothing has. Of one that is there but broken nothing more is said."""
@@ -171,10 +172,23 @@ class _Lowering:
         where = _at(file, "steps", name)
         if not step.run[0].strip():
             raise ManifestError(Problem("the command is empty", "run: [COMMAND, ARGUMENT, ...]", node.key("run")))
+        pools = self.loaded.main.manifest.pools
+        if step.pool is not None and step.pool not in pools:
+            raise self._unknown("pools", step.pool, pools, _at(file, "steps", name, "pool"))
         outputs = tuple(clean_reference(o, where) for o in step.outputs)
         identifier = _step_id(file, name)
         self.actions[identifier] = Action(
-            identifier, "step", Command(tuple(step.run)), laid, {}, toolchain, tuple(step.env), outputs, cwd, where=where
+            identifier,
+            "step",
+            Command(tuple(step.run)),
+            laid,
+            {},
+            toolchain,
+            tuple(step.env),
+            outputs,
+            cwd,
+            pool=step.pool,
+            where=where,
         )
 
     def _version(self, file: File, inputs: Inputs, model_name: str, version: str) -> None:

@@ -18,7 +18,9 @@ def open_remote(
     """
     scheme, separator, rest = url.partition("://")
     if not url.strip():
-        raise ManifestError(Problem("the bucket is empty", "write s3://NAME, s3://NAME/PREFIX, or a folder; or set its variable"))
+        raise ManifestError(
+            Problem("the bucket is empty", "write s3://NAME, s3://NAME/PREFIX, or a folder; or set its variable")
+        )
     if not separator:
         from gdcbuild.remotes.directory import DirectoryRemote
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Summed, Warned
+from gdcbuild.core.events import Event, JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Planned, Summed, Warned
 from gdcbuild.core.plan import Change, Explanation, Kind, Plan
 from gdcbuild.errors import Problem
 
@@ -94,6 +94,8 @@ def line(event: Event) -> str | None:
             return f"{'failed':<10} {'' if what == 'action' else what + ' '}{job}  {duration(seconds)}"
         case JobSkipped(job, because):
             return f"{'skipped':<10} {job}, because {because} failed"
+        case JobNotStarted(job):
+            return f"not started {job}"
         case Warned(found):
             return problem(found, "warning")
         case Summed():

@@ -150,6 +150,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD + 'steps:\n  s:\n    run: ["${env.EMPTY}"]\n    outputs: [x]\n',
         ["gdcbuild.yaml:9:5: error: the command is empty", "run: [COMMAND"],
     ),
+    "unknown pool": (
+        HEAD + "pools: {gpu: 1}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpus\n",
+        ["gdcbuild.yaml:12:5: error: there is no pool 'gpus'", "did you mean 'gpu'?"],
+    ),
+    "pool without room": (
+        HEAD + "pools: {gpu: 0}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpu\n",
+        ["gdcbuild.yaml:7:9: error: gpu: input should be greater than or equal to 1"],
+    ),
     "NUL in a variable": (
         HEAD + 'vars: {x: "a\\0b"}\nsteps:\n  s:\n    run: [sh, "${vars.x}"]\n    outputs: [x]\n',
         ["gdcbuild.yaml:7:11: error: a NUL character", "remove it"],
