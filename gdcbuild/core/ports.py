@@ -77,6 +77,13 @@ class Toolchains(Protocol):
         """Digest of interpreter, platform and installed distributions; None while it has not been made."""
         ...
 
+    def contents(self, digest: str) -> Mapping[str, str]:
+        """What a toolchain of that digest was made of: interpreter and each distribution, name → what of it.
+
+        For explaining only: empty when it is not known any more.
+        """
+        ...
+
     def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
         """Its python executable, after making the environment if need be.
 

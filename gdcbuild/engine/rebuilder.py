@@ -69,7 +69,7 @@ class Rebuilder:
     def explain(self, action: Action, key: Key) -> list[Difference] | None:
         """What is different from the last result of this action; None when there is none to compare with."""
         last = self._last(action)
-        return None if last is None else differences(last, key)
+        return None if last is None else differences(last, key, self.ports.toolchains.contents)
 
     def make(self, action: Action, made: Mapping[str, Artifact], cancel: Flag) -> tuple[Artifact, Outcome]:
         """The action's artifact with all its bytes at hand: from the cache, or by running it now.

@@ -54,6 +54,10 @@ class FixedToolchains:
             return self.digests.get(toolchain.name, "the interpreter")
         return None
 
+    def contents(self, digest: str) -> Mapping[str, str]:
+        """Digests here are made of `NAME=VALUE` words, or of nothing that is known."""
+        return dict(word.split("=", 1) for word in digest.split() if "=" in word)
+
     def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
         if cancel.is_set():
             raise Interrupted(Problem("interrupted"))

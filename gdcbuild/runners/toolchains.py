@@ -59,11 +59,15 @@ class VenvToolchains:
     def digest(self, toolchain: Toolchain) -> str | None:
         if toolchain.requirements is None:
             if self._interpreter is None:
-                self._interpreter = _digest(_site_packages(), ignore={"gdcbuild"})
+                self._interpreter = self._made_of(_site_packages(), ignore={"gdcbuild"})
             return self._interpreter
         recipe = self._recipe(toolchain)
         found = _marker(self._folder / recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
+
+    def contents(self, digest: str) -> Mapping[str, str]:
+        found = self._records.get("contents", digest)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
     def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
         if toolchain.requirements is None:
@@ -85,6 +89,14 @@ class VenvToolchains:
         digest = self._workspace.digest(toolchain.requirements)
         text = json.dumps([_SCHEMA, digest.hash, platform.python_version(), sysconfig.get_platform()])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _made_of(self, folders: Iterable[Path], ignore: set[str]) -> str:
+        """Digest of an environment, with what it stands for remembered."""
+        distributions = _distributions(folders, ignore)
+        digest = _digest(distributions)
+        if not self.contents(digest):
+            self._records.put("contents", digest, _contents(distributions))
+        return digest
 
     def _install(self, toolchain: Toolchain, recipe: str, place: Place, cancel: Flag) -> None:
         self._emit(JobStarted(toolchain.name, "toolchain"))
@@ -108,7 +120,7 @@ class VenvToolchains:
             put_away(folder)
             raise
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
-        digest = _digest(site, ignore={"pip", "setuptools"})
+        digest = self._made_of(site, ignore={"pip", "setuptools"})
         marker = folder / "toolchain.json"
         marker.with_suffix(".tmp").write_text(json.dumps({"schema": _SCHEMA, "digest": digest}))
         marker.with_suffix(".tmp").replace(marker)
@@ -146,19 +158,21 @@ def _site_packages() -> list[Path]:
     return [p for p in map(Path, sys.path) if p.name in ("site-packages", "dist-packages") and p.is_dir()]
 
 
-def _digest(folders: Iterable[Path], ignore: set[str]) -> str:
-    """Of interpreter, platform and every installed file's recorded hash: the same wherever the same wheels are installed.
+def _interpreter() -> str:
+    return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
+
+
+def _distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[str]]:
+    """NAME-VERSION.dist-info → itself, and a row for every installed file's recorded hash.
 
     Scripts carry the environment's own path and byte code a time, so neither counts.
     """
-    hasher = hashlib.sha256()
-    hasher.update(f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}\n".encode())
-    rows: set[str] = set()
+    found: dict[str, set[str]] = {}
     for folder in folders:
         for info in folder.glob("*.dist-info"):
             if info.name.split("-")[0].lower() in ignore:
                 continue
-            rows.add(info.name)
+            rows = found.setdefault(info.name, {info.name})
             try:
                 lines = (info / "RECORD").read_text(errors="replace").splitlines()
             except OSError:
@@ -167,6 +181,20 @@ def _digest(folders: Iterable[Path], ignore: set[str]) -> str:
                 name, _, rest = line.partition(",")
                 if rest.startswith("sha256=") and not name.startswith("..") and name.rsplit("/", 1)[-1] not in _UNSEEN:
                     rows.add(line)
-    for row in sorted(rows):
-        hasher.update(row.encode() + b"\n")
-    return hasher.hexdigest()
+    return found
+
+
+def _digest(distributions: Mapping[str, set[str]]) -> str:
+    """Of interpreter, platform and all distributions: the same wherever the same wheels are installed."""
+    return _hash(f"{_interpreter()}\n", set().union(*distributions.values()))
+
+
+def _contents(distributions: Mapping[str, set[str]]) -> dict[str, str]:
+    """The same, taken apart for people: the interpreter, and each distribution with its version and a digest of its own."""
+    names = {info: info.removesuffix(".dist-info").partition("-") for info in distributions}
+    parts = {names[info][0]: f"{names[info][2]} sha256:{_hash('', rows)[:16]}" for info, rows in sorted(distributions.items())}
+    return {"interpreter": _interpreter(), **parts}
+
+
+def _hash(head: str, rows: Iterable[str]) -> str:
+    return hashlib.sha256((head + "".join(f"{row}\n" for row in sorted(rows))).encode()).hexdigest()

@@ -63,6 +63,13 @@ def test_our_own_interpreter_is_always_there(lab: Lab) -> None:
     assert lab.events == []
 
 
+def test_what_a_digest_stands_for_is_known_later_too(lab: Lab) -> None:
+    digest = lab.fresh().digest(OWN)
+    assert digest
+    assert lab.fresh().contents(digest) == lab.fresh().contents(digest)
+    assert lab.fresh().contents("no such digest") == {}
+
+
 def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
     toolchains = lab.fresh()
     with pytest.raises(ActionFailed) as caught:
@@ -99,3 +106,7 @@ def test_the_real_one_holds_what_was_asked_for_and_says_so(tmp_path: Path) -> No
     with venvs(tmp_path / "elsewhere") as other:
         other.fresh().ensure(SIX, Flag())
         assert other.fresh().digest(SIX) == lab.fresh().digest(SIX)
+        made_of = lab.fresh().contents(str(lab.fresh().digest(SIX)))
+        assert set(made_of) == {"interpreter", "six"}
+        assert made_of["six"].startswith("1.17.0 sha256:")
+        assert "3." in made_of["interpreter"]
