@@ -44,6 +44,14 @@ steps:
 """
 
 
+FIXED = """
+    PATH HOME TMPDIR USER LOGNAME LANG LC_ALL TZ PYTHONHASHSEED PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE PYTHONUNBUFFERED
+    SOURCE_DATE_EPOCH OMP_NUM_THREADS CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG TF_CPP_MIN_LOG_LEVEL TF_DETERMINISTIC_OPS
+    TF_ENABLE_ONEDNN_OPTS HF_HUB_OFFLINE TRANSFORMERS_OFFLINE
+"""
+"""The variables that every action sees. Another one would make results depend on more than their key."""
+
+
 @pytest.fixture
 def workspace(workspace: Workspace) -> Workspace:
     """With the handler that STEP names."""
@@ -145,7 +153,8 @@ def test_a_step_sees_what_it_declares_and_nothing_else(workspace: Workspace) -> 
     assert "unseen.txt" not in seen
     assert "WANTED=yes" in seen.splitlines()
     assert "secret" not in seen
-    assert "UNWANTED" not in seen
+    names = {line.partition("=")[0] for line in seen.splitlines() if not line.startswith("./")}
+    assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {*FIXED.split(), "WANTED"}, "what a shell sets by itself aside"
 
 
 def test_variable_that_is_allowed_is_part_of_the_key(workspace: Workspace) -> None:
@@ -167,6 +176,18 @@ def test_input_that_changes_while_it_runs(workspace: Workspace) -> None:
     result = workspace.run("apply")
     assert (result.code, "seed.txt changed while step:s ran" in result.err) == (1, True), result.err
     assert not published(workspace)
+    for content in ("", "x\n"):  # neither under the key that it began with, nor under that of what it has become
+        workspace.write({"seed.txt": content})
+        assert "step:s: to build: not built yet" in workspace.ok("explain", "m@1").out
+
+
+@pytest.mark.parametrize("command", ["touch ${out}/other", "touch ${out}/w.pt ${out}/more", "true"])
+def test_nothing_is_kept_of_outputs_that_are_not_as_declared(workspace: Workspace, command: str) -> None:
+    workspace.write({"gdcbuild.yaml": STEP % command})
+    assert workspace.run("apply").code == 1
+    assert "step:s: to build: not built yet" in workspace.ok("explain", "m@1").out
+    assert not [p for p in (workspace.cache / "cas").rglob("*") if p.is_file()]
+    assert list((workspace.cache / "work").iterdir()) == []
 
 
 def test_keep_going(workspace: Workspace) -> None:

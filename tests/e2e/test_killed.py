@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,8 @@ def armed(workspace: Workspace) -> Iterator[Workspace]:
     (workspace.root / "ARMED").touch()
     yield workspace
     for pid in strays(workspace):  # of a test that failed
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def write_step(workspace: Workspace, wait: str) -> None:
