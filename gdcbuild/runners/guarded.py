@@ -7,21 +7,24 @@ import os
 import select
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event as Flag
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
-from gdcbuild.runners import guard
+
+if TYPE_CHECKING:
+    import socket
 
 WAIT_SECONDS = 30.0
 """How long to wait for what is left of another run: its guard ends it within seconds."""
+
+_KILL_SECONDS = 1.5
+"""What a guard may need, once its patience is over, to have everything gone; after that we leave it to itself."""
 
 _POLL_SECONDS = 0.1
 
@@ -41,6 +44,11 @@ class Place:
         No process that it started is left, whatever it did to get away. Raises OSError when it cannot be started, and
         Interrupted once `cancel` was set and it had some seconds to end by itself.
         """
+        import socket
+        import subprocess
+
+        from gdcbuild.runners import guard
+
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -55,7 +63,7 @@ class Place:
                     pass_fds=(theirs.fileno(), self._lock),
                     start_new_session=True,  # an interrupt from the terminal is for us alone
                 )
-            told = _answer(ours, cancel)
+            told = _answer(ours, cancel, guard.GRACE_SECONDS + _KILL_SECONDS)
         if told is None:
             raise Interrupted(Problem("interrupted"))
         process.wait()
@@ -65,13 +73,13 @@ class Place:
         return int(number) if how == "exit" else -int(number)
 
 
-def _answer(channel: socket.socket, cancel: Flag) -> str | None:
-    """The guard's first line; None when it was to end the command."""
+def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None:
+    """The guard's first line; None when it was to end the command, for which it has so many seconds."""
     deadline: float | None = None
     while not select.select([channel], [], [], _POLL_SECONDS)[0]:
         if deadline is None and cancel.is_set():
-            channel.shutdown(socket.SHUT_WR)
-            deadline = time.monotonic() + guard.GRACE_SECONDS + 1.5
+            channel.shutdown(1)  # SHUT_WR: we say no more, and hear what it says
+            deadline = time.monotonic() + patience
         elif deadline is not None and time.monotonic() > deadline:
             return None  # the guard goes on without us, and keeps the folder locked
     line = channel.recv(64).decode().split("\n")[0]

@@ -21,10 +21,10 @@ from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Run
 from gdcbuild.errors import ActionFailed, Problem
-from gdcbuild.runners import child
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
 LOG_LINES = 30
+_CHILD = Path(__file__).with_name("child.py")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIXED = {
     "LANG": "C.UTF-8",
@@ -101,7 +101,7 @@ class LocalRunner:
             }
             (work / "request.json").write_text(json.dumps(request))
             # -P: the folder that child.py lies in is none of the user's modules
-            argv = [str(run.python), "-P", child.__file__, str(work / "request.json")]
+            argv = [str(run.python), "-P", str(_CHILD), str(work / "request.json")]
         log = self.log(run.key)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as printed:
