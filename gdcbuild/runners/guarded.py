@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import shutil
 import signal
 import sys
@@ -75,14 +74,18 @@ class Place:
 
 def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None:
     """The guard's first line; None when it was to end the command, for which it has so many seconds."""
+    channel.settimeout(_POLL_SECONDS)
     deadline: float | None = None
-    while not select.select([channel], [], [], _POLL_SECONDS)[0]:
-        if deadline is None and cancel.is_set():
-            channel.shutdown(1)  # SHUT_WR: we say no more, and hear what it says
-            deadline = time.monotonic() + patience
-        elif deadline is not None and time.monotonic() > deadline:
-            return None  # the guard goes on without us, and keeps the folder locked
-    line = channel.recv(64).decode().split("\n")[0]
+    line: str | None = None
+    while line is None:
+        try:
+            line = channel.recv(64).decode().split("\n")[0]
+        except TimeoutError:
+            if deadline is None and cancel.is_set():
+                channel.shutdown(1)  # SHUT_WR: we say no more, and hear what it says
+                deadline = time.monotonic() + patience
+            elif deadline is not None and time.monotonic() > deadline:
+                break  # the guard goes on without us, and keeps the folder locked
     if deadline is not None:
         return None
     if not line:
@@ -115,12 +118,8 @@ def claimed(path: Path, cancel: Flag) -> Iterator[Place]:
 
 
 def _try(path: Path) -> int | None:
-    """A descriptor of the folder, new and locked; None after a moment when that is not to be had now."""
-    try:
-        path.mkdir()
-        fresh = True
-    except FileExistsError:
-        fresh = False
+    """A descriptor of the folder, empty and locked; None after a moment when that is not to be had now."""
+    path.mkdir(exist_ok=True)
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -128,7 +127,7 @@ def _try(path: Path) -> int | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(path, lock):
-            if fresh:
+            if not any(path.iterdir()):
                 taken, lock = lock, -1
                 return taken
             _end_strays(path)
