@@ -11,6 +11,7 @@ import pytest
 
 from gdcbuild.app.cache import Cache
 from gdcbuild.core.graph import Toolchain
+from gdcbuild.core.ports import Flag
 from gdcbuild.runners.toolchains import VenvToolchains
 from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.workspace import DiskWorkspace
@@ -31,7 +32,7 @@ def _toolchain(cache: Path, requirements: str) -> Path:
     locks = FileLocks(cache / "locks")
     workspace = DiskWorkspace(ROOT, opened.records)
     made = VenvToolchains(cache / "toolchains", cache / "logs", workspace, opened.records, locks, lambda _: None)
-    return made.ensure(Toolchain(requirements, requirements))
+    return made.ensure(Toolchain(requirements, requirements), Flag())
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ from importlib import import_module
 import typer
 from typer.exceptions import TyperException
 
-COMMANDS = tuple(
-    ["init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version"]
-)
+COMMANDS = ("init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
 USAGE = 64
 
 

@@ -60,10 +60,17 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobSkipped:
-    """It was not tried, because of the job named."""
+    """It was not tried, because it needs the job named, which failed."""
 
     job: str
     because: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotStarted:
+    """It was not tried, because some other job failed before its turn came."""
+
+    job: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +100,4 @@ class Summed:
     seconds: float
 
 
-Event = Planned | JobStarted | JobFinished | JobFailed | JobSkipped | Progress | Warned | Summed
+Event = Planned | JobStarted | JobFinished | JobFailed | JobSkipped | JobNotStarted | Progress | Warned | Summed

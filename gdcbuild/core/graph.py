@@ -72,12 +72,13 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One unit of work. Everything here but `id` and `where` goes into its key, through `core.key`.
+    """One unit of work. Everything here but `id`, `pool` and `where` goes into its key, through `core.key`.
 
     `toolchain` names an entry of Graph.toolchains, or is None when no Python environment matters.
     `outputs` are the files (or folders, ending in "/") it must make, and all it may make; None leaves that to the worker.
     `cwd` is the folder below the action's folder in which it starts.
     `version` is the adapter's own version number: raise it when the same inputs would now give other bytes.
+    `pool` names an entry of Graph.pools: of the actions in a pool only so many run at a time.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Action:
     outputs: tuple[str, ...] | None = None
     cwd: str = ""
     version: int = 1
+    pool: str | None = None
     where: Location | None = field(default=None, compare=False)
 
     @property
@@ -157,6 +159,7 @@ class Graph:
     versions: Mapping[VersionId, Version]
     toolchains: Mapping[str, Toolchain]
     name: str = ""
+    pools: Mapping[str, int] = field(default_factory=dict)
     policy: Policy = Policy()
     origins: Mapping[str, Origin] = field(default_factory=dict)
 

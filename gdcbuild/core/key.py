@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,8 @@ from gdcbuild.core.graph import Action, Command, Files, Inline, Worker
 
 KEY_SCHEMA = 1
 """Raise it when the walk below changes: old results are then not found, and `explain` says why."""
+
+SCHEMA, ADAPTER, TOOLCHAIN = "key schema", "adapter version", "toolchain"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Difference:
     after: str | None
 
     def __str__(self) -> str:
+        if self.name in (SCHEMA, ADAPTER):
+            return f"gdcbuild itself is another version ({self.name} {self.before}, now {self.after})"
         if self.before is None:
             return f"{self.name} added"
         return f"{self.name} removed" if self.after is None else f"{self.name} changed"
@@ -56,9 +60,9 @@ def key_of(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str
 
 
 def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    yield "key schema", str(KEY_SCHEMA)
+    yield SCHEMA, str(KEY_SCHEMA)
     yield "kind", action.kind
-    yield "adapter version", str(action.version)
+    yield ADAPTER, str(action.version)
     yield "run", _canonical(_how(action.run))
     if action.cwd:
         yield "folder", action.cwd
@@ -67,7 +71,7 @@ def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str,
     if action.outputs is not None:
         yield "outputs", _canonical(sorted(action.outputs))
     if action.toolchain is not None:
-        yield "toolchain", str(toolchain)
+        yield TOOLCHAIN, str(toolchain)
     for name in sorted(action.env):
         yield f"variable {name}", _canonical(env.get(name))
     for path, digest in inputs.items():
@@ -90,8 +94,29 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def differences(before: Key, after: Key) -> list[Difference]:
-    """What was added, removed or changed, in the order of the walk."""
+Contents = Callable[[str], Mapping[str, str]]
+"""What a toolchain's digest stands for, name → value; empty when that is not known any more."""
+
+
+def differences(before: Key, after: Key, contents: Contents) -> list[Difference]:
+    """What was added, removed or changed, in the order of the walk; of a toolchain, what of it."""
     old, new = before.ingredients, after.ingredients
-    names: Iterable[str] = dict.fromkeys([*new, *old])
-    return [Difference(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
+    if old.get(SCHEMA) != new.get(SCHEMA):  # two walks: what else differs need not mean the same in both
+        return [Difference(SCHEMA, old.get(SCHEMA), new.get(SCHEMA))]
+    found: list[Difference] = []
+    for difference in _compared(old, new):
+        if difference.name == TOOLCHAIN and difference.before and difference.after:
+            had, has = contents(difference.before), contents(difference.after)
+            if had and has:
+                found += _compared(
+                    {f"{TOOLCHAIN} {n}": v for n, v in had.items()}, {f"{TOOLCHAIN} {n}": v for n, v in has.items()}
+                )
+                continue
+        found.append(difference)
+    return found
+
+
+def _compared(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) != new.get(name):
+            yield Difference(name, old.get(name), new.get(name))

@@ -54,8 +54,11 @@ class Records(Protocol):
 class Locks(Protocol):
     """Mutual exclusion by name, between all that share a cache. They save double work; nothing is wrong without them."""
 
-    def hold(self, name: str) -> AbstractContextManager[None]:
-        """Wait until nobody else holds `name` (a plain file name), and hold it inside the context."""
+    def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
+        """Wait until nobody else holds `name` (a plain file name), and hold it inside the context.
+
+        Raises Interrupted when `cancel` is set while it waits.
+        """
         ...
 
 
@@ -82,8 +85,18 @@ class Toolchains(Protocol):
         """Files and folders one of which changes when the digest does, other than the workspace's."""
         ...
 
-    def ensure(self, toolchain: Toolchain) -> Path:
-        """Its python executable, after making the environment if need be. Raises ActionFailed."""
+    def contents(self, digest: str) -> Mapping[str, str]:
+        """What a toolchain of that digest was made of: interpreter and each distribution, name → what of it.
+
+        For explaining only: empty when it is not known any more.
+        """
+        ...
+
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
+        """Its python executable, after making the environment if need be.
+
+        Raises ActionFailed, or Interrupted when `cancel` was set.
+        """
         ...
 
 

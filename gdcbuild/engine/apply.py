@@ -15,6 +15,7 @@ from gdcbuild.core.events import (
     Event,
     JobFailed,
     JobFinished,
+    JobNotStarted,
     JobSkipped,
     JobStarted,
     Outcome,
@@ -34,7 +35,17 @@ from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.errors import BlobDamaged, Caution, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all
+from gdcbuild.errors import (
+    BlobDamaged,
+    Caution,
+    ContractViolated,
+    GdcbuildError,
+    Interrupted,
+    Problem,
+    Refused,
+    StoreError,
+    raise_all,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +98,11 @@ class Applying:
         versions = self._versions(plan)
         jobs = [*self._builds(versions), *self._finishes(versions)]
         self._emit(Planned(plan if self._target else None, len(jobs)))
-        report = scheduler.run(jobs, workers, keep_going)
+        report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
         for job, cause in report.skipped.items():
             self._emit(JobSkipped(job, cause))
+        for job in report.not_started:
+            self._emit(JobNotStarted(job))
         failed = [*report.failed.values(), *self._drifted(plan)]
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
@@ -128,12 +141,13 @@ class Applying:
             if action.toolchain is not None and self._rebuilder.lacks(action):
                 toolchains[action.toolchain] = self._toolchain(action.toolchain)
                 needs = (*needs, toolchains[action.toolchain].id)
-            jobs[identifier] = scheduler.Job(identifier, needs, partial(self._build, identifier))
+            seconds = self._rebuilder.expected(action)
+            jobs[identifier] = scheduler.Job(identifier, needs, partial(self._build, identifier), seconds, action.pool)
         return [*toolchains.values(), *(jobs[i] for i in graph.order if i in jobs)]
 
     def _toolchain(self, name: str) -> scheduler.Job:
         """A job of its own, so that all that are missing are made at once, before the first action needs them."""
-        return scheduler.Job(f"toolchain {name}", (), lambda _cancel: self._rebuilder.prepare(name))
+        return scheduler.Job(f"toolchain {name}", (), partial(self._rebuilder.prepare, name))
 
     def _finishes(self, versions: Iterable[Version]) -> list[scheduler.Job]:
         verb = "publish" if self._target else "check"
@@ -150,7 +164,7 @@ class Applying:
                 self.counts.actions += outcome == "built"
             ended(outcome)
 
-    def _finish(self, version: Version, _cancel: Flag) -> None:
+    def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
         with self._reported(str(version.id), "publish" if self._target else "check") as ended:
@@ -160,7 +174,7 @@ class Applying:
                 return
             blobs = artifact.blobs(ports.cas, ports.workspace)
             try:
-                written = self._publish(version, blobs, artifact.tree.digest.size, self._target)
+                written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
             except BlobDamaged:
                 artifact.refuse_changed(ports.workspace, f"{version.id} was published", version.where)
                 raise
@@ -210,11 +224,13 @@ class Applying:
         for message, hint, detail in cautions:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
-    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target) -> Published:
+    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
         sent, lock = 0, threading.Lock()
 
         def progress(count: int) -> None:
             nonlocal sent
+            if cancel.is_set():
+                raise Interrupted(Problem("interrupted"))
             with lock:
                 sent += count
                 self._emit(Progress(str(version.id), sent, total))

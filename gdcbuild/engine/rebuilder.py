@@ -69,7 +69,7 @@ class Rebuilder:
     def explain(self, action: Action, key: Key) -> list[Difference] | None:
         """What is different from the last result of this action; None when there is none to compare with."""
         last = self._last(action)
-        return None if last is None else differences(last, key)
+        return None if last is None else differences(last, key, self.ports.toolchains.contents)
 
     def make(self, action: Action, made: Mapping[str, Artifact], cancel: Flag) -> tuple[Artifact, Outcome]:
         """The action's artifact with all its bytes at hand: from the cache, or by running it now.
@@ -88,18 +88,24 @@ class Rebuilder:
                 return found, "cached"
         python: Path | None = None
         if action.toolchain is not None:
-            python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain])
+            python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
         key = self.key(action, inputs.tree, self._toolchain(action))  # known only now, if the toolchain is new
-        with self.ports.locks.hold(key.hash):
+        with self.ports.locks.hold(key.hash, cancel):
             found = self._at_hand(key)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"
         self._remember(action, key)
         return found, "cached"
 
-    def prepare(self, name: str) -> None:
-        """Make the toolchain of that name, unless it is made already. Raises ActionFailed."""
-        self.ports.toolchains.ensure(self._graph.toolchains[name])
+    def expected(self, action: Action) -> float:
+        """How long the action is likely to run, in seconds: as long as the last time, or 1 when nothing is known of that."""
+        last = self._last(action)
+        result = None if last is None else self._result(last)
+        return 1.0 if result is None else result.seconds
+
+    def prepare(self, name: str, cancel: Flag) -> None:
+        """Make the toolchain of that name, unless it is made already. Raises ActionFailed, or Interrupted."""
+        self.ports.toolchains.ensure(self._graph.toolchains[name], cancel)
 
     def lacks(self, action: Action) -> bool:
         """True while the action's toolchain has never been made, so that nothing can be said of its key."""

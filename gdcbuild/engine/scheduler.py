@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import heapq
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -12,27 +13,34 @@ from gdcbuild.errors import GdcbuildError, Interrupted, Problem
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work and the ids of the jobs that must have ended well before it."""
+    """One piece of work and the ids of the jobs that must have ended well before it.
+
+    `seconds` is how long it is expected to take. Of the jobs in one `pool` only so many run at a time.
+    """
 
     id: str
     needs: tuple[str, ...]
     work: Callable[[Flag], None]
+    seconds: float = 1.0
+    pool: str | None = None
 
 
 @dataclass(slots=True)
 class Report:
-    """How each job ended: done, failed with its error, or skipped because of another one."""
+    """How each job ended: done, failed with its error, skipped because of one it needs, or not started at all."""
 
     done: list[str] = field(default_factory=list)
     failed: dict[str, GdcbuildError] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    not_started: list[str] = field(default_factory=list)
 
 
-def run(jobs: Iterable[Job], workers: int, keep_going: bool) -> Report:
-    """Run all jobs, at most `workers` at a time.
+def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str, int] | None = None) -> Report:
+    """Run all jobs, at most `workers` at a time, and of each pool at most as many as `pools` says.
 
-    After a failure nothing that needs the failed job starts; without `keep_going` nothing new starts at all. An
-    interrupt (KeyboardInterrupt in this thread) cancels what is running, waits for it to end, and raises Interrupted.
+    Of those that may start, the one goes first behind which the longest chain of work waits. After a failure nothing that
+    needs the failed job starts; without `keep_going` nothing new starts at all. An interrupt (KeyboardInterrupt in this
+    thread) cancels what is running, waits for it to end, and raises Interrupted.
     """
     known = {job.id: job for job in jobs}
     waiting = {job.id: {n for n in job.needs if n in known} for job in known.values()}
@@ -40,28 +48,34 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool) -> Report:
     for job, needs in waiting.items():
         for need in needs:
             dependents.setdefault(need, []).append(job)
-    ready = [job for job, needs in waiting.items() if not needs]
+    ready = _Ready(known, _chains(known, waiting, dependents), pools or {})
+    for job, needs in waiting.items():
+        if not needs:
+            ready.add(job)
     report, cancel = Report(), Flag()
     running: dict[Future[None], str] = {}
+    stopped = False
 
-    def skip(cause: str, roots: list[str]) -> None:
-        stack = list(roots)
+    def skip(cause: str) -> None:
+        stack = list(dependents.get(cause, ()))
         while stack:
             job = stack.pop()
-            if job in waiting and job not in report.skipped:
+            if job in waiting:
                 report.skipped[job] = cause
                 del waiting[job]
                 stack.extend(dependents.get(job, ()))
 
     with ThreadPoolExecutor(workers, thread_name_prefix="job") as pool:
         try:
-            while ready or running:
-                while ready and len(running) < workers:
-                    job = ready.pop(0)
-                    del waiting[job]
-                    running[pool.submit(known[job].work, cancel)] = job
+            while True:
+                while not stopped and len(running) < workers and (next_job := ready.take()) is not None:
+                    del waiting[next_job]
+                    running[pool.submit(known[next_job].work, cancel)] = next_job
+                if not running:
+                    break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
+                    ready.ended(job)
                     error = future.exception()
                     if error is None:
                         report.done.append(job)
@@ -69,13 +83,11 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool) -> Report:
                             if dependent in waiting:
                                 waiting[dependent].discard(job)
                                 if not waiting[dependent]:
-                                    ready.append(dependent)
+                                    ready.add(dependent)
                     elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
                         report.failed[job] = error
-                        skip(job, dependents.get(job, []))
-                        if not keep_going:
-                            ready.clear()
-                            skip(job, list(waiting))
+                        skip(job)
+                        stopped = stopped or not keep_going
                     else:
                         raise error
         except BaseException as error:
@@ -84,4 +96,48 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool) -> Report:
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(Problem("interrupted; nothing half-made was kept")) from error
             raise
+    report.not_started.extend(waiting)
     return report
+
+
+def _chains(
+    known: Mapping[str, Job], needs: Mapping[str, Iterable[str]], dependents: Mapping[str, Iterable[str]]
+) -> dict[str, float]:
+    """For each job the seconds of the longest chain that begins with it."""
+    left = {job: sum(1 for _ in found) for job, found in needs.items()}
+    order = [job for job, count in left.items() if not count]
+    for job in order:  # which grows meanwhile
+        for dependent in dependents.get(job, ()):
+            left[dependent] -= 1
+            if not left[dependent]:
+                order.append(dependent)
+    chains: dict[str, float] = {}
+    for job in reversed(order):
+        chains[job] = known[job].seconds + max((chains[d] for d in dependents.get(job, ())), default=0.0)
+    return chains
+
+
+class _Ready:
+    """The jobs that may start, those behind which the longest chain waits first, as far as their pools have room."""
+
+    def __init__(self, known: Mapping[str, Job], chains: Mapping[str, float], pools: Mapping[str, int]) -> None:
+        self._pool_of = {job.id: job.pool for job in known.values()}
+        self._rank = {job: (-chains[job], place, job) for place, job in enumerate(known) if job in chains}
+        self._room: dict[str | None, float] = {None: float("inf")}
+        self._room.update(pools)
+        self._heaps: dict[str | None, list[tuple[float, int, str]]] = {}
+
+    def add(self, job: str) -> None:
+        heapq.heappush(self._heaps.setdefault(self._pool_of[job], []), self._rank[job])
+
+    def take(self) -> str | None:
+        """The next job, which now occupies its pool; None when none may start."""
+        open_pools = [pool for pool, heap in self._heaps.items() if heap and self._room[pool] > 0]
+        if not open_pools:
+            return None
+        pool = min(open_pools, key=lambda p: self._heaps[p][0])
+        self._room[pool] -= 1
+        return heapq.heappop(self._heaps[pool])[2]
+
+    def ended(self, job: str) -> None:
+        self._room[self._pool_of[job]] += 1

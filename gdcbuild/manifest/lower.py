@@ -64,8 +64,10 @@ class _Lowering:
                     self._guarded(lambda f=file, n=name: self._framework(f, n, f.node.where))
             self.common |= looked
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
-        policy = Policy(self.loaded.main.manifest.policy.pickle)
-        return Graph(self.actions, self.versions, self.toolchains, self.loaded.root.name, policy, self.origins)
+        main = self.loaded.main.manifest
+        policy = Policy(main.policy.pickle)
+        name = self.loaded.root.name
+        return Graph(self.actions, self.versions, self.toolchains, name, main.pools, policy, self.origins)
 
     @contextmanager
     def _origin(self, name: str, file: File) -> Iterator[None]:
@@ -186,10 +188,25 @@ class _Lowering:
             _, toolchain = self._framework(file, step.framework, node.key("framework"))
         cwd, laid = inputs.in_place(file.folder, _named(step.inputs, node.get("inputs")))
         where = _at(file, "steps", name)
+        if not step.run[0].strip():
+            raise ManifestError(Problem("the command is empty", "run: [COMMAND, ARGUMENT, ...]", node.key("run")))
+        pools = self.loaded.main.manifest.pools
+        if step.pool is not None and step.pool not in pools:
+            raise self._unknown("pools", step.pool, pools, _at(file, "steps", name, "pool"))
         outputs = tuple(clean_reference(o, where) for o in step.outputs)
         identifier = _step_id(file, name)
         self.actions[identifier] = Action(
-            identifier, "step", Command(tuple(step.run)), laid, {}, toolchain, tuple(step.env), outputs, cwd, where=where
+            identifier,
+            "step",
+            Command(tuple(step.run)),
+            laid,
+            {},
+            toolchain,
+            tuple(step.env),
+            outputs,
+            cwd,
+            pool=step.pool,
+            where=where,
         )
 
     def _version(self, file: File, inputs: Inputs, model_name: str, version: str) -> None:

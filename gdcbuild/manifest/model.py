@@ -151,6 +151,7 @@ class Step(_Strict):
     outputs: list[str] = Field(min_length=1, description='All it makes, below ${out}; a folder ends in "/".')
     framework: str | None = Field(None, description="Run in that framework's toolchain.")
     env: list[str] = Field([], description="The only variables it sees beside a fixed few.")
+    pool: Name | None = Field(None, description="A name from `pools`: so many steps of it run at a time.")
 
 
 class Environment(_Strict):
@@ -187,6 +188,9 @@ class Manifest(_Strict):
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
     policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")  # type: ignore[call-arg]
+    pools: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="How many steps of each pool run at a time; in the root manifest only."
+    )
     vars: dict[Name, Value] = Field({}, description="Values for ${vars.NAME}.")
     defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework kind.")
     frameworks: dict[Name, Framework] = Field({}, description="Images and toolchains by name.")

@@ -19,13 +19,20 @@ def open_remote(
 ) -> Remote:
     """The bucket at `url`: `s3://NAME`, `s3://NAME/PREFIX`, or a folder, relative to `root`.
 
-    Nothing is sent or written yet. Raises ManifestError for another kind of URL, RemoteError when the settings of the S3
-    client do not fit together.
+    Nothing is sent or written yet. Raises ManifestError for another kind of URL, and for a folder that holds `root`;
+    RemoteError when the settings of the S3 client do not fit together.
     """
     scheme, separator, rest = url.partition("://")
+    if not url.strip():
+        raise ManifestError(
+            Problem("the bucket is empty", "write s3://NAME, s3://NAME/PREFIX, or a folder; or set its variable")
+        )
     if not separator:
         from gdcbuild.remotes.directory import DirectoryRemote
 
+        if root.resolve().is_relative_to((root / url).resolve()):
+            hint = "what is published would lie among its sources: name a folder of its own, as bucket"
+            raise ManifestError(Problem(f"the bucket {url!r} is the workspace itself, or contains it", hint))
         return DirectoryRemote(root / url)
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TextIO
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Summed, Warned
+from gdcbuild.core.events import Event, JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Planned, Summed, Warned
 from gdcbuild.report.text import amount, duration, plan, problem
 
 
@@ -23,6 +23,8 @@ def line(event: Event) -> str | None:
             return f"{'failed':<10} {'' if what == 'action' else what + ' '}{job}  {duration(seconds)}"
         case JobSkipped(job, because):
             return f"{'skipped':<10} {job}, because {because} failed"
+        case JobNotStarted(job):
+            return f"not started {job}"
         case Warned(found):
             return problem(found, "warning")
         case Summed():

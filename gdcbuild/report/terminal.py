@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Planned, Progress, Summed
+from gdcbuild.core.events import Event, JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Planned, Progress, Summed
 from gdcbuild.report.lines import line
 
 
@@ -83,7 +83,7 @@ class TerminalReporter:
                 if task is not None:
                     self._bars.remove_task(task)
                 self._ended += what != "toolchain"
-            case JobSkipped():
+            case JobSkipped() | JobNotStarted():
                 self._ended += 1
             case Summed():
                 self._bars.stop()

@@ -57,7 +57,13 @@ class FixedToolchains:
     def rests_on(self, toolchain: Toolchain) -> list[Path]:  # noqa: ARG002 - the port's signature
         return []
 
-    def ensure(self, toolchain: Toolchain) -> Path:
+    def contents(self, digest: str) -> Mapping[str, str]:
+        """Digests here are made of `NAME=VALUE` words, or of nothing that is known."""
+        return dict(word.split("=", 1) for word in digest.split() if "=" in word)
+
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
+        if cancel.is_set():
+            raise Interrupted(Problem("interrupted"))
         if toolchain.requirements is not None and toolchain.name not in self.installed:
             if toolchain.name not in self.digests:
                 raise ActionFailed(Problem(f"the toolchain {toolchain.name} cannot be installed", "", toolchain.where))

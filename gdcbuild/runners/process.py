@@ -1,4 +1,4 @@
-"""Runs an action on this machine: user code in a child process of its own, our own code right here.
+"""Runs an action on this machine: user code in child processes of its own, our own code right here.
 
 The action's folder holds its declared inputs and nothing else. It lies at a place that depends on the action's key only,
 so that paths which user code writes into its outputs are the same every time.
@@ -10,10 +10,7 @@ import importlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +19,11 @@ from threading import Event as Flag
 from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Run
-from gdcbuild.errors import ActionFailed, Interrupted, Problem
-from gdcbuild.runners import child
+from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.runners.guarded import Place, claimed, put_away
 
 LOG_LINES = 30
-_GRACE_SECONDS = 3.0
+_CHILD = Path(__file__).with_name("child.py")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIXED = {
     "LANG": "C.UTF-8",
@@ -60,27 +57,27 @@ class LocalRunner:
 
     @contextmanager
     def run(self, run: Run, cancel: Flag) -> Iterator[Mapping[str, Path]]:
-        work = self._folder / run.key
-        shutil.rmtree(work, ignore_errors=True)
-        try:
-            yield self._outputs(run, work, cancel)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with claimed(self._folder / run.key, cancel) as place:
+            try:
+                yield self._outputs(run, place, cancel)
+            finally:
+                put_away(place.path)
 
-    def _outputs(self, run: Run, work: Path, cancel: Flag) -> dict[str, Path]:
+    def _outputs(self, run: Run, place: Place, cancel: Flag) -> dict[str, Path]:
         """Run the action; whatever goes wrong is told at its place in the manifest."""
-        how, out = run.action.run, work / "out"
-        out.mkdir(parents=True)
+        how, out = run.action.run, place.path / "out"
+        out.mkdir()
         try:
             if isinstance(how, Inline):
                 importlib.import_module(how.module).run(run.action.params, run.inputs, out)
             elif isinstance(how, Command | Worker):
-                self._child(run, how, work, cancel)
+                self._child(run, how, place, cancel)
             return _files(out)
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
 
-    def _child(self, run: Run, how: Command | Worker, work: Path, cancel: Flag) -> None:
+    def _child(self, run: Run, how: Command | Worker, place: Place, cancel: Flag) -> None:
+        work = place.path
         folder, out = work / "in", work / "out"
         _lay(run.inputs, folder)
         start = folder / run.action.cwd
@@ -103,10 +100,15 @@ class LocalRunner:
             }
             (work / "request.json").write_text(json.dumps(request))
             # -P: the folder that child.py lies in is none of the user's modules
-            argv = [str(run.python), "-P", child.__file__, str(work / "request.json")]
+            argv = [str(run.python), "-P", str(_CHILD), str(work / "request.json")]
         log = self.log(run.key)
         log.parent.mkdir(parents=True, exist_ok=True)
-        code = _wait(argv, start, self._environment(run, work), log, cancel)
+        with log.open("wb") as printed:
+            try:
+                code = place.run(argv, printed, cancel, env=self._environment(run, work), cwd=start)
+            except OSError as error:
+                problem = f"{argv[0]!r} cannot be started: {error.strerror}"
+                raise ActionFailed(Problem(problem, "correct the command, or its toolchain")) from error
         if code != 0:
             raise ActionFailed(_failure(run, code, report, log, folder))
 
@@ -149,46 +151,6 @@ def _files(out: Path) -> dict[str, Path]:
         if path.is_file():
             found[name] = path
     return found
-
-
-def _wait(argv: list[str], cwd: Path, env: dict[str, str], log: Path, cancel: Flag) -> int:
-    """Run to the end, or to the end of our patience once `cancel` is set. No process of its session survives."""
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ActionFailed(
-                Problem(f"{argv[0]!r} cannot be started: {error.strerror}", "correct the command, or its toolchain")
-            ) from error
-        try:
-            while True:
-                try:
-                    return process.wait(timeout=0.1)
-                except subprocess.TimeoutExpired:
-                    if cancel.is_set():
-                        _signal(process.pid, signal.SIGTERM)
-                        deadline = time.monotonic() + _GRACE_SECONDS
-                        while process.poll() is None and time.monotonic() < deadline:
-                            time.sleep(0.05)
-                        raise Interrupted(Problem("interrupted")) from None
-        finally:
-            _signal(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
 
 
 def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Problem:

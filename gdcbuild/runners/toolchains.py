@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import sysconfig
 import time
@@ -16,8 +14,9 @@ from pathlib import Path
 
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Locks, Records, Workspace
+from gdcbuild.core.ports import Flag, Locks, Records, Workspace
 from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.runners.guarded import Place, claimed, put_away
 
 _SCHEMA = 1
 _FOR_PIP = {
@@ -60,7 +59,7 @@ class VenvToolchains:
     def digest(self, toolchain: Toolchain) -> str | None:
         if toolchain.requirements is None:
             if self._interpreter is None:
-                self._interpreter = _digest(_site_packages(), ignore={"gdcbuild"})
+                self._interpreter = self._made_of(_site_packages(), ignore={"gdcbuild"})
             return self._interpreter
         recipe = self._recipe(toolchain)
         found = _marker(self._folder / recipe) or self._records.get("toolchain", recipe)
@@ -71,16 +70,21 @@ class VenvToolchains:
             return _site_packages()
         return [self._folder / self._recipe(toolchain) / "toolchain.json"]
 
-    def ensure(self, toolchain: Toolchain) -> Path:
+    def contents(self, digest: str) -> Mapping[str, str]:
+        found = self._records.get("contents", digest)
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+    def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
         if toolchain.requirements is None:
             return Path(sys.executable)
         recipe = self._recipe(toolchain)
         folder = self._folder / recipe
         python = folder / "bin" / "python"
         if _marker(folder) is None:
-            with self._locks.hold(f"toolchain-{recipe}"):
+            with self._locks.hold(f"toolchain-{recipe}", cancel):
                 if _marker(folder) is None:
-                    self._install(toolchain, recipe, folder, python)
+                    with claimed(folder, cancel) as place:
+                        self._install(toolchain, recipe, place, cancel)
         os.utime(folder / "toolchain.json")  # when it was last used is what a collection goes by
         return python
 
@@ -91,52 +95,54 @@ class VenvToolchains:
         text = json.dumps([_SCHEMA, digest.hash, platform.python_version(), sysconfig.get_platform()])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _install(self, toolchain: Toolchain, recipe: str, folder: Path, python: Path) -> None:
+    def _made_of(self, folders: Iterable[Path], ignore: set[str]) -> str:
+        """Digest of an environment, with what it stands for remembered."""
+        distributions = _distributions(folders, ignore)
+        digest = _digest(distributions)
+        if not self.contents(digest):
+            self._records.put("contents", digest, _contents(distributions))
+        return digest
+
+    def _install(self, toolchain: Toolchain, recipe: str, place: Place, cancel: Flag) -> None:
         self._emit(JobStarted(toolchain.name, "toolchain"))
         started = time.monotonic()
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = place.path
         log = self._logs / f"toolchain-{recipe}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(parents=True)
-        requirements = folder / "requirements.txt"
-        assert toolchain.requirements is not None
-        with self._workspace.blob(toolchain.requirements).open() as stream:
-            requirements.write_bytes(stream.read())
         try:
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-            _run([sys.executable, "-m", "venv", str(folder)], log)
-            _run([*pip, "-r", str(requirements)], log)
-        except (OSError, subprocess.CalledProcessError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            lines = log.read_text(errors="replace").splitlines()
-            said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
-            problem = Problem(
-                f"the toolchain of {toolchain.requirements} cannot be installed",
-                f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
-                toolchain.where,
-                "\n".join(said),
-            )
-            self._emit(JobFailed(toolchain.name, "toolchain", (problem,), time.monotonic() - started))
-            raise ActionFailed(problem) from error
+            if not self._fill(toolchain, place, log, cancel):
+                lines = log.read_text(errors="replace").splitlines()
+                said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
+                problem = Problem(
+                    f"the toolchain of {toolchain.requirements} cannot be installed",
+                    f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
+                    toolchain.where,
+                    "\n".join(said),
+                )
+                self._emit(JobFailed(toolchain.name, "toolchain", (problem,), time.monotonic() - started))
+                raise ActionFailed(problem)
+        except BaseException:
+            put_away(folder)
+            raise
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
-        digest = _digest(site, ignore={"pip", "setuptools"})
+        digest = self._made_of(site, ignore={"pip", "setuptools"})
         marker = folder / "toolchain.json"
         marker.with_suffix(".tmp").write_text(json.dumps({"schema": _SCHEMA, "digest": digest}))
         marker.with_suffix(".tmp").replace(marker)
         self._records.put("toolchain", recipe, digest)
         self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
 
-
-def _run(argv: list[str], log: Path) -> None:
-    with log.open("ab") as output:
-        subprocess.run(
-            argv,
-            env=_pip_environment(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+    def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> bool:
+        """Make the environment in its empty folder; False when that failed, for reasons that are in the log."""
+        requirements, python = place.path / "requirements.txt", place.path / "bin" / "python"
+        assert toolchain.requirements is not None
+        with self._workspace.blob(toolchain.requirements).open() as stream:
+            requirements.write_bytes(stream.read())
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        commands = ([sys.executable, "-m", "venv", str(place.path)], [*pip, "-r", str(requirements)])
+        environment = _pip_environment(os.environ)
+        with log.open("wb") as output:
+            return all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands)
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:
@@ -157,19 +163,21 @@ def _site_packages() -> list[Path]:
     return [p for p in map(Path, sys.path) if p.name in ("site-packages", "dist-packages") and p.is_dir()]
 
 
-def _digest(folders: Iterable[Path], ignore: set[str]) -> str:
-    """Of interpreter, platform and every installed file's recorded hash: the same wherever the same wheels are installed.
+def _interpreter() -> str:
+    return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
+
+
+def _distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[str]]:
+    """NAME-VERSION.dist-info → itself, and a row for every installed file's recorded hash.
 
     Scripts carry the environment's own path and byte code a time, so neither counts.
     """
-    hasher = hashlib.sha256()
-    hasher.update(f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}\n".encode())
-    rows: set[str] = set()
+    found: dict[str, set[str]] = {}
     for folder in folders:
         for info in folder.glob("*.dist-info"):
             if info.name.split("-")[0].lower() in ignore:
                 continue
-            rows.add(info.name)
+            rows = found.setdefault(info.name, {info.name})
             try:
                 lines = (info / "RECORD").read_text(errors="replace").splitlines()
             except OSError:
@@ -178,6 +186,20 @@ def _digest(folders: Iterable[Path], ignore: set[str]) -> str:
                 name, _, rest = line.partition(",")
                 if rest.startswith("sha256=") and not name.startswith("..") and name.rsplit("/", 1)[-1] not in _UNSEEN:
                     rows.add(line)
-    for row in sorted(rows):
-        hasher.update(row.encode() + b"\n")
-    return hasher.hexdigest()
+    return found
+
+
+def _digest(distributions: Mapping[str, set[str]]) -> str:
+    """Of interpreter, platform and all distributions: the same wherever the same wheels are installed."""
+    return _hash(f"{_interpreter()}\n", set().union(*distributions.values()))
+
+
+def _contents(distributions: Mapping[str, set[str]]) -> dict[str, str]:
+    """The same, taken apart for people: the interpreter, and each distribution with its version and a digest of its own."""
+    names = {info: info.removesuffix(".dist-info").partition("-") for info in distributions}
+    parts = {names[info][0]: f"{names[info][2]} sha256:{_hash('', rows)[:16]}" for info, rows in sorted(distributions.items())}
+    return {"interpreter": _interpreter(), **parts}
+
+
+def _hash(head: str, rows: Iterable[str]) -> str:
+    return hashlib.sha256((head + "".join(f"{row}\n" for row in sorted(rows))).encode()).hexdigest()

@@ -7,6 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event as Flag
+
+from gdcbuild.errors import Interrupted, Problem
+
+_POLL_SECONDS = 0.05
 
 
 class FileLocks:
@@ -16,11 +21,22 @@ class FileLocks:
         self._folder = folder
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
+    def hold(self, name: str, cancel: Flag | None = None) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            stop = cancel or Flag()
+            while not _taken(handle):
+                if stop.wait(_POLL_SECONDS):
+                    raise Interrupted(Problem("interrupted"))
             yield
         finally:
             os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

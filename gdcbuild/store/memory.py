@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any, BinaryIO
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
-from gdcbuild.errors import BlobMissing, ManifestError, Problem
+from gdcbuild.errors import BlobMissing, Interrupted, ManifestError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,14 @@ class MemoryLocks:
         self._locks: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
+    def hold(self, name: str, cancel: Flag | None = None) -> Iterator[None]:
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
+        stop = cancel or Flag()
+        while not lock.acquire(timeout=0.05):
+            if stop.is_set():
+                raise Interrupted(Problem("interrupted"))
+        try:
             yield
+        finally:
+            lock.release()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.ports import Locks
+from gdcbuild.core.ports import Flag, Locks
+from gdcbuild.errors import Interrupted
 from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.memory import MemoryLocks
 
@@ -78,7 +79,18 @@ def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> No
     class Fresh:
         """Each thread comes with locks of its own, as two processes would."""
 
-        def hold(self, name: str) -> AbstractContextManager[None]:
-            return FileLocks(tmp_path).hold(name)
+        def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
+            return FileLocks(tmp_path).hold(name, cancel)
 
     assert not both_inside(Fresh(), "name", "name", 0.2)
+
+
+def test_who_waits_can_be_told_to_stop(locks: Locks) -> None:
+    cancel = threading.Event()
+    timer = threading.Timer(0.1, cancel.set)
+    with locks.hold("name"):
+        timer.start()
+        with pytest.raises(Interrupted), locks.hold("name", cancel):
+            pass
+    with locks.hold("name", cancel):  # nobody has it: there is nothing to wait for
+        pass

@@ -13,7 +13,7 @@ import pytest
 
 from gdcbuild.core.events import Event, JobFinished, JobStarted
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Toolchains
+from gdcbuild.core.ports import Flag, Toolchains
 from gdcbuild.errors import ActionFailed, Location
 from gdcbuild.runners.memory import FixedToolchains
 from gdcbuild.runners.toolchains import VenvToolchains
@@ -58,15 +58,22 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_our_own_interpreter_is_always_there(lab: Lab) -> None:
     toolchains = lab.fresh()
     assert toolchains.digest(OWN)
-    assert toolchains.ensure(OWN) == Path(sys.executable)
+    assert toolchains.ensure(OWN, Flag()) == Path(sys.executable)
     assert toolchains.digest(OWN) == lab.fresh().digest(OWN)
     assert lab.events == []
+
+
+def test_what_a_digest_stands_for_is_known_later_too(lab: Lab) -> None:
+    digest = lab.fresh().digest(OWN)
+    assert digest
+    assert lab.fresh().contents(digest) == lab.fresh().contents(digest)
+    assert lab.fresh().contents("no such digest") == {}
 
 
 def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
     toolchains = lab.fresh()
     with pytest.raises(ActionFailed) as caught:
-        toolchains.ensure(WRONG)
+        toolchains.ensure(WRONG, Flag())
     assert [p.where for p in caught.value.problems] == [WHERE]
     assert toolchains.digest(WRONG) is None
     lab.events.clear()
@@ -75,13 +82,13 @@ def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
 def test_made_once_and_known_from_then_on(lab: Lab) -> None:
     toolchains = lab.fresh()
     assert toolchains.digest(SIX) is None
-    python = toolchains.ensure(SIX)
+    python = toolchains.ensure(SIX, Flag())
     subprocess.run([python, "-c", "pass"], check=True)
     digest = toolchains.digest(SIX)
     assert digest
     assert digest != toolchains.digest(OWN)
     begun = len(lab.events)
-    assert lab.fresh().ensure(SIX) == toolchains.ensure(SIX) == python
+    assert lab.fresh().ensure(SIX, Flag()) == toolchains.ensure(SIX, Flag()) == python
     assert lab.fresh().digest(SIX) == digest
     assert len(lab.events) == begun
 
@@ -89,7 +96,7 @@ def test_made_once_and_known_from_then_on(lab: Lab) -> None:
 @pytest.mark.toolchain
 def test_the_real_one_holds_what_was_asked_for_and_says_so(tmp_path: Path) -> None:
     with venvs(tmp_path) as lab:
-        python = lab.fresh().ensure(SIX)
+        python = lab.fresh().ensure(SIX, Flag())
         shown = subprocess.run([python, "-c", "import six; print(six.__version__)"], capture_output=True, text=True, check=True)
         assert shown.stdout == "1.17.0\n"
         started, finished = lab.events
@@ -97,5 +104,9 @@ def test_the_real_one_holds_what_was_asked_for_and_says_so(tmp_path: Path) -> No
         assert isinstance(finished, JobFinished)
         assert (finished.job, finished.outcome, Path(finished.log).exists()) == ("six.txt", "installed", True)
     with venvs(tmp_path / "elsewhere") as other:
-        other.fresh().ensure(SIX)
+        other.fresh().ensure(SIX, Flag())
         assert other.fresh().digest(SIX) == lab.fresh().digest(SIX)
+        made_of = lab.fresh().contents(str(lab.fresh().digest(SIX)))
+        assert set(made_of) == {"interpreter", "six"}
+        assert made_of["six"].startswith("1.17.0 sha256:")
+        assert "3." in made_of["interpreter"]

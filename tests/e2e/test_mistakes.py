@@ -130,6 +130,42 @@ CASES: dict[str, tuple[str, list[str]]] = {
         MODEL + "      a/b: {keras: model.keras}\n",
         ["gdcbuild.yaml:11:7: error: 'a/b' is not a name that can be used here"],
     ),
+    "bucket whose variable is empty": (
+        HEAD.replace("{bucket: bucket}", '{bucket: "${env.EMPTY}"}'),
+        ["gdcbuild.yaml:3:11: error: the bucket is empty", "set its variable"],
+    ),
+    "bucket that is the workspace": (
+        HEAD.replace("{bucket: bucket}", "{bucket: bucket/..}"),
+        ["gdcbuild.yaml:3:11: error: the bucket 'bucket/..' is the workspace itself, or contains it", "a folder of its own"],
+    ),
+    "bucket that contains the workspace": (
+        HEAD.replace("{bucket: bucket}", "{bucket: ../}"),
+        ["gdcbuild.yaml:3:11: error: the bucket '../' is the workspace itself, or contains it"],
+    ),
+    "bucket that a link leads to the workspace": (
+        HEAD.replace("{bucket: bucket}", "{bucket: here}"),
+        ["gdcbuild.yaml:3:11: error: the bucket 'here' is the workspace itself, or contains it"],
+    ),
+    "command that is empty": (
+        HEAD + 'steps:\n  s:\n    run: ["${env.EMPTY}"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:9:5: error: the command is empty", "run: [COMMAND"],
+    ),
+    "unknown pool": (
+        HEAD + "pools: {gpu: 1}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpus\n",
+        ["gdcbuild.yaml:12:5: error: there is no pool 'gpus'", "did you mean 'gpu'?"],
+    ),
+    "pool without room": (
+        HEAD + "pools: {gpu: 0}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpu\n",
+        ["gdcbuild.yaml:7:9: error: gpu: input should be greater than or equal to 1"],
+    ),
+    "NUL in a variable": (
+        HEAD + 'vars: {x: "a\\0b"}\nsteps:\n  s:\n    run: [sh, "${vars.x}"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:7:11: error: a NUL character", "remove it"],
+    ),
+    "NUL in a bucket": (
+        HEAD.replace("{bucket: bucket}", '{bucket: "a\\0b"}'),
+        ["gdcbuild.yaml:3:19: error: a NUL character"],
+    ),
     "bucket that is none": (
         HEAD.replace("{bucket: bucket}", '{bucket: "gs://x"}'),
         ["gdcbuild.yaml:3:11: error: 'gs://x' is not a bucket", "write s3://NAME"],
@@ -149,6 +185,8 @@ def prepared(workspace: Workspace) -> Workspace:
     workspace.write({"model.keras": b"k", "sm/saved_model.pb": b"p", "requirements.txt": "numpy>=1\n"})
     _fifo(workspace.root)
     _leaving_link(workspace.root)
+    (workspace.root / "here").symlink_to(workspace.root)
+    workspace.variables["EMPTY"] = ""
     return workspace
 
 

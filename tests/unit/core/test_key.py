@@ -10,7 +10,7 @@ import pytest
 from gdcbuild.core import key as module
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.graph import Action, Command, Inline, Worker
-from gdcbuild.core.key import Key, differences, key_of
+from gdcbuild.core.key import Difference, Key, key_of
 from gdcbuild.errors import Location
 
 INPUTS = Tree({"a": Digest.of(b"1"), "b": Digest.of(b"2")})
@@ -21,6 +21,10 @@ ACTION = Action(
 
 def key(action: Action = ACTION, inputs: Tree = INPUTS, toolchain: str = "t1", env: dict[str, str] | None = None) -> Key:
     return key_of(action, inputs, toolchain, {"V": "1"} if env is None else env)
+
+
+def differences(before: Key, after: Key) -> list[Difference]:
+    return module.differences(before, after, lambda _digest: {})
 
 
 BASE = key()
@@ -79,7 +83,32 @@ def test_the_key_schema_is_in_it_and_explains_itself(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "KEY_SCHEMA", module.KEY_SCHEMA + 1)
     after = key()
     assert after.hash != BASE.hash
-    assert [str(d) for d in differences(BASE, after)] == ["key schema changed"]
+    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 1, now 2)"]
+
+
+def test_keys_of_two_schemas_are_not_compared_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEY_SCHEMA", module.KEY_SCHEMA + 1)
+    assert len(differences(BASE, key(replace(ACTION, kind="other")))) == 1
+
+
+def test_the_adapter_version_explains_itself() -> None:
+    (found,) = differences(BASE, INGREDIENTS["adapter version"])
+    assert str(found) == "gdcbuild itself is another version (adapter version 1, now 2)"
+
+
+def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:
+    contents = {
+        "t1": {"interpreter": "3.11", "numpy": "1.0", "old": "1"},
+        "t2": {"interpreter": "3.11", "numpy": "2.0", "new": "1"},
+    }
+    found = module.differences(BASE, key(toolchain="t2"), lambda digest: contents[digest])
+    assert [(str(d), d.before, d.after) for d in found] == [
+        ("toolchain numpy changed", "1.0", "2.0"),
+        ("toolchain new added", None, "1"),
+        ("toolchain old removed", "1", None),
+    ]
+    forgotten = module.differences(BASE, key(toolchain="t3"), lambda digest: contents.get(digest, {}))
+    assert [str(d) for d in forgotten] == ["toolchain changed"]
 
 
 def test_the_key_is_what_it_has_always_been() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.events import JobFailed, JobSkipped, Summed
+from gdcbuild.core.events import JobFailed, JobNotStarted, JobSkipped, Summed
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
-from gdcbuild.engine.apply import Applying
+from gdcbuild.core.ports import Flag
+from gdcbuild.core.result import ActionResult
+from gdcbuild.core.verdict import Hit
+from gdcbuild.engine.apply import Applying, Target
 from gdcbuild.engine.bucket import Observation
 from gdcbuild.engine.judge import desired, judge
 from gdcbuild.engine.planner import plan
-from gdcbuild.errors import ActionFailed, ContractViolated, GdcbuildError, Refused
+from gdcbuild.errors import ActionFailed, ContractViolated, GdcbuildError, Interrupted, Refused
 from tests.unit.engine.world import Toy, World, action, graph
 
 M = VersionId("m", "1")
@@ -127,6 +130,44 @@ def test_failure_and_what_it_skips(world: World) -> None:
     assert [e.job for e in events if isinstance(e, JobFailed)] == ["bad"]
     assert sorted(e.job for e in events if isinstance(e, JobSkipped)) == ["m", "publish m@1"]
     assert list(world.served()) == ["n/1/out"]
+
+
+def test_after_a_failure_what_did_not_need_it_is_told_as_not_started(world: World) -> None:
+    found = graph([action("bad", "a", kind="unheard of"), action("m", "@bad"), action("n", "b")], ["m", "n"])
+    with pytest.raises(ActionFailed):
+        world.apply(found)
+    skipped = {e.job: e.because for e in world.recorder.events if isinstance(e, JobSkipped)}
+    assert skipped == {"m": "bad", "publish m@1": "bad"}
+    assert sorted(e.job for e in world.recorder.events if isinstance(e, JobNotStarted)) == ["n", "publish n@1"]
+
+
+def test_an_upload_stops_when_it_is_told_to(world: World) -> None:
+    found = one()
+    rebuilder = world.rebuilder(found)
+    judged = judge(found, [M], rebuilder)
+    target = Target(world.remote, False, {})
+    run = Applying(found, judged, rebuilder, {"toy": Toy()}, target, world.recorder.emit)
+    run._build("m", Flag())
+    cancel = Flag()
+    cancel.set()
+    with pytest.raises(Interrupted):
+        run._finish(found.versions[M], cancel)
+    assert not [key for key in world.objects() if "seals" in key]
+    world.apply(found)
+    assert list(world.served()) == ["m/1/out"]
+
+
+def test_what_took_longest_last_time_goes_first(world: World) -> None:
+    found = graph([action(name, "a", params={"n": name}) for name in "mnop"], ["m", "n", "o", "p"])
+    world.apply(found)
+    assert world.runner.ran == ["m", "n", "o", "p"]
+    for name in "mnop":
+        verdict = world.rebuilder(found).judge(found.actions[name], {})[0]
+        assert isinstance(verdict, Hit)
+        world.records.put("result", verdict.key.hash, ActionResult(verdict.tree, 9.0 if name == "o" else 0.5).to_json())
+    world.files.files["a"] = b"changed"
+    world.apply(found)
+    assert world.runner.ran == ["o", "m", "n", "p"]
 
 
 def test_toolchains_that_are_missing_are_made_first(world: World) -> None:

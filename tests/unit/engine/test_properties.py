@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.core.events import JobFinished
-from gdcbuild.core.graph import Action, Graph
-from gdcbuild.core.plan import Kind
+from gdcbuild.core.graph import Action, Graph, MadeBy, VersionId
+from gdcbuild.core.plan import Hit, Kind, Unknown
+from gdcbuild.engine.explain import explain
 from tests.unit.engine.world import World, action, graph
 
 FILES = ["a", "b", "c", "d"]
@@ -134,6 +135,72 @@ def test_only_what_a_change_reaches_is_run(drawn: Drawn, files: dict[str, bytes]
             if sources & changed or reached & set(found.actions[name].needs):
                 reached.add(name)
         assert set(world.ran) <= reached
+
+
+def outputs(actions: Sequence[Action], files: dict[str, bytes]) -> tuple[dict[str, bytes], dict[str, tuple[bytes, ...]]]:
+    """What each action makes, and what it reads: worked out here, without the engine."""
+    made: dict[str, bytes] = {}
+    read: dict[str, tuple[bytes, ...]] = {}
+    for one in actions:
+        data = [made[i.origin.action] if isinstance(i.origin, MadeBy) else files[i.origin.path] for i in one.inputs]
+        read[one.id] = tuple(data)
+        made[one.id] = b"".join(d[:1] for d in data) if one.kind == "first" else b"(" + b" ".join(data) + b")"
+    return made, read
+
+
+@given(graphs(), full, edits)
+def test_exactly_what_reads_other_bytes_than_ever_before_is_run(
+    drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]
+) -> None:
+    """Early cut-off: what an unchanged artifact goes into is not run, however much changed above it."""
+    world = World()
+    world.files.files.update(files)
+    found = drawn.graph()
+    wanted = found.closure(drawn.published)
+    seen: set[tuple[str, tuple[bytes, ...]]] = set()
+    for change in [{}, *changes]:
+        world.files.files.update(change)
+        made, read = outputs(drawn.actions, world.files.files)
+        new = {(name, read[name]) for name in wanted} - seen
+        world.apply(found)
+        assert world.ran == sorted(name for name, _ in new)
+        assert world.served() == {f"{name}/1/out": made[name] for name in drawn.published}
+        seen |= new
+
+
+@given(graphs(), full, edits)
+def test_unknown_until_built_is_the_verdict_below_what_must_be_built(
+    drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]
+) -> None:
+    world = World()
+    world.files.files.update(files)
+    found = drawn.graph()
+    for change in [{}, *changes]:
+        world.files.files.update(change)
+        planned = world.plan(found)
+        for name, verdict in planned.verdicts.items():
+            open_needs = [need for need in found.actions[name].needs if not isinstance(planned.verdicts[need], Hit)]
+            assert isinstance(verdict, Unknown) == bool(open_needs)
+            if isinstance(verdict, Unknown):
+                assert verdict.until == open_needs[0]
+        for row in planned.changes:
+            certain = isinstance(planned.verdicts[row.id.model], Hit)
+            assert certain == (row.digest is not None)
+            assert (row.kind is Kind.UNKNOWN) == (not certain and row.published is not None)
+        world.apply(found)
+
+
+def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
+    actions = [action(f"n{n:05}", f"@n{n - 1:05}" if n else "a", kind="first") for n in range(10_000)]
+    world = World()
+    world.files.files["a"] = b"x"
+    last = VersionId(actions[-1].id, "1")
+    for found in (graph(actions, [last.model]), graph(actions[::-1], [last.model])):
+        assert found.order == tuple(a.id for a in actions)
+        assert len(found.closure([last.model])) == 10_000
+        chain = explain(found, last, world.rebuilder(found))
+        assert [step.action for step in chain[:2]] == [last.model, "n09998"]
+        assert sum(isinstance(step.verdict, Unknown) for step in chain) == 9_999
 
 
 @given(graphs(), full)

@@ -51,7 +51,7 @@ def test_miss_then_hit(world: World) -> None:
         (action("one", "b"), "input 0 changed"),
         (action("one", "a", "b"), "input 1 added"),
         (action("one", "a", params={"p": 1}), "parameter p added"),
-        (action("one", "a", version=2), "adapter version changed"),
+        (action("one", "a", version=2), "gdcbuild itself is another version (adapter version 1, now 2)"),
         (action("one", "a", env=("V",)), "variable V added"),
         (action("one", "a", kind="first"), "kind changed"),
         (action("one", "a", cwd="sub"), "folder added"),
@@ -88,7 +88,7 @@ def test_a_result_that_is_known_needs_no_toolchain(world: World) -> None:
     one = action("one", "a", toolchain="t")
     make(world, one)
     seen: list[str] = []
-    world.toolchains.ensure = lambda toolchain: seen.append(toolchain.name)  # type: ignore[assignment,method-assign,return-value]
+    world.toolchains.ensure = lambda toolchain, _cancel: seen.append(toolchain.name)  # type: ignore[assignment,method-assign,return-value]
     assert make(world, one)[1] == "cached"
     assert seen == []
 
@@ -101,6 +101,16 @@ def test_another_toolchain_is_another_key(world: World) -> None:
     verdict = judge(world, one)
     assert isinstance(verdict, Miss)
     assert verdict.why == "toolchain changed"
+
+
+def test_what_changed_in_a_toolchain_is_said(world: World) -> None:
+    world.toolchains.digests["t"] = "numpy=1 scipy=1"
+    one = action("one", "a", toolchain="t")
+    make(world, one)
+    world.toolchains.digests["t"] = "numpy=2 scipy=1"
+    verdict = judge(world, one)
+    assert isinstance(verdict, Miss)
+    assert verdict.why == "toolchain numpy changed"
 
 
 def test_variables_that_are_allowed_count_and_others_do_not(world: World) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdcbuild.core.ports import Flag
 from gdcbuild.engine.scheduler import Job, Report, run
@@ -53,12 +58,29 @@ def test_needs_that_are_no_jobs_are_met() -> None:
     assert run([Log().job("a", "elsewhere")], 1, keep_going=False).done == ["a"]
 
 
-def test_a_failure_stops_everything() -> None:
+def test_after_a_failure_nothing_starts() -> None:
     log = Log(failing="a")
     report = run([log.job("a"), log.job("b", "a"), log.job("c"), log.job("d", "c")], 1, keep_going=False)
     assert log.order == ["a"]
-    assert set(report.skipped) == {"b", "c", "d"}
+    assert report.skipped == {"b": "a"}, "only this needed what failed"
+    assert sorted(report.not_started) == ["c", "d"]
     assert list(report.failed) == ["a"]
+
+
+def test_after_a_failure_what_runs_may_end() -> None:
+    failed = threading.Event()
+
+    def fail(_cancel: Flag) -> None:
+        failed.set()
+        raise ActionFailed(Problem("no"))
+
+    def patient(cancel: Flag) -> None:
+        failed.wait(10)
+        assert not cancel.wait(0.1), "it is not told to stop"
+
+    log = Log()
+    report = run([Job("bad", (), fail), Job("patient", (), patient), log.job("next", "patient")], 2, keep_going=False)
+    assert (report.done, report.not_started, log.order) == (["patient"], ["next"], [])
 
 
 def test_keep_going_does_all_that_does_not_need_it() -> None:
@@ -76,7 +98,153 @@ def test_all_failures_are_kept() -> None:
 def test_a_chain_of_ten_thousand() -> None:
     log = Log()
     jobs = [log.job(str(n), *([str(n - 1)] if n else [])) for n in range(10_000)]
-    assert len(run(jobs, 2, keep_going=False).done) == 10_000
+    assert run(jobs, 2, keep_going=False).done == [str(n) for n in range(10_000)]
+
+
+def test_ten_thousand_at_once_and_one_that_fails_first() -> None:
+    log = Log(failing="x")
+    jobs = [log.job("x"), *(log.job(str(n), "x") for n in range(10_000))]
+    assert len(run(jobs, 2, keep_going=True).skipped) == 10_000
+
+
+@dataclass
+class Simulated:
+    """Jobs that take no time but by a clock of their own, on as many workers as there are.
+
+    A job ends when all that run have begun and none ends before it. `begun` and `spans` (begin, end) are by that clock.
+    """
+
+    workers: int
+    clock: float = 0.0
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def run(self, jobs: Sequence[Job], pools: Mapping[str, int] | None = None, keep_going: bool = True) -> Report:
+        running: dict[Future[None], Job] = {}
+        outer = self
+
+        class Pool:
+            """In the place of ThreadPoolExecutor."""
+
+            def __init__(self, *_: object, **__: object) -> None: ...
+            def __enter__(self) -> Pool:
+                return self
+
+            def __exit__(self, *_: object) -> None: ...
+
+            def submit(self, work: Callable[[Flag], None], cancel: Flag) -> Future[None]:
+                future: Future[None] = Future()
+                (job,) = [j for j in jobs if j.work == work]
+                running[future] = job
+                outer.spans[job.id] = (outer.clock, outer.clock + job.seconds)
+                return future
+
+        def wait(_futures: object, return_when: str) -> SimpleNamespace:
+            future = min(running, key=lambda f: (outer.spans[running[f].id][1], running[f].id))
+            job = running.pop(future)
+            outer.clock = outer.spans[job.id][1]
+            try:
+                job.work(Flag())
+                future.set_result(None)
+            except Exception as error:
+                future.set_exception(error)
+            return SimpleNamespace(done=[future])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gdcbuild.engine.scheduler.ThreadPoolExecutor", Pool)
+            patch.setattr("gdcbuild.engine.scheduler.wait", wait)
+            return run(jobs, self.workers, keep_going, pools)
+
+
+def idle() -> Callable[[Flag], None]:
+    """Work of its own identity that does nothing."""
+    return lambda _cancel: None
+
+
+def test_the_longest_chain_goes_first() -> None:
+    """Four short jobs are declared before the first of a chain that takes as long as all of them."""
+    short = [Job(f"short {n}", (), idle(), 1.0) for n in range(4)]
+    chain = [Job("chain 0", (), idle(), 2.0), Job("chain 1", ("chain 0",), idle(), 2.0)]
+    by_chain = Simulated(2)
+    by_chain.run([*short, *chain])
+    assert by_chain.clock == 4.0
+    assert by_chain.spans["chain 0"][0] == 0.0
+    first_come = Simulated(2)  # the order of declaration, as long as all chains are alike
+    flat = [*short, Job("chain 0", (), idle(), 1.0), Job("chain 1", (), idle(), 1.0)]
+    first_come.run(flat)
+    assert [j for j, _ in sorted(first_come.spans.items(), key=lambda s: s[1])][:2] == ["short 0", "short 1"]
+
+
+def test_seconds_that_are_known_decide() -> None:
+    for slow in ("a", "b", "c"):
+        simulated = Simulated(1)
+        simulated.run([Job(name, (), idle(), 9.0 if name == slow else 1.0) for name in "abc"])
+        assert simulated.spans[slow][0] == 0.0
+
+
+@st.composite
+def dags(draw: st.DrawFn) -> list[Job]:
+    jobs: list[Job] = []
+    for n in range(draw(st.integers(1, 12))):
+        needs = draw(st.lists(st.sampled_from([j.id for j in jobs]), unique=True, max_size=3)) if jobs else []
+        seconds, pool = draw(st.integers(0, 5)), draw(st.sampled_from([None, "one", "two"]))
+        jobs.append(Job(f"j{n}", tuple(needs), idle(), float(seconds), pool))
+    return draw(st.permutations(jobs))
+
+
+@given(dags(), st.integers(1, 4))
+def test_whatever_the_jobs_are(jobs: list[Job], workers: int) -> None:
+    """Needs come first, pools hold, no worker is idle while something may start, and all is done."""
+    pools = {"one": 1, "two": 2}
+    simulated = Simulated(workers)
+    report = simulated.run(jobs, pools)
+    spans = simulated.spans
+    assert sorted(report.done) == sorted(j.id for j in jobs)
+    assert (report.failed, report.skipped, report.not_started) == ({}, {}, [])
+    for job in jobs:
+        assert all(spans[need][1] <= spans[job.id][0] for need in job.needs)
+    for moment in {begin for begin, _ in spans.values()}:
+        at_once = [j for j in jobs if spans[j.id][0] <= moment < spans[j.id][1]]
+        assert len(at_once) <= workers
+        for pool, depth in pools.items():
+            assert sum(j.pool == pool for j in at_once) <= depth
+        for job in jobs:
+            if spans[job.id][0] > moment and len(at_once) < workers and all(spans[n][1] <= moment for n in job.needs):
+                assert job.pool is not None
+                assert sum(j.pool == job.pool for j in at_once) == pools[job.pool]
+    longest = max(sum(j.seconds for j in chain) for chain in _all_chains(jobs))
+    work = sum(j.seconds for j in jobs)
+    assert max(longest, work / workers) <= simulated.clock <= work
+    if workers == 1:
+        assert simulated.clock == work
+
+
+def _all_chains(jobs: Sequence[Job]) -> list[list[Job]]:
+    known = {j.id: j for j in jobs}
+
+    def chains(job: Job) -> list[list[Job]]:
+        return [[job], *([job, *rest] for need in job.needs for rest in chains(known[need]))]
+
+    return [chain for job in jobs for chain in chains(job)]
+
+
+@given(dags(), st.integers(1, 4), st.data())
+def test_whatever_fails(jobs: list[Job], workers: int, data: st.DataObject) -> None:
+    """Every job ends in exactly one way, and with keep_going all that does not need what failed is done."""
+    bad = data.draw(st.sets(st.sampled_from([j.id for j in jobs]), min_size=1))
+    keep_going = data.draw(st.booleans())
+    jobs = [replace(j, work=_raises(ActionFailed(Problem("no")))) if j.id in bad else j for j in jobs]
+    report = Simulated(workers).run(jobs, {"one": 1, "two": 2}, keep_going)
+    ways = [*report.done, *report.failed, *report.skipped, *report.not_started]
+    assert sorted(ways) == sorted(j.id for j in jobs)
+    needing = {j.id for j in jobs if any(c.id in bad for chain in _chains_of(j, jobs) for c in chain[1:])}
+    assert set(report.skipped) <= needing
+    assert not set(report.done) & (bad | needing)
+    if keep_going:
+        assert (set(report.skipped), set(report.failed), report.not_started) == (needing, bad - needing, [])
+
+
+def _chains_of(job: Job, jobs: Sequence[Job]) -> list[list[Job]]:
+    return [chain for chain in _all_chains(jobs) if chain[0].id == job.id]
 
 
 def _raises(error: BaseException) -> Callable[[Flag], None]:
