@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +13,7 @@ from gdcbuild.core.events import Event, Warned
 from gdcbuild.core.graph import Graph, VersionId
 from gdcbuild.core.plan import Plan
 from gdcbuild.core.ports import Remote
-from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, StoreError, UsageError
+from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, UsageError
 from gdcbuild.frameworks import FRAMEWORKS, images
 from gdcbuild.manifest.load import Loaded, find, load
 from gdcbuild.manifest.lower import lower
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from gdcbuild.engine.rebuilder import Rebuilder
     from gdcbuild.store.disk import DiskCAS
     from gdcbuild.store.gc import Collected
+    from gdcbuild.store.locks import FileLocks
     from gdcbuild.store.records import DiskRecords
 
 _ATTEMPTS = 3
@@ -63,11 +62,9 @@ class Project:
         from gdcbuild.engine.rebuilder import Ports, Rebuilder
         from gdcbuild.runners.process import LocalRunner
         from gdcbuild.runners.toolchains import VenvToolchains
-        from gdcbuild.store.locks import FileLocks
         from gdcbuild.store.workspace import DiskWorkspace
 
-        cache = self.cache
-        locks = FileLocks(cache.folder / "locks")
+        cache, locks = self.cache, self.cache.locks
         workspace = DiskWorkspace(self.loaded.root, cache.records)
         logs = cache.folder / "logs"
         toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
@@ -196,7 +193,7 @@ class Project:
                 if not left:
                     raise
             except BlobDamaged as error:
-                damaged = self.cache.discard_damaged()
+                damaged = self.cache.cas.discard_damaged()
                 if not left or not damaged:
                     raise
                 for problem in error.problems:
@@ -207,29 +204,11 @@ class Cache:
     """The cache folder: private to its owner, and nothing in it is needed for anything but speed."""
 
     def __init__(self, folder: Path, emit: Callable[[Event], None]) -> None:
+        from gdcbuild.store.folder import prepare
+
         self.folder = folder
         self._emit = emit
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = folder.stat()
-            tag = folder / "CACHEDIR.TAG"
-            if not tag.exists():
-                tag.write_text(
-                    "Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache; it may be deleted at any time.\n"
-                )
-        except OSError as error:
-            raise StoreError(
-                Problem(
-                    f"the cache folder {folder} cannot be used: {error.strerror}", "set GDCBUILD_CACHE_DIR to a folder of yours"
-                )
-            ) from error
-        if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o022:
-            raise StoreError(
-                Problem(
-                    f"others can write to the cache folder {folder}: what they put there would be published",
-                    f"chown it to you and chmod 700 {folder}, or set GDCBUILD_CACHE_DIR to a folder of yours",
-                )
-            )
+        prepare(folder, self._warn)
 
     @cached_property
     def cas(self) -> DiskCAS:
@@ -241,26 +220,26 @@ class Cache:
     def records(self) -> DiskRecords:
         from gdcbuild.store.records import DiskRecords
 
-        return DiskRecords(self.folder / "records", lambda problem: self._emit(Warned(problem)))
+        return DiskRecords(self.folder / "records", self._warn)
+
+    @cached_property
+    def locks(self) -> FileLocks:
+        from gdcbuild.store.locks import FileLocks
+
+        return FileLocks(self.folder / "locks")
 
     def collect(self, max_age: float | None, max_size: int | None) -> Collected:
         """Remove what has not been used for long; see store.gc."""
         from gdcbuild.store.gc import collect
 
-        return collect(self.folder, self.cas, self.records, max_age, max_size)
+        return collect(self.folder, self.cas, self.records, self.locks, max_age, max_size)
 
     def discard_damaged(self) -> list[str]:
-        """Remove every blob whose bytes are not those of its name; returns their paths."""
-        from gdcbuild.core.digest import hash_stream
+        """Remove every blob and record that is not what was put there; returns what that was."""
+        return [*self.cas.discard_damaged(), *self.records.discard_damaged()]
 
-        removed = []
-        for blob in self.cas.all():
-            with blob.open() as stream:
-                found = hash_stream(stream)
-            if found != blob.digest:
-                self.cas.discard(blob.digest)
-                removed.append(str(blob.path))
-        return removed
+    def _warn(self, problem: Problem) -> None:
+        self._emit(Warned(problem))
 
 
 def cache_folder(given: Path | None, variables: Mapping[str, str]) -> Path:

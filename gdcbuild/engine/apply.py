@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
@@ -20,7 +20,7 @@ from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.planner import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Problem, Refused, StoreError, raise_all
+from gdcbuild.errors import BlobDamaged, ContractViolated, GdcbuildError, Problem, Refused, StoreError, of_system, raise_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +162,8 @@ class Applying:
             try:
                 yield ended
             except OSError as error:
-                raise StoreError(
-                    Problem(f"{job}: {error.filename or 'the system'}: {error.strerror or error}", "nothing half-made was kept")
-                ) from error
+                problem = of_system(error, hint="nothing half-made was kept")
+                raise StoreError(replace(problem, message=f"{job}: {problem.message}")) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
             raise

@@ -90,7 +90,7 @@ class Rebuilder:
         if action.toolchain is not None:
             python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain])
         key = self.key(action, inputs.tree, self._toolchain(action))  # known only now, if the toolchain is new
-        with self.ports.locks.hold(key.hash):
+        with self.ports.locks.hold(key.hash, cancel):
             found = self._at_hand(key)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"

@@ -23,7 +23,7 @@ from threading import Event as Flag
 from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Run
-from gdcbuild.errors import ActionFailed, Interrupted, Problem
+from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
 from gdcbuild.runners import child
 
 LOG_LINES = 30
@@ -65,6 +65,8 @@ class LocalRunner:
         shutil.rmtree(work, ignore_errors=True)
         try:
             yield self._outputs(run, work, cancel)
+        except OSError as error:
+            raise named(error, work) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

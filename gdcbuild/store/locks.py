@@ -4,23 +4,78 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event as Flag
+
+from gdcbuild.errors import Interrupted, Problem
+
+_LONGEST_WAIT = 0.1
+"""Seconds between two looks at a lock that another one holds."""
 
 
 class FileLocks:
-    """One file a name. They save double work; nothing is wrong without them."""
+    """One file a name, which is there while the lock is held; what a killed process leaves is taken over."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def hold(self, name: str, cancel: Flag | None = None) -> Iterator[None]:
+        cancel, wait = cancel or Flag(), 0.005
+        while (handle := self._attempt(name)) is None:
+            if cancel.wait(wait):
+                raise Interrupted(Problem("interrupted"))
+            wait = min(2 * wait, _LONGEST_WAIT)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
+            self._release(name, handle)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[bool]:
+        """Hold it inside the context if nobody else does; tells whether that is so."""
+        handle = self._attempt(name)
+        try:
+            yield handle is not None
+        finally:
+            if handle is not None:
+                self._release(name, handle)
+
+    def _attempt(self, name: str) -> int | None:
+        """A handle that has the lock; None while another one has it."""
+        path = self._folder / name
+        handle = self._open(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except (BlockingIOError, FileNotFoundError):  # FileNotFoundError: its last holder has just removed it
+            pass
+        except BaseException:
             os.close(handle)
+            raise
+        os.close(handle)
+        return None
+
+    def _open(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(path, flags, 0o600)
+        except OSError:
+            if path.is_file() and not path.is_symlink():
+                raise
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.is_symlink() or not path.is_dir():  # none of ours, so nobody holds it
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+            return os.open(path, flags, 0o600)
+
+    def _release(self, name: str, handle: int) -> None:
+        """Remove the file while it is held: whoever has it open sees that it is gone, and takes the next one."""
+        with suppress(OSError):
+            (self._folder / name).unlink()
+        os.close(handle)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
-from gdcbuild.errors import BlobMissing, ManifestError, Problem
+from gdcbuild.errors import BlobMissing, Interrupted, ManifestError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class MemoryCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if d not in self._blobs}
 
-    def put(self, file: Path) -> Digest:
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
         data = file.read_bytes()
         file.unlink()
-        digest = Digest.of(data)
+        digest = digest or Digest.of(data)
         self._blobs[digest] = data
         return digest
 
@@ -88,8 +88,13 @@ class MemoryLocks:
         self._locks: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
+    def hold(self, name: str, cancel: threading.Event | None = None) -> Iterator[None]:
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
+        while not lock.acquire(timeout=0.01):
+            if cancel is not None and cancel.is_set():
+                raise Interrupted(Problem("interrupted"))
+        try:
             yield
+        finally:
+            lock.release()

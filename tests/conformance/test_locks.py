@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdcbuild.core.ports import Locks
+from gdcbuild.errors import Interrupted
 from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.memory import MemoryLocks
 
@@ -82,3 +83,13 @@ def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> No
             return FileLocks(tmp_path).hold(name)
 
     assert not both_inside(Fresh(), "name", "name", 0.2)
+
+
+def test_who_waits_can_give_up(locks: Locks) -> None:
+    cancel = threading.Event()
+    with locks.hold("name"):
+        threading.Timer(0.05, cancel.set).start()
+        with pytest.raises(Interrupted), locks.hold("name", cancel):
+            pass
+    with locks.hold("name", cancel):
+        pass
