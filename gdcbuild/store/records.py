@@ -37,9 +37,18 @@ _NOT_DAMAGE = {
 """Why a database cannot be used though nothing is wrong with it: to begin it anew would not help, and lose it."""
 
 
+class _NoRecord(Exception):
+    """What lies under a name is not what was put there; the rest of the database may be sound."""
+
+
+def _name(table: str, key: str) -> str:
+    """Of a record; what is no UTF-8, as some file names, is written out."""
+    return f"{table}:{key}".encode("utf-8", "backslashreplace").decode()
+
+
 def _checksum(schema: str, name: str, text: str) -> str:
     """16 hex digits that belong to this record: a flipped bit, or a record under another's name, must not be believed."""
-    return hashlib.sha256(f"{schema} {name}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(f"{schema} {name}\n{text}".encode()).hexdigest()[:16]
 
 
 def _seal(name: str, value: Any) -> str:
@@ -48,13 +57,13 @@ def _seal(name: str, value: Any) -> str:
 
 
 def _opened(name: str, sealed: Any) -> Any:
-    """What was put under the name; None when there is nothing, or of another schema. Raises ValueError when it is damaged."""
+    """What was put under the name; None when there is nothing, or of another schema. Raises _NoRecord when it is damaged."""
     if sealed is None:
         return None
     schema, _, rest = str(sealed).partition(" ")
     checksum, _, text = rest.partition(" ")
     if checksum != _checksum(schema, name, text):
-        raise ValueError("its checksum does not fit")
+        raise _NoRecord("its checksum does not fit")
     return json.loads(text) if schema == str(_SCHEMA) else None
 
 
@@ -68,7 +77,7 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: ARG002
         if mode != MODE_RAW or filename is not None or not isinstance(value, str):
-            raise ValueError("a value that is no text")
+            raise _NoRecord("it is no text")
         return value
 
     def remove(self, file_path: str) -> None:
@@ -90,15 +99,15 @@ class DiskRecords:
         self._cache, self._inode = self._open()
 
     def get(self, table: str, key: str) -> Any | None:
-        name = f"{table}:{key}"
+        name = _name(table, key)
         try:
             return _opened(name, self._try(lambda cache: cache.get(name), None))
-        except ValueError as error:
+        except _NoRecord as error:
             self._say(f"the record {name[:40]} is damaged and is not used: {error}")
             return None
 
     def put(self, table: str, key: str, value: Any) -> None:
-        name = f"{table}:{key}"
+        name = _name(table, key)
         sealed = _seal(name, value)
         self._try(lambda cache: cache.set(name, sealed), None)
 
@@ -118,7 +127,7 @@ class DiskRecords:
         for name in self._names():
             try:
                 _opened(name, self._try(lambda cache, name=name: cache.get(name), None))  # type: ignore[misc]
-            except ValueError:
+            except _NoRecord:
                 self._try(lambda cache, name=name: cache.delete(name), None)  # type: ignore[misc]
                 removed.append(f"the record {name[:40]}")
         return removed
@@ -134,7 +143,7 @@ class DiskRecords:
         cache = self._cache
         try:
             return call(cache)
-        except (diskcache.Timeout, OSError, sqlite3.Error, MemoryError, LookupError, _Unreadable) as error:
+        except (diskcache.Timeout, OSError, sqlite3.Error, MemoryError, LookupError, TypeError, ValueError) as error:
             if _is_damage(error):
                 self._begin_anew(cache, str(error))
             else:
@@ -185,16 +194,12 @@ class DiskRecords:
                 self._warn(Problem(message, hint))
 
 
-class _Unreadable(Exception):
-    """The database answers, and the answer makes no sense."""
-
-
 def _each_once(keys: Iterator[Any]) -> Iterator[str]:
     """Keys that are text. A damaged index may lead in a circle."""
     seen = set()
     for key in keys:
         if key is not None and key in seen:
-            raise _Unreadable("a key comes twice")
+            raise ValueError("a key comes twice")
         seen.add(key)
         if isinstance(key, str):
             yield key
