@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,6 +12,9 @@ from pathlib import Path
 from threading import Event as Flag
 
 from gdcbuild.errors import Interrupted, Problem
+
+_NO_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
+"""What opening says of a link, a folder, a socket."""
 
 _LONGEST_WAIT = 0.1
 """Seconds between two looks at a lock that another one holds."""
@@ -64,15 +68,25 @@ class FileLocks:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             return os.open(path, flags, 0o600)
-        except OSError:
-            if path.is_file() and not path.is_symlink():
-                raise
+        except FileNotFoundError:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.is_symlink() or not path.is_dir():  # none of ours, so nobody holds it
-                path.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(path, ignore_errors=True)
-            return os.open(path, flags, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            self._clear(path)
+        return os.open(path, flags, 0o600)
+
+    def _clear(self, path: Path) -> None:
+        """Remove a folder, a link or the like that has a lock's name: nobody can hold that. One process at a time does."""
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.is_symlink() or (path.exists() and not path.is_dir() and not path.is_file()):
+                path.unlink()
+            elif path.is_dir():
+                shutil.rmtree(path)
+        finally:
+            os.close(handle)
 
     def _release(self, name: str, handle: int) -> None:
         """Remove the file while it is held: whoever has it open sees that it is gone, and takes the next one."""

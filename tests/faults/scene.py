@@ -175,17 +175,24 @@ class Scene(Workspace):
         for what in ("served", "seals", "results"):
             if getattr(found, what) != getattr(clean, what):
                 raise Fault(f"{what} differ: {getattr(found, what)}")
-        if damaged := Cache(self.cache, lambda _: None).discard_damaged():
+        opened = Cache(self.cache, lambda _: None)
+        damaged = opened.discard_damaged()
+        opened.records.close()
+        if damaged:
             raise Fault(f"cache verify finds {damaged}")
         checked = self.forked("verify", "--deep")
         if checked.code != 0:
             raise Fault(f"verify --deep ended with {checked.code}\n{checked.err}")
 
 
-@cache
 def warmed(folder: Path) -> tuple[Scene, Outcome]:
     """A scene of this process, and its clean outcome."""
-    scene = Scene(folder / str(os.getpid()))
+    return _warmed(folder / str(os.getpid()))
+
+
+@cache
+def _warmed(folder: Path) -> tuple[Scene, Outcome]:
+    scene = Scene(folder)
     return scene, scene.warm()
 
 
