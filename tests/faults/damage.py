@@ -32,7 +32,8 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Amount:
-    """How many flips, how many edits of each file, every which length to cut at, how often through the command line."""
+    """How many flips, how many edits of each file, every which length to cut at (16 times that where a process has the
+    database open), how often through the command line."""
 
     flips: int
     edits: int
@@ -41,7 +42,7 @@ class Amount:
 
 
 WHOLE = Amount(flips=10_000, edits=2_000, stride=1, commands=100)
-SAMPLE = Amount(flips=100, edits=20, stride=1999, commands=2)
+SAMPLE = Amount(flips=100, edits=20, stride=499, commands=2)
 
 
 def run(folder: Path, amount: Amount) -> int:
@@ -63,8 +64,9 @@ def _parts(scene: Scene, amount: Amount) -> Iterator[tuple[str, Callable[[Case],
         closed, running = pristine(Path(folder))
     yield "bits of the database", partial(_database, closed, DATABASE), flips[amount.flips // 2 :]
     for state, files in (("", closed), (" of a running process", running)):
+        stride = amount.stride * (16 if state else 1)
         for name, data in files.items():
-            cases = [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(0, len(data), amount.stride))]
+            cases = [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(0, len(data), stride))]
             yield f"{name}{state}", partial(_database, files, name), cases
     for name, one, size in (("CACHEDIR.TAG", _tag, 100), ("toolchain.json", _toolchain, 100)):
         cases = [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(size))]
