@@ -23,6 +23,19 @@ _T = TypeVar("_T")
 _SCHEMA = 1
 """Of a record's text: `SCHEMA CHECKSUM JSON`. Records of another schema are absent."""
 
+_ERRORS = (
+    diskcache.Timeout,
+    sqlite3.Error,
+    OSError,
+    MemoryError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What comes of a damaged database: SQLite's words, or diskcache's surprise at a row that makes no sense."""
+
 _NOT_DAMAGE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -143,7 +156,7 @@ class DiskRecords:
         cache = self._cache
         try:
             return call(cache)
-        except (diskcache.Timeout, OSError, sqlite3.Error, MemoryError, LookupError, TypeError, ValueError) as error:
+        except _ERRORS as error:
             if _is_damage(error):
                 self._begin_anew(cache, str(error))
             else:
@@ -155,7 +168,7 @@ class DiskRecords:
         with self._locks.hold("records"):
             try:
                 return self._new()
-            except (sqlite3.Error, OSError, ValueError, TypeError, LookupError, MemoryError) as error:
+            except _ERRORS as error:
                 if not (_is_damage(error) or self._obstructed()):
                     hint = "free space, or what is in the way; or set GDCBUILD_CACHE_DIR to another folder"
                     raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error

@@ -42,7 +42,7 @@ class Amount:
 
 
 WHOLE = Amount(flips=10_000, edits=2_000, stride=1, commands=100)
-SAMPLE = Amount(flips=100, edits=20, stride=499, commands=2)
+SAMPLE = Amount(flips=100, edits=110, stride=499, commands=2)
 
 
 def run(folder: Path, amount: Amount) -> int:
