@@ -5,7 +5,9 @@ Errors are raised inside and rendered once, by the command line. This module doe
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
+from os import PathLike, fspath
 from typing import NamedTuple
 
 
@@ -106,6 +108,28 @@ class Interrupted(GdcbuildError):
     """The user, or the system on their behalf, asked to stop."""
 
     exit_code = 130
+
+
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "free space on that disk, or use a folder on another one; then run it again",
+    errno.EDQUOT: "free space within your quota, or use a folder elsewhere; then run it again",
+    errno.EIO: "the disk or its connection fails: see the system's log, use another disk, then run it again",
+    errno.EROFS: "make it writable, or use a folder elsewhere",
+}
+
+
+def of_system(error: OSError, message: str = "", hint: str = "") -> Problem:
+    """What the system refused, of which file, and what to do; `hint` where the error itself does not say."""
+    what = message or str(error.filename or "the system")
+    place = f" ({error.filename})" if message and error.filename and str(error.filename) not in message else ""
+    return Problem(f"{what}: {error.strerror or error}{place}", _SYSTEM_HINTS.get(error.errno or 0, hint))
+
+
+def named(error: OSError, path: PathLike[str]) -> OSError:
+    """The error with the file it is about: reading, writing and fsync do not say."""
+    if error.filename is None and error.errno is not None:
+        error.filename = fspath(path)
+    return error
 
 
 def raise_all(error: type[GdcbuildError], problems: Iterable[Problem]) -> None:

@@ -61,11 +61,9 @@ class Project:
         from gdcbuild.engine.rebuilder import Ports
         from gdcbuild.runners.process import LocalRunner
         from gdcbuild.runners.toolchains import VenvToolchains
-        from gdcbuild.store.locks import FileLocks
         from gdcbuild.store.workspace import DiskWorkspace
 
-        cache = self.cache
-        locks = FileLocks(cache.folder / "locks")
+        cache, locks = self.cache, self.cache.locks
         workspace = DiskWorkspace(self.workspace.root, cache.records)
         logs = cache.folder / "logs"
         toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
@@ -223,7 +221,7 @@ class Project:
                 if not left:
                     raise
             except BlobDamaged as error:
-                damaged = self.cache.discard_damaged()
+                damaged = self.cache.cas.discard_damaged()
                 if not left or not damaged:
                     raise
                 for problem in error.problems:

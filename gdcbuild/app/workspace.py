@@ -68,6 +68,15 @@ class Environment(NamedTuple):
     protect: bool
 
 
+def is_private(folder: Path) -> bool:
+    """Whether the folder is there and nobody else can write to it: then what it says can be believed."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 class Workspace:
     """One workspace. `cache` is the cache folder; `rebuilder_of` makes what judges a graph's actions.
 
@@ -90,7 +99,7 @@ class Workspace:
         self._rebuilder: Rebuilder | None = None
         self._read: set[str] = set()
         self._environments: dict[str, list[object]] = {}
-        self._snapshot = self._valid(Snapshot.read(self._file))
+        self._snapshot = self._valid(Snapshot.read(self._file)) if is_private(cache) else None
         if self._snapshot is None:
             self._load_all()
         else:

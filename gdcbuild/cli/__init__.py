@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from gdcbuild.errors import GdcbuildError, Interrupted
+from gdcbuild.errors import GdcbuildError, Interrupted, of_system
 
 
 class _Terminated(KeyboardInterrupt):
@@ -63,5 +63,5 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(f"error: {error.filename or 'the system'}: {error.strerror or error}\n")
+        sys.stderr.write(text.problems([of_system(error)]) + "\n")
         return 1

@@ -78,10 +78,9 @@ def _measure(given: str, units: dict[str, int], example: str) -> int:
 
 @app.command()
 def verify(cache_dir: options.CacheDir = None) -> None:
-    """Read every cached file and remove those whose bytes are not what they were."""
+    """Read every cached file and record, and remove those that are not what they were."""
     cache = options.cache(cache_dir)
-    count = sum(1 for _ in cache.cas.all())
     damaged = cache.discard_damaged()
     if damaged:
-        raise DamageFound(*(Problem(f"{path} was damaged", "it is removed; the next build makes it anew") for path in damaged))
-    typer.echo(f"Whole: {count} files.", err=True)
+        raise DamageFound(*(Problem(f"{what} was damaged", "it is removed; the next build makes it anew") for what in damaged))
+    typer.echo(f"Whole: {sum(1 for _ in cache.cas.all())} files.", err=True)

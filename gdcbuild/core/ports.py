@@ -30,8 +30,11 @@ class CAS(Protocol):
         """Those that are not held."""
         ...
 
-    def put(self, file: Path) -> Digest:
-        """Take over a finished file, which may be moved away; safe when others put the same at the same time."""
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+        """Take over a finished file, which may be moved away; safe when others put the same at the same time.
+
+        `digest` is given by whoever hashed the file while writing it, and is not checked again here.
+        """
         ...
 
     def get(self, digest: Digest) -> Blob:
@@ -52,7 +55,7 @@ class Records(Protocol):
 
 
 class Locks(Protocol):
-    """Mutual exclusion by name, between all that share a cache. They save double work; nothing is wrong without them."""
+    """Mutual exclusion by name, between all that share a cache: no work is done twice, no folder is worked in by two."""
 
     def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
         """Wait until nobody else holds `name` (a plain file name), and hold it inside the context.

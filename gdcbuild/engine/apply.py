@@ -44,6 +44,7 @@ from gdcbuild.errors import (
     Problem,
     Refused,
     StoreError,
+    of_system,
     raise_all,
 )
 
@@ -196,9 +197,8 @@ class Applying:
             try:
                 yield ended
             except OSError as error:
-                raise StoreError(
-                    Problem(f"{job}: {error.filename or 'the system'}: {error.strerror or error}", "nothing half-made was kept")
-                ) from error
+                problem = of_system(error, hint="nothing half-made was kept")
+                raise StoreError(problem._replace(message=f"{job}: {problem.message}")) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
             raise

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from gdcbuild.core.digest import Blob, copy_verified, hash_stream
 from gdcbuild.core.objects import RemoteObject, Stored
-from gdcbuild.errors import Problem, RemoteError
+from gdcbuild.errors import Problem, RemoteError, of_system
 from gdcbuild.remotes.listings import Listings
 
 TEMPORARY = ".gdcbuild/tmp/"
@@ -173,4 +173,4 @@ def _failure(path: Path, verb: str, error: OSError) -> RemoteError:
         hint = "the folder of a bucket must be readable, writable and able to hold hard links"
     elif isinstance(error, FileExistsError | IsADirectoryError):
         hint = "a folder cannot hold a file and a folder of one name: remove what is there"
-    return RemoteError(Problem(f"cannot {verb} {path}: {error.strerror or error}", hint))
+    return RemoteError(of_system(error, f"cannot {verb} {path}", hint))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gdcbuild.errors import Problem, RemoteError
+from gdcbuild.errors import RemoteError, of_system
 
 SCHEMA = 1
 RACY_NS = 1_000_000_000
@@ -62,7 +62,7 @@ class Listings:
             return []
         except OSError as error:
             hint = "the folder of a bucket must be readable" if isinstance(error, PermissionError) else ""
-            raise RemoteError(Problem(f"cannot read {os.path.normpath(path)}: {error.strerror or error}", hint)) from error
+            raise RemoteError(of_system(error, f"cannot read {os.path.normpath(path)}", hint)) from error
 
 
 def _scan(path: str) -> list[str]:

@@ -19,7 +19,7 @@ from threading import Event as Flag
 from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Run
-from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.errors import ActionFailed, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
 LOG_LINES = 30
@@ -60,6 +60,8 @@ class LocalRunner:
         with claimed(self._folder / run.key, cancel) as place:
             try:
                 yield self._outputs(run, place, cancel)
+            except OSError as error:
+                raise named(error, place.path) from error
             finally:
                 put_away(place.path)
 

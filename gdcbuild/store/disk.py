@@ -1,13 +1,30 @@
-"""The content-addressed store on disk: `sha256/ab/abcd...`, plain read-only files named by their digest."""
+"""The content-addressed store on disk: `ab/abcd...`, plain read-only files named by their digest."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, Digest, FileBlob, hash_stream
-from gdcbuild.errors import BlobMissing, Problem
+from gdcbuild.core.digest import Digest, FileBlob, hash_stream
+from gdcbuild.errors import BlobMissing, Problem, named
+
+_HEX = set("0123456789abcdef")
+
+
+class HeldBlob(FileBlob):
+    """A blob in the cache. A collection may remove it until it is opened."""
+
+    __slots__ = ()
+
+    def open(self) -> BinaryIO:
+        try:
+            return self.path.open("rb")
+        except FileNotFoundError:
+            raise _missing(self.digest) from None
 
 
 class DiskCAS:
@@ -15,6 +32,7 @@ class DiskCAS:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        make_folder(folder)
 
     def path(self, digest: Digest) -> Path:
         return self._folder / digest.hash[:2] / digest.hash
@@ -22,40 +40,61 @@ class DiskCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if not self._held(d)}
 
-    def put(self, file: Path) -> Digest:
-        """Move a finished file of the same filesystem in; it is read once, for its digest."""
-        with file.open("rb") as stream:
-            digest = hash_stream(stream)
-            os.fsync(stream.fileno())
-        target = self.path(digest)
-        if self._held(digest):
-            os.utime(target)
-            file.unlink()
-            return digest
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(file)  # whoever made it may have given it an old time
-        file.chmod(0o444)
-        file.replace(target)
-        sync_folder(target.parent)
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+        """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that."""
+        target = file
+        try:
+            with file.open("rb") as stream:
+                digest = digest or hash_stream(stream)
+                target = self.path(digest)
+                if self._used(digest):
+                    file.unlink()
+                    return digest
+                os.utime(stream.fileno())  # whoever made it may have given it an old time
+                os.fchmod(stream.fileno(), 0o444)
+                os.fsync(stream.fileno())
+            make_folder(target.parent)
+            file.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise named(error, target) from error
         return digest
 
-    def get(self, digest: Digest) -> Blob:
-        path = self.path(digest)
-        try:
-            if path.stat().st_size == digest.size:
-                os.utime(path)  # when it was last used is what a collection goes by
-                return FileBlob(digest, path)
-        except FileNotFoundError:
-            pass
-        raise BlobMissing(Problem(f"{digest} is not in the cache", "run the command again: it is made anew"))
+    def get(self, digest: Digest) -> HeldBlob:
+        if not self._used(digest):
+            raise _missing(digest)
+        return HeldBlob(digest, self.path(digest))
 
     def discard(self, digest: Digest) -> None:
         self.path(digest).unlink(missing_ok=True)
 
-    def all(self) -> Iterator[FileBlob]:
-        """Every blob that is held, by the digest its name claims."""
-        for path in sorted(self._folder.glob("[0-9a-f][0-9a-f]/*")):
-            yield FileBlob(Digest(path.name, path.stat().st_size), path)
+    def all(self) -> Iterator[HeldBlob]:
+        """Every file that has the name of a digest, as the blob that its name and size claim."""
+        for path in self._files():
+            with suppress(FileNotFoundError):  # removed since its folder was read
+                if _named_well(path):
+                    yield HeldBlob(Digest(path.name, path.stat().st_size), path)
+
+    def discard_damaged(self) -> list[str]:
+        """Remove all whose bytes are not those of its name, and all else that is no blob; returns what that was."""
+        removed = []
+        for path in self._files():
+            with suppress(FileNotFoundError, BlobMissing):
+                if _named_well(path):
+                    blob = HeldBlob(Digest(path.name, path.stat().st_size), path)
+                    with suppress(OSError), blob.open() as stream:  # what cannot be read is damaged, too
+                        if hash_stream(stream) == blob.digest:
+                            continue
+                _remove(path)
+                removed.append(str(path))
+        return removed
+
+    def _files(self) -> Iterator[Path]:
+        for folder in sorted(self._folder.iterdir()):
+            if folder.is_dir() and not folder.is_symlink():
+                yield from sorted(folder.iterdir())
+            else:
+                yield folder
 
     def _held(self, digest: Digest) -> bool:
         try:
@@ -63,11 +102,52 @@ class DiskCAS:
         except OSError:
             return False
 
+    def _used(self, digest: Digest) -> bool:
+        """Whether it is held. When it was last used is noted: that is what a collection goes by."""
+        if not self._held(digest):
+            return False
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False  # removed in this very moment
+        return True
+
+
+def _missing(digest: Digest) -> BlobMissing:
+    return BlobMissing(Problem(f"{digest} is not in the cache", "run the command again: it is made anew"))
+
+
+def _named_well(path: Path) -> bool:
+    """Whether it can be a blob: a file, no link, with the name of a digest, in the folder for it."""
+    name = path.name
+    fits = len(name) == 64 and _HEX.issuperset(name) and path.parent.name == name[:2]
+    return fits and path.is_file() and not path.is_symlink()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that nobody else can look into, durably, unless it is there."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        sync_folder(folder.parent)
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        raise named(error, folder) from error
     finally:
         os.close(handle)

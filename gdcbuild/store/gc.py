@@ -1,6 +1,7 @@
 """Takes from the cache what nobody has used for long. Safe beside running builds: whatever was used lately is kept.
 
-Results stay when their blobs go: a plan needs no bytes, and an action that needs them makes them anew.
+Results stay when their blobs go: a plan needs no bytes, and an action that needs them makes them anew. A build that loses
+a blob all the same, between looking for it and reading it, begins anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from gdcbuild.core.digest import Digest
 from gdcbuild.core.ports import Records
 from gdcbuild.core.result import ActionResult
 from gdcbuild.store.disk import DiskCAS
+from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.records import DiskRecords
 
 GUARD_SECONDS = 24 * 3600.0
@@ -31,25 +33,28 @@ class Collected:
     left: int
 
 
-def collect(folder: Path, cas: DiskCAS, records: DiskRecords, max_age: float | None, max_size: int | None) -> Collected:
-    """Remove blobs no result names and leftovers of killed runs; blobs and toolchains unused for `max_age` seconds; and
-    then, oldest first, as many blobs as it takes to come below `max_size` bytes."""
-    now = time.time()
-    named = set(_named(records, records.keys("result")))
-    blobs = sorted((max(0.0, now - b.path.stat().st_mtime), b.digest) for b in cas.all())[::-1]  # oldest first
+def collect(
+    folder: Path, cas: DiskCAS, records: DiskRecords, locks: FileLocks, max_age: float | None, max_size: int | None
+) -> Collected:
+    """Remove blobs no result names and leftovers of killed runs; blobs, logs and toolchains unused for `max_age` seconds;
+    and then, oldest first, as many blobs as it takes to come below `max_size` bytes."""
+    oldest = float("inf") if max_age is None else max(max_age, GUARD_SECONDS)
+    blobs = sorted((_age(b.path), b.digest) for b in cas.all())[::-1]  # oldest first
+    named = set(_named(records, records.keys("result")))  # after the blobs: what is listed and recorded since is named
     total = sum(digest.size for _, digest in blobs)
     removed, freed = 0, 0
     for age, digest in blobs:
-        old = max_age is not None and age > max_age
         surplus = max_size is not None and total - freed > max_size
-        if age > GUARD_SECONDS and (digest not in named or old or surplus):
+        unneeded = digest not in named or age > oldest or surplus
+        if unneeded and min(age, _age(cas.path(digest))) > GUARD_SECONDS:  # it may have been used since it was listed
             cas.discard(digest)
             removed += 1
             freed += digest.size
-    for left in (folder / "work").glob("*"):
-        if now - left.stat().st_mtime > GUARD_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-    toolchains = list(_unused(folder / "toolchains", now, max_age))
+    for log in (folder / "logs").glob("*"):
+        if _age(log) > oldest:
+            log.unlink(missing_ok=True)
+    running = _remove_leftovers(folder / "work", locks)
+    toolchains = [] if running else list(_unused(folder / "toolchains", oldest))
     for path in toolchains:
         (path / "toolchain.json").unlink(missing_ok=True)  # first: without it the rest is no toolchain
         shutil.rmtree(path, ignore_errors=True)
@@ -64,11 +69,30 @@ def _named(records: Records, keys: Iterable[str]) -> Iterator[Digest]:
             yield from result.tree.values()
 
 
-def _unused(folder: Path, now: float, max_age: float | None) -> Iterator[Path]:
-    """Toolchains that nothing has run in for `max_age` seconds, and those whose making was never finished."""
+def _remove_leftovers(folder: Path, locks: FileLocks) -> bool:
+    """Remove the folders of actions that have ended without tidying up; True when one is running now, and for that long."""
+    running = False
+    for work in folder.glob("*"):
+        if _age(work) > GUARD_SECONDS:
+            with locks.held(work.name) as ended:
+                if ended:
+                    shutil.rmtree(work, ignore_errors=True)
+                running |= not ended
+    return running
+
+
+def _unused(folder: Path, oldest: float) -> Iterator[Path]:
+    """Toolchains that nothing has run in for `oldest` seconds, and those whose making was never finished."""
     for path in folder.glob("*"):
         marker = path / "toolchain.json"
-        used = (marker if marker.exists() else path).stat().st_mtime
-        limit = max_age if max_age is not None else float("inf")
-        if now - used > max(GUARD_SECONDS, limit if marker.exists() else 0.0):
+        limit = oldest if marker.exists() else GUARD_SECONDS
+        if _age(marker if marker.exists() else path) > limit:
             yield path
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was last used; 0 when it is gone."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
+        return 0.0

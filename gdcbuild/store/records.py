@@ -7,14 +7,34 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diskcache
-from diskcache.core import MODE_PICKLE, UNKNOWN
+from diskcache.core import MODE_RAW, UNKNOWN
 
 from gdcbuild.errors import Problem, StoreError
+from gdcbuild.store.locks import FileLocks
+
+_T = TypeVar("_T")
+
+_SCHEMA = 1
+"""Of a record's text: `SCHEMA CHECKSUM JSON`. Records of another schema are absent."""
+
+_ERRORS = (
+    diskcache.Timeout,
+    sqlite3.Error,
+    OSError,
+    MemoryError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What comes of a damaged database: SQLite's words, or diskcache's surprise at a row that makes no sense."""
 
 _NOT_DAMAGE = {
     sqlite3.SQLITE_BUSY,
@@ -24,35 +44,57 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
 }
-"""Why a database cannot be opened though nothing is wrong with it: to begin it anew would not help, and lose it."""
+"""Why a database cannot be used though nothing is wrong with it: to begin it anew would not help, and lose it."""
 
 
-def _checksum(name: str, text: str) -> str:
+class _NoRecord(Exception):
+    """What lies under a name is not what was put there; the rest of the database may be sound."""
+
+
+def _name(table: str, key: str) -> str:
+    """Of a record; what is no UTF-8, as some file names, is written out."""
+    return f"{table}:{key}".encode("utf-8", "backslashreplace").decode()
+
+
+def _checksum(schema: str, name: str, text: str) -> str:
     """16 hex digits that belong to this record: a flipped bit, or a record under another's name, must not be believed."""
-    return hashlib.sha256(f"{name}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(f"{schema} {name}\n{text}".encode()).hexdigest()[:16]
 
 
-def _opened(name: str, sealed: str) -> str:
-    """The text of a record. Raises ValueError when it is not what was put there."""
-    text = sealed[16:]
-    if sealed[:16] != _checksum(name, text):
-        raise ValueError("its checksum does not fit")
-    return text
+def _seal(name: str, value: Any) -> str:
+    text = json.dumps(value, separators=(",", ":"))
+    return f"{_SCHEMA} {_checksum(str(_SCHEMA), name, text)} {text}"
+
+
+def _opened(name: str, sealed: Any) -> Any:
+    """What was put under the name; None when there is nothing, or of another schema. Raises _NoRecord when it is damaged."""
+    if sealed is None:
+        return None
+    schema, _, rest = str(sealed).partition(" ")
+    checksum, _, text = rest.partition(" ")
+    if checksum != _checksum(schema, name, text):
+        raise _NoRecord("its checksum does not fit")
+    return json.loads(text) if schema == str(_SCHEMA) else None
 
 
 class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Refuses diskcache's pickle mode both ways: reading a pickle runs code (CVE-2025-69872)."""
+    """Text in rows and nothing else: no pickles, which run code when read (CVE-2025-69872), and no files."""
 
-    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:  # noqa: ARG002 - no record lies in a file
         if not isinstance(value, str) or read:
             raise TypeError("records are text")
-        return super().store(value, read, key=key)
+        return 0, MODE_RAW, None, value
 
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        if mode == MODE_PICKLE:
-            raise ValueError("a pickled value")
-        return super().fetch(mode, filename, value, read)
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: ARG002
+        if mode != MODE_RAW or filename is not None or not isinstance(value, str):
+            raise _NoRecord("it is no text")
+        return value
+
+    def remove(self, file_path: str) -> None:
+        """A damaged row may name any file."""
 
     def get(self, key: Any, raw: bool) -> Any:
         return super().get(key, raw) if raw else None
@@ -64,52 +106,128 @@ class DiskRecords:
     def __init__(self, folder: Path, warn: Callable[[Problem], None]) -> None:
         self._folder = folder
         self._warn = warn
-        self._lock = threading.Lock()
-        self._cache = self._open()
+        self._said: set[str] = set()
+        self._lock = threading.RLock()
+        self._locks = FileLocks(folder.parent / "locks")
+        self._cache, self._inode = self._open()
 
     def get(self, table: str, key: str) -> Any | None:
+        name = _name(table, key)
         try:
-            sealed = self._cache.get(f"{table}:{key}")
-            return None if sealed is None else json.loads(_opened(f"{table}:{key}", sealed))
-        except (ValueError, TypeError, OSError, sqlite3.Error) as error:
-            self._damaged(f"the record {table}:{key[:16]}", error)
+            return _opened(name, self._try(lambda cache: cache.get(name), None))
+        except _NoRecord as error:
+            self._say(f"the record {name[:40]} is damaged and is not used: {error}")
             return None
 
     def put(self, table: str, key: str, value: Any) -> None:
-        text = json.dumps(value, separators=(",", ":"))
-        try:
-            self._cache.set(f"{table}:{key}", _checksum(f"{table}:{key}", text) + text)
-        except diskcache.Timeout:
-            self._say(f"the record {table}:{key[:16]} is not kept: others keep the cache locked")
-        except (OSError, sqlite3.Error) as error:
-            self._say(f"the record {table}:{key[:16]} is not kept: {error}")
+        name = _name(table, key)
+        sealed = _seal(name, value)
+        self._try(lambda cache: cache.set(name, sealed), None)
 
     def keys(self, table: str) -> list[str]:
         prefix = f"{table}:"
-        return [k.removeprefix(prefix) for k in self._cache.iterkeys() if isinstance(k, str) and k.startswith(prefix)]
+        return [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
+
+    def discard_damaged(self) -> list[str]:
+        """Remove every record that is not what was put there, or all when the database is; returns what that was."""
+        checked = self._cache
+        wrong: list[Any] = self._try(lambda cache: cache.check(), [])
+        if wrong:
+            self._begin_anew(checked, str(wrong[0].message).splitlines()[0])
+        if self._cache is not checked:
+            return [str(self._folder)]
+        removed = []
+        for name in self._names():
+            try:
+                _opened(name, self._try(lambda cache, name=name: cache.get(name), None))  # type: ignore[misc]
+            except _NoRecord:
+                self._try(lambda cache, name=name: cache.delete(name), None)  # type: ignore[misc]
+                removed.append(f"the record {name[:40]}")
+        return removed
 
     def close(self) -> None:
         self._cache.close()
 
-    def _open(self) -> Any:
+    def _names(self) -> list[str]:
+        return self._try(lambda cache: list(_each_once(cache.iterkeys())), [])
+
+    def _try(self, call: Callable[[Any], _T], otherwise: _T) -> _T:
+        """What the call gives; `otherwise` when it cannot be made, which is told."""
+        cache = self._cache
         try:
-            return self._new()
-        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
-                hint = "free what is in the way, or set GDCBUILD_CACHE_DIR to another folder"
-                raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
-            self._damaged("the action cache", error)
-            shutil.rmtree(self._folder, ignore_errors=True)
-            return self._new()
+            return call(cache)
+        except _ERRORS as error:
+            if _is_damage(error):
+                self._begin_anew(cache, str(error))
+            else:
+                self._say(f"records in {self._folder} are not read or kept: {_cause(error)}", "see what is in its way")
+            return otherwise
 
-    def _new(self) -> Any:
-        return diskcache.Cache(
-            str(self._folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, disk_min_file_size=1 << 24, statistics=0
+    def _open(self) -> tuple[Any, int]:
+        """The database and its inode, begun anew if it is damaged; processes do this one at a time."""
+        with self._locks.hold("records"):
+            try:
+                return self._new()
+            except _ERRORS as error:
+                if not (_is_damage(error) or self._obstructed()):
+                    hint = "free space, or what is in the way; or set GDCBUILD_CACHE_DIR to another folder"
+                    raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
+                self._say(f"the action cache is damaged and is begun anew: {error}")
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return self._new()
+
+    def _obstructed(self) -> bool:
+        """Whether a folder, a link or the like has the name of a file of the database."""
+        return any(p.is_symlink() or not p.is_file() for p in self._folder.glob("cache.db*"))
+
+    def _new(self) -> tuple[Any, int]:
+        # no mmap: where the file is cut short, or the disk fails, reading a map kills the process
+        cache = diskcache.Cache(
+            str(self._folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, statistics=0, sqlite_mmap_size=0
         )
+        return cache, (self._folder / "cache.db").stat().st_ino
 
-    def _damaged(self, what: str, error: Exception) -> None:
-        self._say(f"{what} is damaged and is not used: {error}")
-
-    def _say(self, message: str) -> None:
+    def _begin_anew(self, broken: Any, why: str) -> None:
+        """Replace a database that turned out to be damaged while it was used; another process may have done so already."""
         with self._lock:
-            self._warn(Problem(message, "nothing to do: it is made anew"))
+            if self._cache is not broken:
+                return
+            with self._locks.hold("records"), suppress(OSError):
+                if (self._folder / "cache.db").stat().st_ino == self._inode:
+                    self._say(f"the action cache is damaged and is begun anew: {why}")
+                    shutil.rmtree(self._folder, ignore_errors=True)
+            self._cache, self._inode = self._open()
+            with suppress(sqlite3.Error):
+                broken.close()
+
+    def _say(self, message: str, hint: str = "nothing to do: it is made anew") -> None:
+        with self._lock:
+            if message not in self._said:
+                self._said.add(message)
+                self._warn(Problem(message, hint))
+
+
+def _each_once(keys: Iterator[Any]) -> Iterator[str]:
+    """Keys that are text. A damaged index may lead in a circle."""
+    seen = set()
+    for key in keys:
+        if key is not None and key in seen:
+            raise ValueError("a key comes twice")
+        seen.add(key)
+        if isinstance(key, str):
+            yield key
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was wrong first: diskcache calls much a timeout, and rolls back what SQLite has rolled back already."""
+    while isinstance(error, diskcache.Timeout | sqlite3.Error) and isinstance(error.__context__, sqlite3.Error):
+        error = error.__context__
+    return error
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether the database is not what it was. An error without a code is about text that is none."""
+    cause = _cause(error)
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGE
+    return not isinstance(cause, OSError | diskcache.Timeout | MemoryError)

@@ -36,6 +36,14 @@ def test_what_is_put_is_there(cas: CAS, tmp_path: Path, data: bytes) -> None:
     assert read_verified(cas.get(digest)) == data
 
 
+def test_a_digest_that_is_given_is_taken(cas: CAS, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    digest = Digest.of(b"x")
+    assert cas.put(tmp_path / "file", digest) == digest
+    assert read_verified(cas.get(digest)) == b"x"
+    assert not (tmp_path / "file").exists()
+
+
 def test_each_keeps_its_own_bytes(cas: CAS, tmp_path: Path) -> None:
     held = {put(cas, tmp_path, data): data for data in (b"x", b"y", b"z")}
     assert {digest: read_verified(cas.get(digest)) for digest in held} == held

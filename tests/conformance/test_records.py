@@ -40,6 +40,11 @@ def test_what_was_never_put_is_absent(records: Records) -> None:
     assert records.get("other", "key") is None
 
 
+def test_a_key_may_be_any_text(records: Records) -> None:
+    records.put("stat", "/tmp/\udcff\n ä", 1)
+    assert records.get("stat", "/tmp/\udcff\n ä") == 1
+
+
 def test_the_last_one_counts(records: Records) -> None:
     for value in ("first", ["second"], "third"):
         records.put("table", "key", value)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
+from gdcbuild.store.locks import FileLocks
 from tests.e2e.test_incremental import ALL, FILES
 from tests.e2e.workspace import Workspace
 
@@ -105,3 +107,46 @@ def test_use_is_noted(built: Workspace) -> None:
     built.ok("apply")
     built.ok("cache", "gc", "--max-age", "30d")
     assert len(blobs(built)) == 4, "all but the step's output, which nobody has read"
+
+
+def test_what_a_running_action_needs_is_kept(built: Workspace) -> None:
+    running, ended = built.cache / "work" / "running", built.cache / "work" / "ended"
+    toolchain = built.cache / "toolchains" / "unused"
+    for path in (running, ended, toolchain):
+        path.mkdir(parents=True)
+    (toolchain / "toolchain.json").write_text("{}")
+    for path in (running, ended, toolchain / "toolchain.json"):
+        age(path, 40)
+    with FileLocks(built.cache / "locks").hold("running"):
+        built.ok("cache", "gc", "--max-age", "30d")
+        assert (running.exists(), ended.exists(), toolchain.exists()) == (True, False, True)
+    built.ok("cache", "gc", "--max-age", "30d")
+    assert (running.exists(), toolchain.exists()) == (False, False)
+
+
+def test_old_logs_go(built: Workspace) -> None:
+    logs = list((built.cache / "logs").iterdir())
+    assert logs
+    built.ok("cache", "gc", "--max-age", "30d")
+    assert all(p.exists() for p in logs)
+    for path in logs:
+        age(path, 40)
+    built.ok("cache", "gc", "--max-age", "30d")
+    assert not any(p.exists() for p in logs)
+
+
+def test_a_check_looks_at_records_too(built: Workspace) -> None:
+    with sqlite3.connect(built.cache / "records" / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = substr(value, 1, 40) WHERE key LIKE 'result:%'")
+    result = built.run("cache", "verify")
+    assert result.code == 4
+    assert result.err.count("the record result:") == 5
+    built.ok("cache", "verify")
+    assert len(built.ok("build", "--json").jobs(outcome="built")) == 5
+    built.ok("cache", "verify")
+
+
+def test_a_folder_of_the_cache_that_others_can_write_is_refused(built: Workspace) -> None:
+    (built.cache / "records").chmod(0o775)
+    result = built.run("plan")
+    assert (result.code, f"chmod 700 {built.cache / 'records'}" in result.err) == (1, True), result.err

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gdcbuild.core.digest import Digest, read_verified
-from gdcbuild.errors import BlobDamaged
+from gdcbuild.core.digest import Digest, FileBlob, read_verified
+from gdcbuild.errors import BlobDamaged, BlobMissing
 from gdcbuild.store.disk import DiskCAS
 
 ONE = Digest.of(b"one")
@@ -55,7 +56,63 @@ def test_content_is_on_disk_before_its_name_and_the_name_before_put_returns(
 
     monkeypatch.setattr(os, "fsync", fsync)
     put(cas, tmp_path, b"one")
-    assert seen == [(False, False), (True, True)]
+    assert seen == [(False, False), (True, False), (True, True)], "its bytes, the folder made for it, its name"
+    seen.clear()
+    put(cas, tmp_path, b"one")
+    assert seen == [], "it is there already"
+
+
+def test_a_digest_that_is_given_is_not_looked_for_again(cas: DiskCAS, tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"one")
+    assert cas.put(tmp_path / "new", ONE) == ONE
+    assert cas.path(ONE).read_bytes() == b"one"
+
+
+def test_folders_are_the_owners_alone(cas: DiskCAS, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = cas.path(put(cas, tmp_path, b"one"))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path.parent.parent)] == [0o700, 0o700]
+
+
+def test_what_is_collected_before_it_is_opened_is_missing(cas: DiskCAS, tmp_path: Path) -> None:
+    blob = cas.get(put(cas, tmp_path, b"one"))
+    cas.discard(ONE)
+    with pytest.raises(BlobMissing):
+        read_verified(blob)
+
+
+def test_put_survives_a_collection_in_this_very_moment(cas: DiskCAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cas, tmp_path, b"one")
+    real = os.utime
+
+    def utime(path: Any, *rest: Any) -> None:
+        if path == cas.path(ONE):
+            cas.discard(ONE)
+        real(path, *rest)
+
+    monkeypatch.setattr(os, "utime", utime)
+    put(cas, tmp_path, b"one")
+    assert read_verified(FileBlob(ONE, cas.path(ONE))) == b"one"
+
+
+def test_whatever_is_no_blob_is_found(cas: DiskCAS, tmp_path: Path) -> None:
+    good = cas.path(put(cas, tmp_path, b"one"))
+    flipped, short, folder, link = (cas.path(put(cas, tmp_path, data)) for data in (b"2", b"three", b"4", b"5"))
+    rewrite(flipped, b"3")
+    rewrite(short, b"thre")
+    for path in (folder, link):
+        path.unlink()
+    folder.mkdir()
+    link.symlink_to(good)
+    stray, astray = tmp_path / "cas" / "stray", tmp_path / "cas" / good.parent.name / "name"
+    stray.write_bytes(b"")
+    astray.write_bytes(b"")
+    assert set(cas.discard_damaged()) == {str(p) for p in (flipped, short, folder, link, stray, astray)}
+    assert [blob.digest for blob in cas.all()] == [ONE]
+    assert cas.discard_damaged() == []
 
 
 def test_a_blob_cut_short_is_not_held_and_is_replaced(cas: DiskCAS, tmp_path: Path) -> None:

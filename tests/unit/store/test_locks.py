@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,9 +35,51 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
             pass
 
 
-def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "name").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"), FileLocks(tmp_path / "locks").hold("name"):
+@pytest.mark.parametrize("what", ["link", "dangling link", "folder", "fifo", "text"])
+def test_what_is_in_the_place_of_a_lock_is_no_hindrance(tmp_path: Path, what: str) -> None:
+    path, elsewhere = tmp_path / "locks" / "name", tmp_path / "elsewhere"
+    path.parent.mkdir()
+    if what == "folder":
+        (path / "below").mkdir(parents=True)
+    elif what == "fifo":
+        os.mkfifo(path)
+    elif what == "text":
+        path.write_text("garbage")
+    else:
+        path.symlink_to(elsewhere)
+        if what == "link":
+            elsewhere.write_text("not ours")
+    with FileLocks(path.parent).hold("name"), FileLocks(path.parent).held("name") as also:
+        assert not also
+    assert not elsewhere.exists() or elsewhere.read_text() == "not ours"
+
+
+def test_nothing_is_left_of_a_lock(tmp_path: Path) -> None:
+    with FileLocks(tmp_path).hold("name"):
+        assert (tmp_path / "name").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_locked_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("not ours")
+    with pytest.raises(OSError, match="locks"), FileLocks(tmp_path / "locks").hold("name"):
         pass
-    assert not (tmp_path / "elsewhere").exists()
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from gdcbuild.store.locks import FileLocks
+folder = Path(sys.argv[1])
+for _ in range(300):
+    with FileLocks(folder / "locks").hold("name"):
+        count = int((folder / "count").read_text())
+        (folder / "count").write_text(str(count + 1))
+"""
+
+
+def test_one_at_a_time_though_the_file_comes_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(4)]
+    assert [p.wait(60) for p in processes] == [0, 0, 0, 0]
+    assert (tmp_path / "count").read_text() == "1200"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,107 @@ def test_many_records_are_kept(tmp_path: Path, records: DiskRecords) -> None:
     records.close()
     again = DiskRecords(tmp_path / "records", lambda _: None)
     assert len(again.keys("stat")) == 2000
+
+
+def test_a_record_of_another_schema_is_absent_without_a_word(
+    tmp_path: Path, records: DiskRecords, warnings: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdcbuild.store.records._SCHEMA", 2)
+    assert records.get("result", "k") is None
+    records.put("result", "k", "newer")
+    assert (records.get("result", "k"), warnings) == ("newer", [])
+
+
+def test_a_schema_that_was_flipped_is_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+    plant(tmp_path, "UPDATE Cache SET value = '3' || substr(value, 2) WHERE key = 'result:k'")
+    assert records.get("result", "k") is None
+    assert warnings
+
+
+def damage(tmp_path: Path) -> None:
+    """Overwrite all pages but the first, which tells what the database is."""
+    path = tmp_path / "records" / "cache.db"
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+
+
+USES: dict[str, Callable[[DiskRecords], object]] = {
+    "get": lambda records: records.get("result", "k"),
+    "put": lambda records: records.put("result", "k", 1),
+    "keys": lambda records: records.keys("result"),
+    "check": lambda records: records.discard_damaged(),
+}
+
+
+@pytest.mark.parametrize("use", list(USES))
+def test_damage_that_shows_later_begins_it_anew(
+    tmp_path: Path, records: DiskRecords, warnings: list[Problem], use: str
+) -> None:
+    for n in range(500):
+        records.put("stat", str(n), "x" * 500)
+    records.close()  # all is in the database now, and is read anew
+    damage(tmp_path)
+    USES[use](records)
+    assert ["begun anew" in w.message for w in warnings] == [True]
+    assert records.keys("stat") == []
+    records.put("result", "k", "after")
+    assert records.get("result", "k") == "after"
+    assert DiskRecords(tmp_path / "records", warnings.append).get("result", "k") == "after"
+
+
+def test_what_one_process_begins_anew_another_one_takes_up(
+    tmp_path: Path, records: DiskRecords, warnings: list[Problem]
+) -> None:
+    others: list[Problem] = []
+    other = DiskRecords(tmp_path / "records", others.append)
+    for n in range(500):
+        records.put("stat", str(n), "x" * 500)
+    records.close()
+    other.close()
+    damage(tmp_path)
+    assert records.get("result", "k") is None
+    records.put("result", "k", "after")
+    assert other.get("stat", "7") is None
+    assert other.get("result", "k") == "after", "it is not begun anew twice"
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("name", ["cache.db", "cache.db-wal", "cache.db-shm"])
+@pytest.mark.parametrize("what", ["folder", "dangling link"])
+def test_what_has_the_name_of_a_database_is_removed(
+    tmp_path: Path, records: DiskRecords, warnings: list[Problem], name: str, what: str
+) -> None:
+    records.close()
+    path = tmp_path / "records" / name
+    path.unlink(missing_ok=True)
+    path.mkdir() if what == "folder" else path.symlink_to(tmp_path / "nowhere" / "at all")
+    found = DiskRecords(tmp_path / "records", warnings.append)
+    found.put("result", "k", 1)
+    assert found.get("result", "k") == 1
+    assert warnings
+
+
+def test_a_file_that_a_damaged_row_names_is_neither_read_nor_removed(
+    tmp_path: Path, records: DiskRecords, warnings: list[Problem]
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    plant(tmp_path, "UPDATE Cache SET filename = '../mine', mode = 3, value = NULL WHERE key = 'result:k'")
+    assert records.get("result", "k") is None
+    assert warnings
+    records.put("result", "k", 1)
+    assert records.get("result", "k") == 1
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_check_removes_what_is_damaged_and_nothing_else(tmp_path: Path, records: DiskRecords) -> None:
+    plant(tmp_path, "UPDATE Cache SET value = substr(value, 1, 30) WHERE key = 'result:k'")
+    assert records.discard_damaged() == ["the record result:k"]
+    assert records.discard_damaged() == []
+    assert records.keys("result") == ["other"]
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+    records._cache._sql("PRAGMA max_page_count = 12")
+    for n in range(100):
+        records.put("stat", str(n), "x" * 1000)
+    assert ["full" in w.message for w in warnings] == [True], "it is told, and told once"
+    assert records.get("result", "k") == {"a": [1, "x", None]}

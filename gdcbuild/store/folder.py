@@ -1,0 +1,61 @@
+"""The cache folder itself: private to its owner, who alone decides what would be published from it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from gdcbuild.errors import Problem, StoreError, of_system
+from gdcbuild.store.disk import make_folder
+
+PARTS = ("cas", "records", "toolchains", "work", "logs", "locks")
+_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache, schema 1; it may be deleted at any time.\n"
+_ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder of yours"
+
+
+def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
+    """Make the folder and its parts, mode 700. Raises StoreError when that fails, or when others can write to one of them."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for path in (folder, *(folder / part for part in PARTS)):
+            make_folder(path)
+            _refuse_shared(path)
+        for path in (folder / "records").iterdir():
+            _refuse_shared(path)
+    except OSError as error:
+        raise StoreError(of_system(error, f"the cache folder {folder} cannot be used", _ELSEWHERE)) from error
+    _tag(folder / "CACHEDIR.TAG", warn)
+
+
+def _refuse_shared(path: Path) -> None:
+    """Raise StoreError when others can write to what is there, or have put a link there."""
+    try:
+        link, found = path.lstat(), path.stat()
+    except FileNotFoundError:
+        return  # the database's own files come and go
+    foreign = found.st_uid != os.geteuid() or link.st_uid not in (os.geteuid(), 0)
+    if foreign or stat.S_IMODE(found.st_mode) & 0o022:
+        raise StoreError(
+            Problem(
+                f"others can write to {path}, which is of the cache: what they put there would be published",
+                f"chown it to you and chmod {'700' if path.is_dir() else '600'} {path}, or {_ELSEWHERE}",
+            )
+        )
+
+
+def _tag(path: Path, warn: Callable[[Problem], None]) -> None:
+    """Tell backup tools to pass the folder over. Nothing depends on it."""
+    try:
+        try:
+            if path.read_bytes() == _TAG:
+                return
+            warn(Problem(f"{path} is damaged", "nothing to do: it is written anew"))
+        except FileNotFoundError:
+            pass
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(_TAG)
+        temporary.replace(path)
+    except OSError as error:
+        warn(of_system(error, f"{path} cannot be written", "remove what is there; until then backups may hold the cache"))

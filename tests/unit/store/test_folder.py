@@ -1,0 +1,93 @@
+"""The cache folder: made private, and refused where others can write."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gdcbuild.errors import Problem, StoreError
+from gdcbuild.store.folder import PARTS, prepare
+
+
+@pytest.fixture
+def warnings() -> list[Problem]:
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path: Path, warnings: list[Problem]) -> Path:
+    prepare(tmp_path / "cache", warnings.append)
+    return tmp_path / "cache"
+
+
+def test_all_of_it_is_the_owners_alone(tmp_path: Path, warnings: list[Problem]) -> None:
+    before = os.umask(0)
+    try:
+        prepare(tmp_path / "cache", warnings.append)
+    finally:
+        os.umask(before)
+    made = [tmp_path / "cache", *(tmp_path / "cache" / part for part in PARTS)]
+    assert {stat.S_IMODE(p.stat().st_mode) for p in made} == {0o700}
+
+
+@pytest.mark.parametrize("part", ["", *PARTS, "records/cache.db"])
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_what_others_can_write_is_refused(folder: Path, warnings: list[Problem], part: str, mode: int) -> None:
+    (folder / "records" / "cache.db").touch(0o600)
+    (folder / part).chmod(mode)
+    with pytest.raises(StoreError, match=r"(?s)others can write to .*chmod [67]00" if part else "chmod 700"):
+        prepare(folder, warnings.append)
+
+
+def test_what_others_can_read_is_not(folder: Path, warnings: list[Problem]) -> None:
+    folder.chmod(0o755)
+    prepare(folder, warnings.append)
+    assert warnings == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o777])
+def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path, warnings: list[Problem], mode: int) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    folder.chmod(mode)
+    if mode == 0o700:
+        prepare(tmp_path / "link", warnings.append)
+        return
+    with pytest.raises(StoreError, match="others can write"):
+        prepare(tmp_path / "link", warnings.append)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to somebody else")
+def test_a_link_of_somebody_else_is_refused(folder: Path, tmp_path: Path, warnings: list[Problem]) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
+    with pytest.raises(StoreError, match="others can write"):
+        prepare(tmp_path / "link", warnings.append)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"Signature: 8a477f597d28d172789f06886806bc55"])
+def test_a_damaged_tag_is_written_anew(folder: Path, warnings: list[Problem], content: bytes) -> None:
+    whole = (folder / "CACHEDIR.TAG").read_bytes()
+    (folder / "CACHEDIR.TAG").write_bytes(content)
+    prepare(folder, warnings.append)
+    assert (folder / "CACHEDIR.TAG").read_bytes() == whole
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("what", ["folder", "dangling link"])
+def test_what_is_in_the_place_of_the_tag(folder: Path, tmp_path: Path, warnings: list[Problem], what: str) -> None:
+    tag = folder / "CACHEDIR.TAG"
+    tag.unlink()
+    tag.mkdir() if what == "folder" else tag.symlink_to(tmp_path / "elsewhere")
+    prepare(folder, warnings.append)
+    assert len(warnings) == (what == "folder")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_in_the_way_is_told(folder: Path, warnings: list[Problem]) -> None:
+    (folder / "locks").rmdir()
+    (folder / "locks").write_text("")
+    with pytest.raises(StoreError, match="locks"):
+        prepare(folder, warnings.append)
