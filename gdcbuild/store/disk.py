@@ -22,10 +22,10 @@ class DiskCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if not self._held(d)}
 
-    def put(self, file: Path) -> Digest:
-        """Move a finished file of the same filesystem in; it is read once, for its digest."""
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+        """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that."""
         with file.open("rb") as stream:
-            digest = hash_stream(stream)
+            digest = digest or hash_stream(stream)
             os.fsync(stream.fileno())
         target = self.path(digest)
         if self._held(digest):

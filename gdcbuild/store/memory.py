@@ -35,10 +35,10 @@ class MemoryCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if d not in self._blobs}
 
-    def put(self, file: Path) -> Digest:
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
         data = file.read_bytes()
         file.unlink()
-        digest = Digest.of(data)
+        digest = digest or Digest.of(data)
         self._blobs[digest] = data
         return digest
 
