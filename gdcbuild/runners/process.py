@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
-from gdcbuild.core.digest import Blob, copy_verified
+from gdcbuild.core.digest import Blob, Digest, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
-from gdcbuild.core.ports import Run
+from gdcbuild.core.ports import Outputs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
 from gdcbuild.runners import child
 
@@ -60,7 +60,7 @@ class LocalRunner:
         return self._logs / f"{key}.log"
 
     @contextmanager
-    def run(self, run: Run, cancel: Flag) -> Iterator[Mapping[str, Path]]:
+    def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
         work = self._folder / run.key
         shutil.rmtree(work, ignore_errors=True)
         try:
@@ -68,16 +68,17 @@ class LocalRunner:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _outputs(self, run: Run, work: Path, cancel: Flag) -> dict[str, Path]:
+    def _outputs(self, run: Run, work: Path, cancel: Flag) -> Outputs:
         """Run the action; whatever goes wrong is told at its place in the manifest."""
         how, out = run.action.run, work / "out"
         out.mkdir(parents=True)
         try:
             if isinstance(how, Inline):
-                importlib.import_module(how.module).run(run.action.params, run.inputs, out)
-            elif isinstance(how, Command | Worker):
+                digests: Mapping[str, Digest] = importlib.import_module(how.module).run(run.action.params, run.inputs, out)
+                return Outputs(_files(out), digests)
+            if isinstance(how, Command | Worker):
                 self._child(run, how, work, cancel)
-            return _files(out)
+            return Outputs(_files(out))
         except ActionFailed as error:
             raise ActionFailed(*(replace(p, where=p.where or run.action.where) for p in error.problems)) from error
 

@@ -177,7 +177,7 @@ def blobs(folder: Path) -> dict[str, Blob]:
 def packed(inputs: Mapping[str, Blob], out: Path, handler: str = "base_handler") -> Path:
     """The archive of an export, after the contract has nothing against it."""
     out.mkdir()
-    pack.run({"handler": handler, "version": "1", "config": None}, inputs, out)
+    pack.run({"handler": handler, "version": "1", "runtime": "python", "config": None}, inputs, out)
     assert contract.check(blobs(out), Image("site", "pytorch", "2.13")) == []
     return out / "model.mar"
 

@@ -74,11 +74,15 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], list[str]]] = {
 }
 
 
+PARAMS: dict[str, Any] = {"handler": "digits.py", "version": "1", "runtime": "python", "config": None}
+
+
 def packed(inputs: Mapping[str, bytes], out: Path, **params: Any) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     blobs = {path: BytesBlob(data) for path, data in inputs.items()}
-    pack.run({"handler": "digits.py", "version": "1", "config": None, **params}, blobs, out)
+    digests = pack.run({**PARAMS, **params}, blobs, out)
     assert [p.name for p in out.iterdir()] == ["model.mar"]
+    assert digests == {"model.mar": Digest.of((out / "model.mar").read_bytes())}
     return out / "model.mar"
 
 
@@ -136,13 +140,15 @@ class Endless:
     """A blob of zeros that does not exist anywhere, and remembers the largest piece anybody asked for."""
 
     def __init__(self, size: int) -> None:
-        self.left, self.largest = size, 0
+        self.left, self.largest, self.opened = size, 0, 0
         hasher = hashlib.sha256()
         for _ in range(size >> 20):
             hasher.update(bytes(1 << 20))
         self.digest = Digest(hasher.hexdigest(), size)
 
     def open(self) -> Any:
+        self.opened += 1
+        self.left = self.digest.size
         return self
 
     def __enter__(self) -> Endless:
@@ -159,9 +165,10 @@ class Endless:
 
 def test_large_members_are_streamed(tmp_path: Path) -> None:
     blob = Endless(64 << 20)
-    pack.run({"handler": "base_handler", "version": "1", "config": None}, {"weights/w.pt": blob}, tmp_path)
+    pack.run({**PARAMS, "handler": "base_handler"}, {"weights/w.pt": blob}, tmp_path)
     assert blob.left == 0
     assert blob.largest <= 1 << 20
+    assert blob.opened == 2  # for its checksum, which comes first, and to be copied and hashed
 
 
 def test_a_blob_that_is_not_its_digest_is_not_packed(tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_a_blob_that_is_not_its_digest_is_not_packed(tmp_path: Path) -> None:
     blobs: dict[str, Blob] = {"weights/w.pt": FileBlob(Digest.of(b"these"), tmp_path / "w.pt")}
     (tmp_path / "out").mkdir()
     with pytest.raises(BlobDamaged, match=r"w\.pt"):
-        pack.run({"handler": "base_handler", "version": "1", "config": None}, blobs, tmp_path / "out")
+        pack.run({**PARAMS, "handler": "base_handler"}, blobs, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
