@@ -11,9 +11,10 @@ import stat
 import struct
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
@@ -58,7 +59,7 @@ class ZipWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> ZipWriter:
-        # a second core reads and writes while the first hashes
+        # while one core hashes, another one checks and writes
         self._helper = self._stack.enter_context(ThreadPoolExecutor(1))
         return self
 
@@ -67,23 +68,20 @@ class ZipWriter:
 
     def add(self, name: str, blob: Blob) -> None:
         """Write one member. Raises BlobDamaged when its bytes are not those of its digest."""
-        plain, encoded = name.isascii(), name.encode()
-        flags = (0 if plain else _UTF8) | (_DESCRIPTOR if self._deflate else 0)
-        offset = self._offset
+        # Servers read front to back, so that a stored member's checksum stands before its bytes: they are read twice.
+        crc = self._verified(blob)
+        flags = (0 if name.isascii() else _UTF8) | (_DESCRIPTOR if self._deflate else 0)
+        method, size = (ZIP_DEFLATED if self._deflate else ZIP_STORED), blob.digest.size
+        entry = _Entry(name.encode(), flags, method, crc, size, size, self._offset)
+        self._local(replace(entry, crc=0, packed=0, size=0) if self._deflate else entry)
+        start = self._offset
+        if self._copy(blob) != crc:
+            raise BlobDamaged(Problem(f"{name} has changed while it was read"))
         if self._deflate:
-            self._local(_Entry(encoded, flags, ZIP_DEFLATED, 0, 0, 0, offset))
-            start = self._offset
-            crc = self._copy(blob, zlib.compressobj(wbits=-zlib.MAX_WBITS))
-            entry = _Entry(encoded, flags, ZIP_DEFLATED, crc, self._offset - start, blob.digest.size, offset)
+            entry = replace(entry, packed=self._offset - start)
             # readers tell the long form from the short one by the size they found
-            form = "<4sLQQ" if max(entry.packed, entry.size) > _ELSEWHERE else "<4sLLL"
-            self._write(struct.pack(form, b"PK\7\x08", crc, entry.packed, entry.size))
-        else:
-            # A server reads front to back, so what is stored must say its checksum before its bytes: they are read twice.
-            entry = _Entry(encoded, flags, ZIP_STORED, _crc(blob), blob.digest.size, blob.digest.size, offset)
-            self._local(entry)
-            if self._copy(blob) != entry.crc:
-                raise BlobDamaged(Problem(f"{name} has changed while it was read"))
+            form = "<4sLQQ" if max(entry.packed, size) > _ELSEWHERE else "<4sLLL"
+            self._write(struct.pack(form, b"PK\7\x08", crc, entry.packed, size))
         self._entries.append(entry)
 
     def finish(self) -> Digest:
@@ -124,38 +122,54 @@ class ZipWriter:
 
     def _write(self, data: bytes) -> None:
         self._hasher.update(data)
-        self._offset += self._file.write(data)
+        self._file.write(data)
+        self._offset += len(data)
 
-    def _copy(self, blob: Blob, compressor: zlib._Compress | None = None) -> int:
-        """Write the blob's bytes, deflated or as they are, and return their CRC-32. Raises BlobDamaged."""
-        found, size, crc = hashlib.sha256(), 0, 0
-        busy: Future[None] | None = None
-
-        def aside(data: bytes, packed: bytes) -> None:
+    def _verified(self, blob: Blob) -> int:
+        """The CRC-32 of the blob's bytes. Raises BlobDamaged when they are not those of its digest."""
+        found, size, crc = hashlib.sha256(), 0, _Crc()
+        for data in self._beside(blob, crc.update):
             found.update(data)
-            self._file.write(packed)
+            size += len(data)
+        refuse_other(blob, Digest(found.hexdigest(), size))
+        return crc.value
 
+    def _copy(self, blob: Blob) -> int:
+        """Write the blob's bytes, deflated or as they are; returns their CRC-32."""
+        crc = _Crc()
+        if self._deflate:
+            compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            for data in self._beside(blob, crc.update):
+                self._write(compressor.compress(data))
+            self._write(compressor.flush())
+        else:
+
+            def aside(data: bytes) -> None:
+                crc.update(data)
+                self._file.write(data)
+
+            for data in self._beside(blob, aside):
+                self._hasher.update(data)
+                self._offset += len(data)
+        return crc.value
+
+    def _beside(self, blob: Blob, work: Callable[[bytes], object]) -> Iterator[bytes]:
+        """The blob's bytes in pieces; while the caller has one, the helper does its `work` on the same."""
+        busy: Future[object] | None = None
         with blob.open() as stream:
             for data in chunks(stream):
-                packed = compressor.compress(data) if compressor else data
                 if busy is not None:
                     busy.result()
-                busy = self._helper.submit(aside, data, packed)
-                crc = zlib.crc32(data, crc)
-                self._hasher.update(packed)
-                size += len(data)
-                self._offset += len(packed)
+                busy = self._helper.submit(work, data)
+                yield data
         if busy is not None:
             busy.result()
-        if compressor:
-            self._write(compressor.flush())
-        refuse_other(blob, Digest(found.hexdigest(), size))
-        return crc
 
 
-def _crc(blob: Blob) -> int:
-    crc = 0
-    with blob.open() as stream:
-        for data in chunks(stream):
-            crc = zlib.crc32(data, crc)
-    return crc
+class _Crc:
+    """A CRC-32 as bytes come in."""
+
+    value = 0
+
+    def update(self, data: bytes) -> None:
+        self.value = zlib.crc32(data, self.value)

@@ -103,12 +103,12 @@ def test_the_moment_is_told_in_utc(moment: int, told: tuple[int, ...], monkeypat
 
 
 class Restless:
-    """A blob that is right whenever it is read, but for the first time."""
+    """A blob that is right when it is read first, and not again."""
 
     digest = Digest.of(b"right")
 
     def __init__(self) -> None:
-        self.contents = [b"wrong", b"right"]
+        self.contents = [b"right", b"wrong"]
 
     def open(self) -> Any:
         return io.BytesIO(self.contents.pop(0))
