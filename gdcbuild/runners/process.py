@@ -74,7 +74,9 @@ class LocalRunner:
         out.mkdir(parents=True)
         try:
             if isinstance(how, Inline):
-                digests: Mapping[str, Digest] = importlib.import_module(how.module).run(run.action.params, run.inputs, out)
+                digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(
+                    run.action.params, run.inputs, out
+                )
                 return Outputs(_files(out), digests)
             if isinstance(how, Command | Worker):
                 self._child(run, how, work, cancel)
