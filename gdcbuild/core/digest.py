@@ -79,7 +79,11 @@ def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None
 def copy_verified(blob: Blob, write: Callable[[bytes], object]) -> None:
     """Write the blob's bytes out and raise BlobDamaged if they turn out to be others."""
     with blob.open() as stream:
-        found = hash_stream(stream, write)
+        refuse_other(blob, hash_stream(stream, write))
+
+
+def refuse_other(blob: Blob, found: Digest) -> None:
+    """Raise BlobDamaged when what was read of the blob has another digest than it."""
     if found != blob.digest:
         place = f" ({blob.path})" if isinstance(blob, FileBlob) else ""
         raise BlobDamaged(Problem(f"expected {blob.digest}, {blob.digest.size} bytes; read {found}, {found.size} bytes{place}"))

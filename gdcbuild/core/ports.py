@@ -114,10 +114,18 @@ class Run:
     env: Mapping[str, str]
 
 
+class Outputs(dict[str, Path]):
+    """What an action made, path → file; `digests` has those of files that were hashed while they were written."""
+
+    def __init__(self, files: Mapping[str, Path], digests: Mapping[str, Digest] | None = None) -> None:
+        super().__init__(files)
+        self.digests = dict(digests or {})
+
+
 class Runner(Protocol):
     """Where actions run. It knows neither keys nor caches: it lays the inputs, runs, and shows what was made."""
 
-    def run(self, run: Run, cancel: Flag) -> AbstractContextManager[Mapping[str, Path]]:
+    def run(self, run: Run, cancel: Flag) -> AbstractContextManager[Outputs]:
         """Run the action; inside the context its outputs are there, path → file, and may be moved away.
 
         Raises ActionFailed, or Interrupted when `cancel` was set; BlobDamaged when an input is not what its digest says.
@@ -208,6 +216,7 @@ __all__ = [
     "Flag",
     "Framework",
     "Locks",
+    "Outputs",
     "Records",
     "Remote",
     "RemoteObject",

@@ -21,7 +21,7 @@ class Export:
     function: str
     inputs: tuple[Input, ...]
     args: Mapping[str, Any]
-    method: Literal["script", "trace"] | None
+    method: Literal["script", "trace", "export"] | None
     cwd: str
     where: Location
 
@@ -67,6 +67,10 @@ class VersionRequest:
     handler: Handler | None = None
     files: tuple[Input, ...] = ()
     config: Input | Mapping[str, Any] | None = None
+    runtime: str = "python"
+    deflate: bool = False
+    epoch: int | None = None
+    """The moment, in seconds since 1970, that artifacts are to tell instead of a fixed one."""
     given: Mapping[str, Location] = field(default_factory=dict)
     """Every key that was given for this version, and where: for refusing those the framework does not know."""
 

@@ -118,7 +118,7 @@ class Rebuilder:
         try:
             with ports.runner.run(run, cancel) as outputs:
                 _check_outputs(action, outputs)
-                tree = Tree({path: ports.cas.put(file) for path, file in outputs.items()})
+                tree = Tree({path: ports.cas.put(file, outputs.digests.get(path)) for path, file in outputs.items()})
         finally:
             # a result of other inputs would be filed under a wrong key; and of a failure this is the likelier reason
             inputs.refuse_changed(ports.workspace, f"{action.id} ran", action.where)

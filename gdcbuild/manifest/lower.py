@@ -46,6 +46,7 @@ class _Lowering:
         self.models = self._models()
         self.origins: dict[str, Origin] = {}
         self.common = set(loaded.looked)
+        self.epoch = self._epoch()
         self.folder_of = {file.node.where.file: file.folder for file in loaded.files}
 
     def graph(self) -> Graph:
@@ -75,6 +76,18 @@ class _Lowering:
         with self.loaded.paths.watched() as looked:
             yield
         self.origins[name] = Origin(file.path, frozenset(looked))
+
+    def _epoch(self) -> int | None:
+        """SOURCE_DATE_EPOCH, as reproducible-builds.org defines it."""
+        text = self.loaded.variables.get("SOURCE_DATE_EPOCH", "")
+        if not text:
+            return None
+        if not re.fullmatch("[0-9]{1,12}", text):
+            self.problems.append(
+                Problem(f"SOURCE_DATE_EPOCH is {text!r}, no number of seconds since 1970", "correct the variable, or unset it")
+            )
+            return None
+        return int(text)
 
     def _unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
         """A name that nothing has. Of one that is there but broken nothing more is said."""
@@ -290,6 +303,9 @@ class _Lowering:
             collect(lambda: self._handler(file, version.handler, node, image.kind)),
             collect(lambda: inputs.by_name(_named(version.files or (), node.get("files")))) or (),
             config,
+            version.runtime or "python",
+            version.compression == "deflate",
+            self.epoch,
             {key: node.key(key) for key, _ in node.items() if key != "framework"},
         )
         raise_all(ManifestError, problems)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from gdcbuild.manifest.yaml import Node
 
 SOURCES = ("saved_model", "keras", "weights", "mar", "export")
-_IN_ARCHIVE = ("handler", "model_file", "config", "files")
+_IN_ARCHIVE = ("handler", "model_file", "config", "files", "runtime")
 _MERGED = {"export", "args", "config"}
 
 

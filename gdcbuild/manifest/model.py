@@ -80,7 +80,9 @@ class Export(_Strict):
     data: list[AnyFiles] | None = Field(None, description="The data it needs.")
     data_append: list[AnyFiles] | None = Field(None, alias="data+", description="More of it.")
     args: dict[str, Any] | None = Field(None, description="Keyword arguments for the function.")
-    method: Literal["script", "trace"] | None = Field(None, description="PyTorch: save as TorchScript.")
+    method: Literal["script", "trace", "export"] | None = Field(
+        None, description="PyTorch: save as TorchScript, or as a torch.export program."
+    )
 
 
 _REFERENCE = ("step", "model", "version", "path", "to")
@@ -111,6 +113,12 @@ class Version(_Strict):
     weights: OneFile | None = Field(None, description="PyTorch: a state dict (with model_file) or a TorchScript file.")
     model_file: OneFile | None = Field(None, description="PyTorch: the source file with the one nn.Module.")
     mar: OneFile | None = Field(None, description="PyTorch: an existing archive, checked and repacked.")
+    runtime: Literal["python", "python3", "LSP"] | None = Field(
+        None, description='PyTorch: what runs the handler; the default is python, and "LSP" is a compiled library.'
+    )
+    compression: Literal["store", "deflate"] | None = Field(
+        None, description="PyTorch: how the archive's members are packed; the default is store."
+    )
     export: Export | None = Field(None, description="A function that makes the model.")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gdcbuild.core.digest import read_verified
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Flag, Run
+from gdcbuild.core.ports import Flag, Outputs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
 
 Work = Callable[[Run, Mapping[str, bytes]], Mapping[str, bytes]]
@@ -25,7 +25,7 @@ class MemoryRunner:
         self.ran: list[str] = []
 
     @contextmanager
-    def run(self, run: Run, cancel: Flag) -> Iterator[Mapping[str, Path]]:
+    def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
         if cancel.is_set():
             raise Interrupted(Problem("interrupted"))
         work = self._work.get(run.action.kind)
@@ -39,7 +39,7 @@ class MemoryRunner:
             for path, file in outputs.items():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(made[path])
-            yield outputs
+            yield Outputs(outputs)
 
 
 class FixedToolchains:

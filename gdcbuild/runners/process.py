@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event as Flag
 
-from gdcbuild.core.digest import Blob, copy_verified
+from gdcbuild.core.digest import Blob, Digest, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
-from gdcbuild.core.ports import Run
+from gdcbuild.core.ports import Outputs, Run
 from gdcbuild.errors import ActionFailed, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
@@ -56,7 +56,7 @@ class LocalRunner:
         return self._logs / f"{key}.log"
 
     @contextmanager
-    def run(self, run: Run, cancel: Flag) -> Iterator[Mapping[str, Path]]:
+    def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
         with claimed(self._folder / run.key, cancel) as place:
             try:
                 yield self._outputs(run, place, cancel)
@@ -65,16 +65,19 @@ class LocalRunner:
             finally:
                 put_away(place.path)
 
-    def _outputs(self, run: Run, place: Place, cancel: Flag) -> dict[str, Path]:
+    def _outputs(self, run: Run, place: Place, cancel: Flag) -> Outputs:
         """Run the action; whatever goes wrong is told at its place in the manifest."""
         how, out = run.action.run, place.path / "out"
         out.mkdir()
         try:
             if isinstance(how, Inline):
-                importlib.import_module(how.module).run(run.action.params, run.inputs, out)
-            elif isinstance(how, Command | Worker):
+                digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(
+                    run.action.params, run.inputs, out
+                )
+                return Outputs(_files(out), digests)
+            if isinstance(how, Command | Worker):
                 self._child(run, how, place, cancel)
-            return _files(out)
+            return Outputs(_files(out))
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
 

@@ -72,7 +72,8 @@ def test_shared_handler_republishes_exactly_what_packs_it(tmp_path: Path, shared
     handler = workspace.root / "examples/pytorch/handlers/instances.py"
     handler.write_text(handler.read_text() + "\n# edited by a test\n")
     result = workspace.ok("apply", "--json")
-    packs_it = ["digits-archive@1", "digits-eager@1", "digits-eager@2", "digits-torchscript@1", "digits-torchscript@2"]
+    packs_it = ["digits-archive@1", "digits-eager@1", "digits-eager@2"]
+    packs_it += ["digits-program@1", "digits-torchscript@1", "digits-torchscript@2"]
     assert result.jobs(what="publish", outcome="replaced") == packs_it
     after = workspace.served()
     assert sorted(p for p in after if after[p] != before[p]) == [f"{v.replace('@', '/')}/model.mar" for v in packs_it]

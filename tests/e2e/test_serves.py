@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import serving
+from tests.e2e.workspace import Workspace
 from tests.serving.torchserve import TorchServe, TorchServeError
 
 pytestmark = pytest.mark.toolchain
@@ -21,7 +23,10 @@ pytestmark = pytest.mark.toolchain
 ENOUGH = 0.9
 TENSORFLOW = ["digits-calibrated/1", "digits-keras/1", "digits-keras/2", "digits-module/1", "digits-module/2"]
 TENSORFLOW_214 = ["digits-builder/1", "digits-estimator/1", "digits-keras2/1"]
-PYTORCH = ["digits-archive/1", "digits-eager/1", "digits-eager/2", "digits-torchscript/1", "digits-torchscript/2"]
+PYTORCH = [
+    *("digits-archive/1", "digits-eager/1", "digits-eager/2", "digits-program/1"),
+    *("digits-torchscript/1", "digits-torchscript/2"),
+]
 BASE_HANDLER = "digits-torchscript/3"
 LOADERS = ["tensorflow_loader.py", "c_api_loader.py"]
 
@@ -137,3 +142,107 @@ def test_a_bad_request_is_told_what_is_wanted(published: Path, servers: Callable
         with pytest.raises(TorchServeError, match="64 numbers") as caught:
             server.predict(name, {"instances": [[0.0, 1.0]]})
         assert caught.value.status == 400
+
+
+MANIFEST = """\
+schema: 1
+environments: {local: {bucket: bucket}}
+frameworks:
+  site: {image: serving/pytorch-cpu.2-13, kind: pytorch, version: "2.13"}
+handlers:
+  function: {file: "handlers/entry.py:answer"}
+  folder: {file: handlers/folder.py, files: [{from: helpers/, to: helpers/}]}
+models:
+  function: {framework: site, handler: function, versions: {"1": {weights: weights.bin}}}
+  folder: {framework: site, handler: folder, versions: {"1": {weights: weights.bin}}}
+  python3: {framework: site, handler: function, runtime: python3, versions: {"1": {weights: weights.bin}}}
+  deflated: {framework: site, handler: function, compression: deflate, versions: {"1": {weights: weights.bin}}}
+  repacked: {framework: site, compression: deflate, versions: {"1": {mar: {model: folder, version: "1", path: model.mar}}}}
+  batched:
+    framework: site
+    handler: folder
+    config: {batchSize: 3, maxBatchDelay: 50, minWorkers: 1, maxWorkers: 2, responseTimeout: 77}
+    versions: {"1": {weights: weights.bin}}
+"""
+ENTRY_HANDLER = """\
+import hashlib, os
+
+def answer(data, context):
+    if data is None:
+        return None
+    file = os.path.join(context.system_properties["model_dir"], context.manifest["model"]["serializedFile"])
+    said = {"weights": hashlib.sha256(open(file, "rb").read()).hexdigest(), "runtime": context.manifest["runtime"]}
+    return [said] * len(data)
+"""
+FOLDER_HANDLER = """\
+from helpers.deep.words import word
+from helpers.weights import digest
+
+class Handler:
+    def initialize(self, context):
+        self.said = {"weights": digest(context), "word": word()}
+
+    def handle(self, data, context):
+        return [self.said] * len(data)
+"""
+HELPERS = {
+    "helpers/__init__.py": "",
+    "helpers/deep/__init__.py": "",
+    "helpers/deep/words.py": "import os\n\ndef word():\n    return open(os.path.dirname(__file__) + '/word.txt').read()\n",
+    "helpers/deep/word.txt": "kept",
+    "helpers/weights.py": (
+        "import hashlib, os\n\n"
+        "def digest(context):\n"
+        "    folder, name = context.system_properties['model_dir'], context.manifest['model']['serializedFile']\n"
+        "    return hashlib.sha256(open(os.path.join(folder, name), 'rb').read()).hexdigest()\n"
+    ),
+}
+WEIGHTS = b"".join(b"%d," % n for n in range(400_000))
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bucket with archives of every kind that the examples do not have."""
+    folder = tmp_path_factory.mktemp("kinds")
+    workspace = Workspace(folder / "workspace", folder / "cache", {"SOURCE_DATE_EPOCH": "1700000000"})
+    workspace.write(
+        {
+            "gdcbuild.yaml": MANIFEST,
+            "handlers/entry.py": ENTRY_HANDLER,
+            "handlers/folder.py": FOLDER_HANDLER,
+            "weights.bin": WEIGHTS,
+            **HELPERS,
+        }
+    )
+    workspace.ok("apply")
+    return workspace.root / "bucket"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("function", {"runtime": "python"}),
+        ("python3", {"runtime": "python3"}),
+        ("deflated", {"runtime": "python"}),
+        ("folder", {"word": "kept"}),
+        ("repacked", {"word": "kept"}),
+        ("batched", {"word": "kept"}),
+    ],
+)
+def test_archives_of_every_kind(
+    kinds: Path, servers: Callable[[str | None], TorchServe], model: str, said: dict[str, str]
+) -> None:
+    server = servers(None)
+    with registered(server, kinds, f"{model}/1") as name:
+        assert server.predict(name, {}) == {"weights": hashlib.sha256(WEIGHTS).hexdigest(), **said}
+        found = server.describe(name)
+    assert [worker["status"] for worker in found["workers"]] == ["READY"]
+    assert found["runtime"] == said.get("runtime", "python")
+    expected = (3, 50, 2, 77) if model == "batched" else (1, 100, 1, 120)
+    assert tuple(found[key] for key in ("batchSize", "maxBatchDelay", "maxWorkers", "responseTimeout")) == expected
+
+
+def test_deflated_is_smaller(kinds: Path) -> None:
+    sizes = {model: (kinds / model / "1/model.mar").stat().st_size for model in ("function", "deflated", "folder", "repacked")}
+    assert sizes["function"] > len(WEIGHTS) > 2 * sizes["deflated"]
+    assert sizes["folder"] > len(WEIGHTS) > 2 * sizes["repacked"]

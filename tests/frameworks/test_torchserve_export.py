@@ -67,6 +67,14 @@ def with_inputs():
     return trained(), torch.ones(2, 4)
 
 
+def program():
+    return torch.export.export(trained().eval(), (torch.ones(2, 4),), dynamic_shapes=({0: torch.export.Dim("rows")},))
+
+
+def program_by_itself(export_dir):
+    torch.export.save(program(), f"{export_dir}/model.pt2")
+
+
 def by_itself(export_dir):
     torch.jit.script(trained().eval()).save(f"{export_dir}/own.pt")
 
@@ -177,7 +185,7 @@ def blobs(folder: Path) -> dict[str, Blob]:
 def packed(inputs: Mapping[str, Blob], out: Path, handler: str = "base_handler") -> Path:
     """The archive of an export, after the contract has nothing against it."""
     out.mkdir()
-    pack.run({"handler": handler, "version": "1", "config": None}, inputs, out)
+    pack.run({"handler": handler, "version": "1", "runtime": "python", "config": None}, inputs, out)
     assert contract.check(blobs(out), Image("site", "pytorch", "2.13")) == []
     return out / "model.mar"
 
@@ -191,8 +199,9 @@ if model_file:
     model.load_state_dict(torch.load(f"{folder}/model.pt", weights_only=True))
     model.eval()
 else:
-    (name,) = (n for n in os.listdir(folder) if n.endswith(".pt"))
-    model = torch.jit.load(f"{folder}/{name}")
+    (name,) = (n for n in os.listdir(folder) if n.endswith((".pt", ".pt2")))
+    file = f"{folder}/{name}"
+    model = torch.export.load(file).module() if name.endswith("2") else torch.jit.load(file)
 print(json.dumps(model(torch.arange(8.0).reshape(2, 4)).tolist()))
 """
 
@@ -220,6 +229,9 @@ def reference(torch_python: Path, tmp_path_factory: pytest.TempPathFactory) -> l
         ("with_inputs", "trace", {"weights/model.pt"}),
         ("scripted", None, {"weights/model.pt"}),
         ("by_itself", None, {"weights/own.pt"}),
+        ("program", None, {"weights/model.pt2"}),
+        ("with_inputs", "export", {"weights/model.pt2"}),
+        ("program_by_itself", None, {"weights/model.pt2"}),
     ],
 )
 def test_the_same_bytes_anywhere_and_a_model_that_loads(
@@ -228,7 +240,10 @@ def test_the_same_bytes_anywhere_and_a_model_that_loads(
     first, second = blobs(box.built(function, method)), blobs(box.built(function, method))
     assert set(first) == expected
     assert {path: blob.digest for path, blob in first.items()} == {path: blob.digest for path, blob in second.items()}
-    archive = packed(first, tmp_path / "packed")
+    if "weights/model.pt2" in expected:
+        (tmp_path / "program.py").write_text("def handle(data, context): ...")
+        first |= {"handler/program.py": blobs(tmp_path)["program.py"]}
+    archive = packed(first, tmp_path / "packed", "program.py" if "handler/program.py" in first else "base_handler")
     with zipfile.ZipFile(archive) as members:
         members.extractall(tmp_path / "served")
     found = predictions(box, tmp_path / "served", "net.py" if "model_file/net.py" in expected else "")
@@ -263,6 +278,35 @@ def test_torchscript_holds_no_paths_and_stays_aligned(box: Box) -> None:
     assert set(box.ask(ALIGNED, file)) == {0}
 
 
+def test_programs_hold_no_paths_and_stay_aligned(box: Box) -> None:
+    file = box.built("program") / "weights/model.pt2"
+    data = file.read_bytes()
+    assert str(box.tmp).encode() not in data
+    assert b"site-packages" not in data
+    assert b"stack_trace" not in data
+    assert b"nn_module_stack" in data
+    assert set(box.ask(ALIGNED.replace('"data/" in n', '"weights/weight_" in n'), file)) == {0}
+
+
+def test_programs_of_older_releases_hold_no_paths(tmp_path: Path) -> None:
+    """Before 2.7 a program was a plain zip file, with the time in it."""
+    graph = {
+        "graph_module": {"graph": {"nodes": [{"name": "relu", "metadata": {"stack_trace": "File /a/b", "torch_fn": "r"}}]}}
+    }
+    for name, moment in (("one", (2024, 5, 1, 1, 2, 4)), ("other", (2025, 5, 1, 1, 2, 4))):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for record, content in (("serialized_exported_program.json", json.dumps(graph)), ("serialized_state_dict.pt", "w")):
+                file.writestr(zipfile.ZipInfo(record, moment), content)
+        worker.make_canonical(tmp_path / name)
+        graph["graph_module"]["graph"]["nodes"][0]["metadata"]["stack_trace"] = "File /c"
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one") as file:
+        assert file.namelist() == ["serialized_exported_program.json", "serialized_state_dict.pt"]
+        assert json.loads(file.read("serialized_exported_program.json"))["graph_module"]["graph"]["nodes"] == [
+            {"name": "relu", "metadata": {"torch_fn": "r"}}
+        ]
+
+
 def test_other_formats_are_left_alone(box: Box) -> None:
     assert (box.built("onnx") / "weights/model.onnx").read_bytes() == b"not really"
 
@@ -273,8 +317,9 @@ def test_other_formats_are_left_alone(box: Box) -> None:
         ("nothing", None, "returned nothing", "return a torch.nn.Module"),
         ("number", None, "returned int", "return a torch.nn.Module"),
         ("number", "script", "returned int", "return a torch.nn.Module"),
-        ("with_inputs", None, "returned tuple", "method: trace a pair"),
+        ("with_inputs", None, "returned tuple", "method: trace or export a pair"),
         ("trained", "trace", "returned digits.net.Net, which cannot be traced", "return a pair (module, example_inputs)"),
+        ("trained", "export", "returned digits.net.Net, which cannot be exported", "return a pair (module, example_inputs)"),
         ("sequential", None, "torch.nn.modules.container.Sequential, whose class does not stand", "method: script"),
         ("local", None, "local.<locals>.Inner, whose class does not stand", "method: script"),
         ("two_files", None, "wrote a.pt, b.pt, where one weights file is wanted", "exactly one file"),

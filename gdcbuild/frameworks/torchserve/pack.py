@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gdcbuild.core.digest import Blob, BytesBlob
+from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, Problem
 from gdcbuild.frameworks.torchserve.archive import check_names
 from gdcbuild.frameworks.torchserve.layout import Unreadable
@@ -22,14 +22,18 @@ ROLES = ("weights", "model_file", "handler", "requirements", "config")
 """The roles of one file each."""
 
 EXTRA = "extra"
+EPOCH = "SOURCE_DATE_EPOCH"
+DEFLATE = "deflate"
+"""Parameters of an action that writes an archive, there only when asked for; the value of the latter is zlib's version."""
+
 CONFIG_NAME = "model-config.yaml"
 
 
-def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> None:
-    """Write `out`/model.mar.
+def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:
+    """Write `out`/model.mar; returns its digest under its name.
 
-    `params` are {"handler": as it stands in the manifest, "version": "...", "config": a mapping or None}; the `inputs` lie
-    under ROLE/NAME and extra/PATH.
+    `params` are {"handler": as it stands in the manifest, "version": "...", "runtime": "...", "config": a mapping or None}
+    and those of `written`; the `inputs` lie under ROLE/NAME and extra/PATH.
     Raises ActionFailed when two of them get one name in the archive, or a role has two files.
     """
     files = dict(inputs)
@@ -37,7 +41,17 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> Non
         files[f"config/{CONFIG_NAME}"] = BytesBlob(yaml_text(params["config"]).encode())
     names = _names_by_role(files)
     members = _members(files)
-    write_archive(out / ENTRY, members, _manifest(params, names))
+    return written(params, out, members, _manifest(params, names))
+
+
+def written(
+    params: Mapping[str, Any], out: Path, members: Mapping[str, Blob], manifest: Mapping[str, Any]
+) -> dict[str, Digest]:
+    """Write `out`/model.mar from its members; returns its digest under its name.
+
+    `params` may have EPOCH, the moment for every time in it, and DEFLATE when its members are to be deflated.
+    """
+    return {ENTRY: write_archive(out / ENTRY, members, manifest, params.get(EPOCH), DEFLATE in params)}
 
 
 def _names_by_role(files: Mapping[str, Blob]) -> dict[str, str]:
@@ -80,7 +94,7 @@ def _members(files: Mapping[str, Blob]) -> dict[str, Blob]:
 
 
 def _manifest(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    from model_archiver.manifest_components.manifest import Manifest, RuntimeType
+    from model_archiver.manifest_components.manifest import Manifest
     from model_archiver.manifest_components.model import Model
 
     model = Model(
@@ -92,7 +106,7 @@ def _manifest(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
         requirements_file=names.get("requirements"),
         config_file=names.get("config"),
     )
-    manifest: dict[str, Any] = Manifest(RuntimeType.PYTHON.value, model).manifest_dict
+    manifest: dict[str, Any] = Manifest(params["runtime"], model).manifest_dict
     return manifest
 
 

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gdcbuild.core.digest import Blob, hash_stream
+from gdcbuild.core.digest import Blob, Digest, hash_stream
 from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
 from gdcbuild.frameworks.torchserve.archive import open_archive
 from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, write_archive
+from gdcbuild.frameworks.torchserve.pack import written
+from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 
-def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> None:  # noqa: ARG001 - an action's signature
-    """Write `out`/model.mar from the one input, an archive. Its manifest is kept but for name and time.
+def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:
+    """Write `out`/model.mar from the one input, an archive; returns its digest under its name.
 
+    Its manifest is kept but for name and time. `params` are those of `pack.written`.
     Raises ActionFailed when it is not an archive that can be unpacked without harm, BlobDamaged when its bytes changed.
     """
     ((path, blob),) = inputs.items()
@@ -26,7 +28,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> Non
         with open_archive(blob) as archive:
             manifest = archive.manifest()
             members = {name: archive.member(name) for name in archive.names if name != MANIFEST}
-            write_archive(out / ENTRY, members, manifest)
+            return written(params, out, members, manifest)
     except Unreadable as error:
         raise ActionFailed(
             Problem(f"{path.rpartition('/')[2]} cannot be repacked: {error}", "make the archive again")

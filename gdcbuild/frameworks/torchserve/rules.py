@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import posixpath
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.torchserve import contract
-from gdcbuild.frameworks.torchserve.contract import DEFAULT_HANDLERS
-from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, EXTRA
+from gdcbuild.frameworks.torchserve.contract import DEFAULT_HANDLERS, NATIVE
+from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST
 
 TENSORFLOW = ("saved_model", "keras")
+NATIVE_HANDLERS = ("BaseHandler", "TorchScriptHandler")
+"""Handlers that TorchServe's C++ backend brings with it."""
+
 _PACKAGE = "gdcbuild.frameworks.torchserve"
 
 
@@ -24,7 +29,7 @@ class TorchServe:
 
     kind: str = "pytorch"
     entry: str = ENTRY
-    default_handlers: Sequence[str] = DEFAULT_HANDLERS
+    default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
     check_version: int = 2
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
@@ -68,6 +73,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
     if len(own) > 1:
         yield Problem(f"{request.id} has {len(own)} sources: {', '.join(own)}", "leave one of them", given[own[-1]])
     parts = [key for key in ("model_file", "handler", "files", "config") if getattr(request, key)]
+    parts += ["runtime"] if "runtime" in request.given else []
     if "mar" in own:
         for key in parts:
             yield Problem(
@@ -88,6 +94,27 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
             f"add handler: a name from `handlers`, or one of TorchServe's: {', '.join(DEFAULT_HANDLERS)}",
             request.where,
         )
+    else:
+        yield from _misfit(request, request.handler)
+
+
+def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
+    """A handler that is not of the kind its runtime runs."""
+    native = request.runtime == NATIVE
+    if handler.file is not None:
+        file = handler.file.path
+        if file.endswith(".so") == native:
+            return
+        found, wanted = posixpath.basename(file), "a compiled library: FILE.so:CLASS" if native else "Python: FILE.py"
+    else:
+        if (handler.name in NATIVE_HANDLERS) == native:
+            return
+        found, wanted = handler.name, " or ".join(NATIVE_HANDLERS) if native else "another one, such as base_handler"
+    yield Problem(
+        f"the runtime {request.runtime} has no use for the handler {found}",
+        f"give {wanted}; or runtime: {'python' if native else NATIVE}",
+        request.given.get("runtime") or request.given.get("handler") or request.where,
+    )
 
 
 def _roles(request: VersionRequest) -> list[tuple[str, Input]]:
@@ -142,7 +169,9 @@ def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action
         {
             "handler": _entry_point(request.handler),
             "version": request.id.version,
+            "runtime": request.runtime,
             "config": None if isinstance(request.config, Input) else request.config,
+            **_asked(request),
         },
         where=request.where,
     )
@@ -153,7 +182,15 @@ def _entry_point(handler: Handler) -> str:
     if handler.file is None:
         return handler.name
     name = posixpath.basename(handler.file.path)
+    if name.endswith(".so"):
+        name = name.removesuffix(".so")  # TorchServe adds the platform's suffix
     return f"{name.removesuffix('.py')}:{handler.function}" if handler.function else name
+
+
+def _asked(request: VersionRequest) -> dict[str, Any]:
+    """Parameters of writing that are there only when asked for. Another zlib may deflate to other bytes."""
+    epoch = {} if request.epoch is None else {EPOCH: request.epoch}
+    return {**epoch, DEFLATE: zlib.ZLIB_RUNTIME_VERSION} if request.deflate else epoch
 
 
 def _export(request: VersionRequest, export: Export) -> Action:
@@ -175,7 +212,7 @@ def _export_id(request: VersionRequest) -> str:
 
 def _repack(request: VersionRequest) -> Action:
     inputs = tuple(replace(item, path=f"mar/{item.path}") for source in request.sources for item in source.inputs)
-    return Action(str(request.id), "pytorch.repack", Inline(f"{_PACKAGE}.repack"), inputs, where=request.where)
+    return Action(str(request.id), "pytorch.repack", Inline(f"{_PACKAGE}.repack"), inputs, _asked(request), where=request.where)
 
 
 def _described(origin: SourceFile | MadeBy) -> str:

@@ -1,6 +1,6 @@
 """Writes a PyTorch model from user code, with the same bytes every time.
 
-Runs in the toolchain, which has no gdcbuild: imports only the standard library and, when it starts, PyTorch (2.0 or
+Runs in the toolchain, which has no gdcbuild: imports only the standard library and, when it starts, PyTorch (2.1 or
 newer). String hashing is fixed by whoever starts the process: TorchScript writes constants in the order of a set.
 
 What it writes lies in folders by role: `weights/NAME`, and for an eager model `model_file/NAME.py`.
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import os
 import random
 import shutil
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,11 +35,11 @@ ENVIRONMENT = {
 """Sums and random numbers come out differently on another device, with a newer CPU's kernels, or with more threads."""
 
 ACCEPTED = (
-    "return a torch.nn.Module or a ScriptModule; with method: trace a pair (module, example_inputs); or give the function"
-    " a parameter `export_dir` and write one weights file there"
+    "return a torch.nn.Module, a ScriptModule or an ExportedProgram; with method: trace or export a pair (module,"
+    " example_inputs); or give the function a parameter `export_dir` and write one weights file there"
 )
 
-NAME = "model.pt"
+NAME, PROGRAM = "model.pt", "model.pt2"
 """PyTorch writes the file's name into the file, so it is part of its bytes."""
 
 ALIGNMENT = 64
@@ -58,7 +60,7 @@ class Child(Protocol):
 def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
     """Write one model to `out`, an empty folder.
 
-    `params` are {"function": "module:name", "args": {...}, "method": None, "script" or "trace"}. A function with a
+    `params` are {"function": "module:name", "args": {...}, "method": None, "script", "trace" or "export"}. A function with a
     parameter `export_dir` is given a folder in which to write exactly one file, the weights.
     """
     os.environ.update(ENVIRONMENT)
@@ -76,7 +78,7 @@ def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
         child.call(function, **{**args, "export_dir": str(weights)})
         only_weights(weights, child)
     else:
-        write(child.call(function, **args), method, weights / NAME, child)
+        write(child.call(function, **args), method, weights, child)
     for file in weights.iterdir():
         make_canonical(file)
 
@@ -95,19 +97,27 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def write(result: Any, method: str | None, file: Path, child: Child) -> None:
-    """Write what a function returned, in the way that fits its type and `method`."""
+def write(result: Any, method: str | None, weights: Path, child: Child) -> None:
+    """Write what a function returned into the folder `weights`, in the way that fits its type and `method`."""
     import torch
 
+    file = weights / NAME
     if result is None:
         raise child.Mistake("returned nothing", ACCEPTED)
-    if isinstance(result, torch.jit.ScriptModule):
+    if isinstance(result, torch.export.ExportedProgram):
+        torch.export.save(result, weights / PROGRAM)
+    elif isinstance(result, torch.jit.ScriptModule):
         torch.jit.save(result, str(file))
-    elif method == "trace":
+    elif method in ("trace", "export"):
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], torch.nn.Module)):
-            raise child.Mistake(f"returned {kind(result)}, which cannot be traced", "return a pair (module, example_inputs)")
+            problem = f"returned {kind(result)}, which cannot be {method.removesuffix('e')}ed"
+            raise child.Mistake(problem, "return a pair (module, example_inputs)")
         module, inputs = result
-        torch.jit.save(child.call(torch.jit.trace, module.eval(), inputs), str(file))
+        if method == "trace":
+            torch.jit.save(child.call(torch.jit.trace, module.eval(), inputs), str(file))
+        else:
+            inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+            torch.export.save(child.call(torch.export.export, module.eval(), inputs), weights / PROGRAM)
     elif not isinstance(result, torch.nn.Module):
         raise child.Mistake(f"returned {kind(result)}, which cannot be written as a PyTorch model", ACCEPTED)
     elif method == "script":
@@ -115,8 +125,8 @@ def write(result: Any, method: str | None, file: Path, child: Child) -> None:
     else:
         source = source_of(result, child)
         torch.save(result.state_dict(), str(file))
-        (file.parent.parent / "model_file").mkdir()
-        shutil.copyfile(source, file.parent.parent / "model_file" / source.name)
+        (weights.parent / "model_file").mkdir()
+        shutil.copyfile(source, weights.parent / "model_file" / source.name)
 
 
 def source_of(model: Any, child: Child) -> Path:
@@ -150,17 +160,18 @@ def kind(value: Any) -> str:
 
 
 def make_canonical(file: Path) -> None:
-    """Take the paths of source files out of a TorchScript file; others are left as they are.
+    """Take the paths of source files out of a TorchScript file or a `torch.export` program; others are left as they are.
 
-    They stand in its debug records, which only serve to show Python lines in an error (without them it shows TorchScript
-    lines), and go into its identifier. PyTorch's layout is kept: stored records, in order, aligned.
+    They stand in debug records and stack traces, which only serve to show Python lines in an error, and go into the file's
+    identifier. PyTorch's layout is kept: stored records, in order, aligned.
     """
     if not zipfile.is_zipfile(file):
         return
     fresh = file.with_name("canonical")
     with zipfile.ZipFile(file) as source:
         folder = source.namelist()[0].partition("/")[0]
-        if f"{folder}/constants.pkl" not in source.namelist():
+        programs = [name for name in source.namelist() if is_program(name, folder)]
+        if not programs and f"{folder}/constants.pkl" not in source.namelist():
             return
         identifier = f"{folder}/.data/serialization_id"
         identity = hashlib.sha256()
@@ -168,12 +179,30 @@ def make_canonical(file: Path) -> None:
             for old in source.infolist():
                 if old.filename.endswith(".debug_pkl") or old.filename == identifier:
                     continue
+                if old.filename in programs:
+                    data = json.dumps(without_traces(json.loads(source.read(old)))).encode()
+                    identity.update(f"{old.filename} {zlib.crc32(data)}\n".encode())
+                    target.writestr(aligned(old.filename, len(data), raw.tell()), data)
+                    continue
                 identity.update(f"{old.filename} {old.CRC}\n".encode())
-                with source.open(old) as data, target.open(aligned(old.filename, old.file_size, raw.tell()), "w") as record:
-                    shutil.copyfileobj(data, record, 1 << 20)
-            number = f"{int(identity.hexdigest(), 16) % 10**40:040d}"
-            target.writestr(aligned(identifier, len(number), raw.tell()), number)
+                with source.open(old) as record, target.open(aligned(old.filename, old.file_size, raw.tell()), "w") as copy:
+                    shutil.copyfileobj(record, copy, 1 << 20)
+            if identifier in source.namelist():
+                number = f"{int(identity.hexdigest(), 16) % 10**40:040d}"
+                target.writestr(aligned(identifier, len(number), raw.tell()), number)
     fresh.replace(file)
+
+
+def is_program(name: str, folder: str) -> bool:
+    """Whether a record holds the graph of a `torch.export` program; PyTorch before 2.7 knew the second name only."""
+    return (name.startswith(f"{folder}/models/") and name.endswith(".json")) or name == "serialized_exported_program.json"
+
+
+def without_traces(value: Any) -> Any:
+    """A program's graph without the stack traces of its nodes."""
+    if isinstance(value, dict):
+        return {key: without_traces(item) for key, item in value.items() if key != "stack_trace"}
+    return [without_traces(item) for item in value] if isinstance(value, list) else value
 
 
 def aligned(name: str, size: int, offset: int) -> zipfile.ZipInfo:

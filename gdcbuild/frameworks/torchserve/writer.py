@@ -1,51 +1,45 @@
 """Writes an archive byte for byte the same from the same members, whoever writes it, wherever and whenever.
 
-The members' times and the manifest's `createdOn` are one fixed moment: an archive's bytes follow from its content alone.
+The members' times and the manifest's `createdOn` are one moment that is given: an archive's bytes follow from its content.
 """
 
 from __future__ import annotations
 
 import json
-import stat
-import zipfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gdcbuild.core.digest import Blob, BytesBlob, copy_verified
+from gdcbuild.core.digest import Blob, BytesBlob, Digest
+from gdcbuild.frameworks.torchserve.zip_writer import FIRST, LAST, ZipWriter
 
 ENTRY = "model.mar"
 MANIFEST = "MAR-INF/MANIFEST.json"
 MODEL_NAME = "model"
 """A server names a model after its archive's manifest; the prebuilt images ask for this one."""
 
-CREATED_ON = "01/01/1980 00:00:00"
-_TIME = (1980, 1, 1, 0, 0, 0)
-_UNIX = 3
 
-
-def manifest_blob(manifest: Mapping[str, Any]) -> BytesBlob:
-    """The manifest as the archiver lays it out, with the fixed time and name."""
-    content = {**manifest, "createdOn": CREATED_ON, "model": {**manifest["model"], "modelName": MODEL_NAME}}
+def manifest_blob(manifest: Mapping[str, Any], moment: int) -> BytesBlob:
+    """The manifest as the archiver lays it out, with the moment and the name that are given here."""
+    created = time.strftime("%d/%m/%Y %H:%M:%S", time.gmtime(moment))
+    content = {**manifest, "createdOn": created, "model": {**manifest["model"], "modelName": MODEL_NAME}}
     return BytesBlob(json.dumps(content, indent=2).encode())
 
 
-def write_archive(file: Path, members: Mapping[str, Blob], manifest: Mapping[str, Any]) -> None:
-    """Write all members, the weights first and the manifest last, all stored: weights do not get smaller.
+def write_archive(
+    file: Path, members: Mapping[str, Blob], manifest: Mapping[str, Any], moment: int | None = None, deflate: bool = False
+) -> Digest:
+    """Write all members, the weights first and the manifest last; returns the digest of what was written.
 
+    `moment` is in seconds since 1970, UTC, and moved into what a zip file can tell; the default is 1980. Members are
+    stored, for weights hardly get smaller, or deflated.
     Raises BlobDamaged when a member's bytes are not those of its digest.
     """
+    moment = FIRST if moment is None else min(max(moment, FIRST), LAST)
     weights = manifest["model"].get("serializedFile")
-    with zipfile.ZipFile(file, "w") as archive:
+    with file.open("wb") as stream, ZipWriter(stream, moment, deflate) as archive:
         for name in sorted(members, key=lambda n: (n != weights, n)):
-            _add(archive, name, members[name])
-        _add(archive, MANIFEST, manifest_blob(manifest))
-
-
-def _add(archive: zipfile.ZipFile, name: str, blob: Blob) -> None:
-    info = zipfile.ZipInfo(name, _TIME)
-    info.create_system = _UNIX
-    info.external_attr = (stat.S_IFREG | 0o644) << 16
-    info.file_size = blob.digest.size  # known beforehand, it tells whether the member needs zip64
-    with archive.open(info, "w") as member:
-        copy_verified(blob, member.write)
+            archive.add(name, members[name])
+        archive.add(MANIFEST, manifest_blob(manifest, moment))
+        return archive.finish()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.graph import Action, Input, MadeBy, Toolchain
-from gdcbuild.core.ports import Flag, Run
+from gdcbuild.core.ports import Flag, Outputs, Run
 from gdcbuild.core.verdict import Hit, Miss, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.errors import ActionFailed, BlobDamaged
@@ -32,6 +34,23 @@ def world() -> World:
     found = World()
     found.files.files.update(a=b"1", b=b"2")
     return found
+
+
+def test_a_digest_that_the_runner_knows_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Digest.of(b"(1)")
+
+    class Hashing(MemoryRunner):
+        @contextmanager
+        def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
+            with super().run(run, cancel) as outputs:
+                yield Outputs(outputs, {"out": known})
+
+    given: list[Digest | None] = []
+    put = world.cas.put
+    monkeypatch.setattr(world.cas, "put", lambda file, digest=None: given.append(digest) or put(file, digest))
+    world.runner = Hashing({"join": join})
+    assert dict(make(world, action("one", "a"))[0].tree) == {"out": known}
+    assert given == [known]
 
 
 def test_miss_then_hit(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,8 @@ def laid(action: Action) -> dict[str, SourceFile | MadeBy]:
 
 
 def test_default_handlers_are_the_archivers() -> None:
-    assert set(FRAMEWORK.default_handlers) == set(model_handlers)
+    native = {"BaseHandler", "TorchScriptHandler"}  # which the archiver knows for the runtime LSP only
+    assert set(FRAMEWORK.default_handlers) == set(model_handlers) | native
 
 
 @pytest.mark.parametrize("version", ["1", "1.10", "2024-05-01_rc.1", "0"])
@@ -88,7 +90,7 @@ def test_files_lie_under_their_roles() -> None:
         "extra/labels/a/b.txt": SourceFile("labels/a/b.txt"),
         "extra/vocab/": MadeBy("step:vocab", "out/"),
     }
-    assert action.params == {"handler": "digits:predict", "version": "2", "config": None}
+    assert action.params == {"handler": "digits:predict", "version": "2", "runtime": "python", "config": None}
     assert action.toolchain is None
 
 
@@ -98,11 +100,22 @@ def test_files_lie_under_their_roles() -> None:
         (Handler("image_classifier", at(1)), "image_classifier"),
         (HANDLER, "digits.py"),
         (replace(HANDLER, function="predict"), "digits:predict"),
+        (Handler("native", at(2), file("build/libdigits.so"), "Digits"), "libdigits:Digits"),
+        (Handler("native", at(2), file("build/libdigits.so")), "libdigits"),
+        (Handler("TorchScriptHandler", at(1)), "TorchScriptHandler"),
     ],
 )
 def test_the_handler_stands_as_the_archiver_writes_it(handler: Handler, expected: str) -> None:
-    (action,) = lowered(replace(BASE, handler=handler))
-    assert action.params["handler"] == expected
+    native = handler.name in ("native", "TorchScriptHandler")
+    (action,) = lowered(replace(BASE, handler=handler, runtime="LSP" if native else "python3"))
+    assert (action.params["handler"], action.params["runtime"]) == (expected, "LSP" if native else "python3")
+
+
+def test_time_and_zlib_are_parameters_only_when_asked_for() -> None:
+    for sources in (BASE.sources, (source("mar", "old/digits.mar"),)):
+        request = replace(BASE, sources=sources, handler=BASE.handler if sources == BASE.sources else None)
+        (plain,), (asked,) = lowered(request), lowered(replace(request, deflate=True, epoch=5))
+        assert asked.params == {**plain.params, "SOURCE_DATE_EPOCH": 5, "deflate": zlib.ZLIB_RUNTIME_VERSION}
 
 
 def test_an_export_comes_first_and_is_packed_whole() -> None:
@@ -130,7 +143,7 @@ def test_a_file_that_a_glob_names_again_is_taken_once() -> None:
     assert set(laid(action)) == {"weights/v1.pt", "handler/digits.py", "extra/common.py"}
 
 
-GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(24)}
+GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(24), "runtime": at(25)}
 
 
 @pytest.mark.parametrize(
@@ -170,6 +183,13 @@ GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(
         (
             {"config": {"minWorkers": 1}, "files": (file("conf/model-config.yaml", 31),), "given": GIVEN},
             [("gdcbuild.yaml:31:3", "the mapping given as `config` (gdcbuild.yaml:24:3) and conf/model-config.yaml")],
+        ),
+        ({"runtime": "LSP"}, [("gdcbuild.yaml:4:3", "the runtime LSP has no use for the handler base_handler")]),
+        ({"runtime": "LSP", "handler": HANDLER, "given": {"runtime": at(41)}}, [("gdcbuild.yaml:41:3", "handler digits.py")]),
+        ({"handler": Handler("BaseHandler", at(7))}, [("gdcbuild.yaml:4:3", "python has no use for the handler BaseHandler")]),
+        (
+            {"handler": replace(HANDLER, file=file("libdigits.so")), "given": {"handler": at(42)}},
+            [("gdcbuild.yaml:42:3", "python has no use for the handler libdigits.so")],
         ),
         ({"files": (file("x", 31, to="MAR-INF/MANIFEST.json"),)}, [("gdcbuild.yaml:31:3", "the archive's manifest and x")]),
         ({"files": (Input("v1.pt", MadeBy("step:q", "v1.pt"), at(31)),)}, [("gdcbuild.yaml:31:3", "and v1.pt of step:q")]),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.digest import BytesBlob
+from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.core.graph import Action, Command, Inline, Worker
 from gdcbuild.core.ports import Run
 from gdcbuild.errors import ActionFailed, Interrupted, Location, Problem
@@ -125,6 +125,19 @@ def test_our_own_code_gets_inputs_and_folder(runner: LocalRunner, tmp_path: Path
     monkeypatch.syspath_prepend(tmp_path)
     action = Action("m@1", "x", Inline("own_code_for_a_test"), params={"name": "copy"}, where=WHERE)
     assert outputs(runner, Run(action, KEY, {"in": BytesBlob(b"data")}, None, {})) == {"copy": b"data"}
+
+
+def test_digests_that_our_own_code_took_on_the_way_are_handed_on(
+    runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def run(params, inputs, out):\n    (out / 'a').write_bytes(b'a')\n    return {'a': inputs['in'].digest}\n"
+    (tmp_path / "hashing_code_for_a_test.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    action = Action("m@1", "x", Inline("hashing_code_for_a_test"), where=WHERE)
+    with runner.run(Run(action, KEY, {"in": BytesBlob(b"a")}, None, {}), threading.Event()) as made:
+        assert made.digests == {"a": Digest.of(b"a")}
+    with runner.run(shell('echo > "$0/b"'), threading.Event()) as made:
+        assert made.digests == {}
 
 
 def test_nothing_of_it_runs_on(runner: LocalRunner, tmp_path: Path) -> None:
