@@ -31,7 +31,7 @@ def _model(folder: Path, name: str) -> None:
     for version in range(1, VERSIONS + 1):
         own = folder / f"v{version}"
         own.mkdir(parents=True)
-        (own / "weights.pt").write_bytes(random.randbytes(4096))
+        (own / "weights.pt").write_bytes(b"\0" + random.randbytes(4095))
         for extra in range(EXTRAS):
             (own / f"labels{extra}.txt").write_text(f"{name} {version} {extra}\n" * 4)
         lines.append(f'      "{version}": {{weights: v{version}/weights.pt, files: ["v{version}/*.txt"]}}')
@@ -47,7 +47,7 @@ def write_peers(root: Path) -> None:
     targets = []
     for folder in sorted((root / "models").glob("*/v*")):
         path = folder.relative_to(root)
-        inputs = sorted([*path.parent.glob("*.py"), *(p.relative_to(root) for p in folder.iterdir())])
+        inputs = sorted(p.relative_to(root) for p in folder.iterdir())
         inputs += [path.parent / "handler.py", path.parent / "gdcbuild.yaml"]
         target = f"out/{path.parent.name}/{path.name}.mar"
         targets.append(target)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.app.cache import Cache, LateRecords
-from gdcbuild.app.workspace import Environment, Workspace
+from gdcbuild.app.environment import Environment
+from gdcbuild.app.workspace import Workspace
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, UsageError
 from gdcbuild.manifest.find import find

@@ -7,20 +7,18 @@ models for which something changed, are read; of all others the snapshot tells. 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from gdcbuild import __version__
-from gdcbuild.core.digest import Digest, Tree
+from gdcbuild.app.environment import Environment, Variables
+from gdcbuild.app.known import Known, basis, is_private, parts
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Build, Desired
+from gdcbuild.core.plan import Desired
 from gdcbuild.errors import ManifestError
-from gdcbuild.store.snapshot import RACY_NS, Head, Part, Rows, Snapshot, stamp, write
+from gdcbuild.store.snapshot import RACY_NS, Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
@@ -28,53 +26,6 @@ if TYPE_CHECKING:
     from gdcbuild.engine.rebuilder import Rebuilder
     from gdcbuild.errors import Location
     from gdcbuild.manifest.load import Loaded
-
-
-class Variables(Mapping[str, str]):
-    """Our environment, and which of its variables have been asked for."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-        self.asked: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        self.asked.add(name)
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def digests(self, names: Iterable[str]) -> dict[str, str | None]:
-        """What tells the variables' values apart, without telling them: they may be secrets."""
-        found = {name: self._values.get(name) for name in sorted(names)}
-        return {
-            n: None if v is None else hashlib.sha256(f"{n}={v}".encode("utf-8", "replace")).hexdigest()
-            for n, v in found.items()
-        }
-
-
-class Environment(NamedTuple):
-    """An environment that has been chosen, with its variables put in. `ca_file` is an absolute path."""
-
-    name: str
-    bucket: str
-    endpoint: str | None
-    region: str | None
-    ca_file: str | None
-    immutable: bool
-    protect: bool
-
-
-def is_private(folder: Path) -> bool:
-    """Whether the folder is there and nobody else can write to it: then what it says can be believed."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return False
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 class Workspace:
@@ -155,7 +106,7 @@ class Workspace:
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
         """What each of the versions should be. Builds nothing; remembers what was found."""
-        known = self._known({id.model for id in wanted})
+        known = Known(self._snapshot, self._prefix).desired({id.model for id in wanted}) if self._snapshot else {}
         rest = {id.model for id in wanted} - known.keys()
         judged = None
         if rest:
@@ -190,7 +141,7 @@ class Workspace:
             if self._snapshot is not None:
                 self._load_all()
         elif self._snapshot is not None:
-            homes, closure = self._snapshot.head.models, self._closure(models)
+            homes, closure = self._snapshot.head.models, Known(self._snapshot, self._prefix).closure(models)
             files = {homes[name][0] for name in closure if name in homes} | {
                 p.manifest for p in closure.values() if p is not None
             }
@@ -201,19 +152,10 @@ class Workspace:
             self._rebuilder = self._rebuilder_of(self._graph)
         return self._graph, self._rebuilder
 
-    def _basis(self, variables: Iterable[str]) -> str:
-        """What a snapshot rests on beside the workspace's files: this gdcbuild, this Python, these variables, this cache."""
-        package = Path(__file__).parent.parent
-        code = sorted(f"{folder}/{f}" for folder, _, files in os.walk(package) for f in files if f.endswith((".py", ".json")))
-        try:
-            inode = (self._cache / "records" / "cache.db").stat().st_ino
-        except OSError:
-            inode = 0
-        basis = [__version__, stamp("", code).digest, sys.version, sys.executable, inode, self.variables.digests(variables)]
-        return hashlib.sha256(json.dumps(basis).encode()).hexdigest()
-
     def _valid(self, snapshot: Snapshot | None) -> Snapshot | None:
-        if snapshot is None or snapshot.head.basis != self._basis(snapshot.head.extra["variables"]):
+        if snapshot is None or snapshot.head.basis != basis(
+            self._cache, self.variables.digests(snapshot.head.extra["variables"])
+        ):
             return None
         return snapshot if stamp(self._prefix, snapshot.head.paths).digest == snapshot.head.stamp else None
 
@@ -250,53 +192,6 @@ class Workspace:
         self._graph, self._rebuilder = lower(loaded, FRAMEWORKS, images.known()), None
         self._loaded = loaded
 
-    def _closure(self, models: Iterable[str]) -> dict[str, Part | None]:
-        """The parts that these models rest on, as far as the snapshot tells, their own among them."""
-        assert self._snapshot is not None
-        found: dict[str, Part | None] = {}
-        stack = list(models)
-        while stack:
-            name = stack.pop()
-            if name not in found:
-                part = found[name] = self._snapshot.part(name)
-                stack += part.needs if part is not None else ()
-        return found
-
-    def _known(self, models: Iterable[str]) -> dict[str, dict[str, Desired]]:
-        """Of these models, those for which nothing has changed: version id → what it should be."""
-        found: dict[str, dict[str, Desired]] = {}
-        if self._snapshot is None:
-            return found
-        sound: set[str] = set()
-        for model in models:
-            part = self._snapshot.part(model)
-            if part is not None and self._holds(part) and (not part.needs or self._all_hold(part.needs, sound)):
-                found[model] = {
-                    version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest)))
-                    for version, how, digest, rows in part.rows
-                }
-        return found
-
-    def _holds(self, part: Part) -> bool:
-        return stamp(self._prefix, part.paths).digest == part.stamp
-
-    def _all_hold(self, names: Iterable[str], sound: set[str]) -> bool:
-        """Whether nothing has changed for these parts and all that they need; `sound` has those found so before."""
-        assert self._snapshot is not None
-        seen: set[str] = set()
-        stack = list(names)
-        while stack:
-            name = stack.pop()
-            if name in seen or name in sound:
-                continue
-            seen.add(name)
-            part = self._snapshot.part(name)
-            if part is None or not self._holds(part):
-                return False
-            stack += part.needs
-        sound |= seen
-        return True
-
     def _remember(self, judged: Judged | None) -> None:
         """Write the snapshot anew: what has been judged, and of the old one what still holds."""
         from gdcbuild.core.graph import STEP
@@ -318,39 +213,10 @@ class Workspace:
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
         extra = {"variables": sorted(asked), "environments": environments}
-        head = Head(self._basis(asked), tuple(common), shared.digest, manifests, models, extra)
-        parts = dict(self._parts(graph, judged)) if judged is not None else {}
+        head = Head(basis(self._cache, self.variables.digests(asked)), tuple(common), shared.digest, manifests, models, extra)
+        fresh = {}
+        if judged is not None:
+            assert self._rebuilder is not None
+            fresh = dict(parts(graph, judged, self._rebuilder.ports.toolchains, self._prefix, self._started))
         kept = [name for name in (old.names() if old else ()) if name in models or name.startswith(STEP)]
-        write(self._file, head, parts, old, kept)
-
-    def _parts(self, graph: Graph, judged: Judged) -> Iterator[tuple[str, Part]]:
-        """Every model and step of which all that was judged is known, and at rest."""
-        from gdcbuild.core.graph import SourceFile, owner
-        from gdcbuild.core.verdict import Taken
-
-        actions: dict[str, list[str]] = {}
-        for action in judged.verdicts:
-            actions.setdefault(owner(action), []).append(action)
-        versions: dict[str, list[VersionId]] = {}
-        for id in graph.versions:
-            versions.setdefault(id.model, []).append(id)
-        for name, ids in actions.items():
-            if not all(i in judged.made for i in ids):
-                continue
-            paths = {graph.origins[name].manifest, *graph.origins[name].looked}
-            needs = set()
-            for item in map(graph.actions.__getitem__, ids):
-                paths |= {i.origin.path for i in item.inputs if isinstance(i.origin, SourceFile)}
-                needs |= {owner(n) for n in item.needs}
-                if item.toolchain is not None and self._rebuilder is not None:
-                    toolchain = graph.toolchains[item.toolchain]
-                    paths.update(map(str, self._rebuilder.ports.toolchains.rests_on(toolchain)))
-            rows: Rows = []
-            for id in versions.get(name, ()):
-                action_id = graph.versions[id].action
-                taken = isinstance(judged.verdicts[action_id], Taken)
-                tree = judged.made[action_id].tree
-                rows.append((id.version, Build.SOURCE if taken else Build.CACHED, tree.digest, tree.to_json()))
-            seen = stamp(self._prefix, ordered := sorted(paths))
-            if seen.newest <= self._started - RACY_NS:
-                yield name, Part(graph.origins[name].manifest, tuple(ordered), seen.digest, tuple(sorted(needs - {name})), rows)
+        write(self._file, head, fresh, old, kept)

@@ -9,7 +9,7 @@ from gdcbuild.cli import options
 from gdcbuild.errors import Problem, Refused, UsageError
 
 if TYPE_CHECKING:
-    from gdcbuild.app.workspace import Environment
+    from gdcbuild.app.environment import Environment
     from gdcbuild.core.plan import Plan
 
 

@@ -77,6 +77,8 @@ PLANNING = {
     "gdcbuild",
     "gdcbuild.app",
     "gdcbuild.app.cache",
+    "gdcbuild.app.environment",
+    "gdcbuild.app.known",
     "gdcbuild.app.project",
     "gdcbuild.app.workspace",
     "gdcbuild.cli",

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gdcbuild.app import known
 from gdcbuild.app import workspace as incremental
 from gdcbuild.app.project import Project, Selection
 from gdcbuild.errors import GdcbuildError
@@ -85,7 +86,8 @@ def fresh(root: Path, cache: Path, *selected: str) -> str:
 @pytest.fixture
 def built(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace that is published, and of which a snapshot is kept however young its files are."""
-    monkeypatch.setattr(incremental, "RACY_NS", 0)
+    for module in (known, incremental):
+        monkeypatch.setattr(module, "RACY_NS", 0)
     workspace.write(FILES)
     workspace.ok("apply")
     time.sleep(0.02)

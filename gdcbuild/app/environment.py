@@ -1,0 +1,45 @@
+"""Variables of ours that the manifest asks for, and the environment it makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+
+class Variables(Mapping[str, str]):
+    """Our environment, and which of its variables have been asked for."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def digests(self, names: Iterable[str]) -> dict[str, str | None]:
+        """What tells the variables' values apart, without telling them: they may be secrets."""
+        found = {name: self._values.get(name) for name in sorted(names)}
+        return {
+            n: None if v is None else hashlib.sha256(f"{n}={v}".encode("utf-8", "replace")).hexdigest()
+            for n, v in found.items()
+        }
+
+
+class Environment(NamedTuple):
+    """An environment that has been chosen, with its variables put in. `ca_file` is an absolute path."""
+
+    name: str
+    bucket: str
+    endpoint: str | None
+    region: str | None
+    ca_file: str | None
+    immutable: bool
+    protect: bool

@@ -1,0 +1,127 @@
+"""What a snapshot tells of a workspace, as far as it still holds; and what goes into the next one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gdcbuild import __version__
+from gdcbuild.core.digest import Digest, Tree
+from gdcbuild.core.plan import Build, Desired
+from gdcbuild.store.snapshot import RACY_NS, Part, Rows, Snapshot, stamp
+
+if TYPE_CHECKING:
+    from gdcbuild.core.graph import Graph
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.ports import Toolchains
+    from gdcbuild.engine.judge import Judged
+
+
+def is_private(folder: Path) -> bool:
+    """Whether the folder is there and nobody else can write to it: then what it says can be believed."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
+    """What a snapshot rests on beside the workspace's files: this gdcbuild, this Python, these variables, this cache."""
+    package = Path(__file__).parent.parent
+    code = sorted(f"{folder}/{f}" for folder, _, files in os.walk(package) for f in files if f.endswith((".py", ".json")))
+    try:
+        inode = (cache / "records" / "cache.db").stat().st_ino
+    except OSError:
+        inode = 0
+    text = json.dumps([__version__, stamp("", code).digest, sys.version, sys.executable, inode, variables])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Known:
+    """The parts of a snapshot, and which of them still hold. `prefix` is the workspace's root, with a slash at its end."""
+
+    def __init__(self, snapshot: Snapshot, prefix: str) -> None:
+        self.snapshot = snapshot
+        self._prefix = prefix
+
+    def closure(self, models: Iterable[str]) -> dict[str, Part | None]:
+        """The parts that these models rest on, as far as the snapshot tells, their own among them."""
+        found: dict[str, Part | None] = {}
+        stack = list(models)
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                part = found[name] = self.snapshot.part(name)
+                stack += part.needs if part is not None else ()
+        return found
+
+    def desired(self, models: Iterable[str]) -> dict[str, dict[str, Desired]]:
+        """Of these models, those for which nothing has changed: version id → what it should be."""
+        found: dict[str, dict[str, Desired]] = {}
+        sound: set[str] = set()
+        for model in models:
+            part = self.snapshot.part(model)
+            if part is not None and self._holds(part) and (not part.needs or self._all_hold(part.needs, sound)):
+                found[model] = {
+                    version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest)))
+                    for version, how, digest, rows in part.rows
+                }
+        return found
+
+    def _holds(self, part: Part) -> bool:
+        return stamp(self._prefix, part.paths).digest == part.stamp
+
+    def _all_hold(self, names: Iterable[str], sound: set[str]) -> bool:
+        """Whether nothing has changed for these parts and all that they need; `sound` has those found so before."""
+        seen: set[str] = set()
+        stack = list(names)
+        while stack:
+            name = stack.pop()
+            if name in seen or name in sound:
+                continue
+            seen.add(name)
+            part = self.snapshot.part(name)
+            if part is None or not self._holds(part):
+                return False
+            stack += part.needs
+        sound |= seen
+        return True
+
+
+def parts(graph: Graph, judged: Judged, toolchains: Toolchains, prefix: str, started: int) -> Iterator[tuple[str, Part]]:
+    """Every model and step of which all that was judged is known, and at rest since before `started` (ns since 1970)."""
+    from gdcbuild.core.graph import SourceFile, owner
+    from gdcbuild.core.verdict import Taken
+
+    actions: dict[str, list[str]] = {}
+    for action in judged.verdicts:
+        actions.setdefault(owner(action), []).append(action)
+    versions: dict[str, list[VersionId]] = {}
+    for id in graph.versions:
+        versions.setdefault(id.model, []).append(id)
+    for name, ids in actions.items():
+        if not all(i in judged.made for i in ids):
+            continue
+        paths = {graph.origins[name].manifest, *graph.origins[name].looked}
+        needs = set()
+        for item in map(graph.actions.__getitem__, ids):
+            paths |= {i.origin.path for i in item.inputs if isinstance(i.origin, SourceFile)}
+            needs |= {owner(n) for n in item.needs}
+            if item.toolchain is not None:
+                toolchain = graph.toolchains[item.toolchain]
+                paths.update(map(str, toolchains.rests_on(toolchain)))
+        rows: Rows = []
+        for id in versions.get(name, ()):
+            action_id = graph.versions[id].action
+            taken = isinstance(judged.verdicts[action_id], Taken)
+            tree = judged.made[action_id].tree
+            rows.append((id.version, Build.SOURCE if taken else Build.CACHED, tree.digest, tree.to_json()))
+        seen = stamp(prefix, ordered := sorted(paths))
+        if seen.newest <= started - RACY_NS:
+            yield name, Part(graph.origins[name].manifest, tuple(ordered), seen.digest, tuple(sorted(needs - {name})), rows)
