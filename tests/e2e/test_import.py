@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
-from gdcbuild.manifest.schema import json_schema
 from tests.docs.markdown import ROOT, blocks
 from tests.e2e.test_adopt import EXPORT
 from tests.e2e.workspace import Workspace
 
 HANDLER = "def handle(data, context):\n    return data\n\n\ndef predict(data, context):\n    return data\n"
 NET = "import torch\n\n\nclass Net(torch.nn.Module):\n    pass\n"
-RUNTIMES = pytest.mark.skipif('"runtime"' not in json_schema(), reason="the manifest has no runtime yet")
 
 
 def weights(words: str) -> bytes:
@@ -250,7 +248,6 @@ def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> N
     assert_same(ready, theirs)
 
 
-@RUNTIMES
 @pytest.mark.parametrize(
     "options", ["--runtime python3 --handler handlers/digits.py", "--runtime LSP --handler lib/libdigits:Digits"]
 )
