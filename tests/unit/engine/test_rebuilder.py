@@ -49,7 +49,7 @@ def test_a_digest_that_the_runner_knows_is_taken(world: World, monkeypatch: pyte
     put = world.cas.put
     monkeypatch.setattr(world.cas, "put", lambda file, digest=None: given.append(digest) or put(file, digest))
     world.runner = Hashing({"join": join})
-    assert make(world, action("one", "a"))[0].tree == {"out": known}
+    assert dict(make(world, action("one", "a"))[0].tree) == {"out": known}
     assert given == [known]
 
 
