@@ -18,6 +18,9 @@ class _Terminated(KeyboardInterrupt):
 
 def main() -> None:
     """The console script."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # a file's name goes into artifacts, and must be the same text in every locale
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this very program
     sys.exit(run(sys.argv[1:]))
 
 
