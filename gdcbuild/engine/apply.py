@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Blob
+from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobSkipped, JobStarted, Outcome, Planned, Progress, Summed, What
 from gdcbuild.core.graph import Graph, Version, VersionId
 from gdcbuild.core.plan import Hit, Kind, Plan, Taken
@@ -174,7 +174,10 @@ class Applying:
         key = f"{version.image.kind} {version.image.version} {framework.check_version} {artifact.tree.digest.hash}"
         if ports.records.get("checked", key) is True:
             return
-        found = framework.check(artifact.blobs(ports.cas, ports.workspace), version.image)
+        blobs = artifact.blobs(ports.cas, ports.workspace)
+        found = framework.check(blobs, version.image)
+        for blob in blobs.values() if found else ():
+            copy_verified(blob, len)  # what is wrong may be the cache's fault: then it is damage, and is made anew
         raise_all(
             ContractViolated,
             (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in found),
