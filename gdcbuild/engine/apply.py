@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Blob
+from gdcbuild.core.digest import Blob, copy_verified
 from gdcbuild.core.events import (
     Event,
     JobFailed,
@@ -213,8 +213,11 @@ class Applying:
         )
         cautions = ports.records.get("checked", key)
         if cautions is None:
-            found = framework.check(artifact.blobs(ports.cas, ports.workspace), version.image, policy)
-            mistakes = (p for p in found if not isinstance(p, Caution))
+            blobs = artifact.blobs(ports.cas, ports.workspace)
+            found = framework.check(blobs, version.image, policy)
+            mistakes = [p for p in found if not isinstance(p, Caution)]
+            for blob in blobs.values() if mistakes else ():
+                copy_verified(blob, len)  # what is wrong may be the cache's fault: then it is damage, and is made anew
             raise_all(
                 ContractViolated,
                 (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in mistakes),

@@ -41,15 +41,15 @@ class DiskCAS:
         return {d for d in digests if not self._held(d)}
 
     def put(self, file: Path, digest: Digest | None = None) -> Digest:
-        """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that."""
+        """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that.
+
+        It takes the place of one that is there: that one may be damaged, this one has just been made.
+        """
         target = file
         try:
             with file.open("rb") as stream:
                 digest = digest or hash_stream(stream)
                 target = self.path(digest)
-                if self._used(digest):
-                    file.unlink()
-                    return digest
                 os.utime(stream.fileno())  # whoever made it may have given it an old time
                 os.fchmod(stream.fileno(), 0o444)
                 os.fsync(stream.fileno())
@@ -61,9 +61,12 @@ class DiskCAS:
         return digest
 
     def get(self, digest: Digest) -> HeldBlob:
-        if not self._used(digest):
+        path = self.path(digest)
+        if not self._held(digest):
             raise _missing(digest)
-        return HeldBlob(digest, self.path(digest))
+        with suppress(FileNotFoundError):  # removed in this very moment; whoever opens it finds out
+            os.utime(path)  # when it was last used is what a collection goes by
+        return HeldBlob(digest, path)
 
     def discard(self, digest: Digest) -> None:
         self.path(digest).unlink(missing_ok=True)
@@ -101,16 +104,6 @@ class DiskCAS:
             return self.path(digest).stat().st_size == digest.size
         except OSError:
             return False
-
-    def _used(self, digest: Digest) -> bool:
-        """Whether it is held. When it was last used is noted: that is what a collection goes by."""
-        if not self._held(digest):
-            return False
-        try:
-            os.utime(self.path(digest))
-        except FileNotFoundError:
-            return False  # removed in this very moment
-        return True
 
 
 def _missing(digest: Digest) -> BlobMissing:

@@ -204,8 +204,11 @@ def _toolchain(case: Case) -> str:
 
 
 def _command_line(folder: Path, number: int) -> str:
-    """Flip bits in a real cache, keeping mode, size and time; what is then published is right, and nothing stays damaged."""
+    """Flip bits in a real cache, keeping mode, size and time; what is then published is right. What nobody has read stays
+    damaged until the cache is checked."""
     scene, clean = warmed(folder)
+    scene.start_over()
+    scene.rerun(clean)
     chance = random.Random(number)
     for path in chance.sample(sorted(p for p in scene.cache.rglob("*") if p.is_file() and p.stat().st_size), 3):
         before = path.stat()
@@ -217,8 +220,13 @@ def _command_line(folder: Path, number: int) -> str:
         obstruct(scene.cache / "locks", [*clean.results, "records"], chance)
         shutil.rmtree(scene.cache / "cas")
     shutil.rmtree(scene.bucket, ignore_errors=True)
-    scene.mend(clean)
-    return "mended"
+    scene.rerun(clean)
+    left = scene.discard_damaged()
+    if scene.discard_damaged():
+        raise Fault("what is damaged is not removed")
+    shutil.rmtree(scene.bucket)
+    scene.rerun(clean)
+    return "mended, the rest found" if left else "mended"
 
 
 def obstruct(locks: Path, names: list[str], chance: random.Random) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdcbuild.app import Cache
+from gdcbuild.app.cache import Cache
 from tests.e2e.workspace import Result, Workspace
 from tests.faults.scene import TIMEOUT, Fault, sober
 

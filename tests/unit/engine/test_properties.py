@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.core.events import JobFinished
-from gdcbuild.core.graph import Action, Graph, MadeBy, VersionId
-from gdcbuild.core.plan import Hit, Kind, Unknown
+from gdcbuild.core.graph import Action, Graph, MadeBy
+from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Kind
+from gdcbuild.core.verdict import Hit, Unknown
 from gdcbuild.engine.explain import explain
 from tests.unit.engine.world import World, action, graph
 
