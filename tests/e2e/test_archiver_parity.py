@@ -43,6 +43,7 @@ FILES = {
     "src/needs.txt": b"numpy==1.26.4\n",
     "src/model-config.yaml": b"minWorkers: 1\nmaxWorkers: 1\n",
     "src/serve.yaml": b"batchSize: 4\n",
+    "src/handled.yaml": b"handler: {model_path: x, engine_dir: y}\n",
     "build/libdigits.so": b"\x7fELF",
     "labels.json": b'{"0": "zero"}',
     "folder/top.txt": b"",
@@ -131,7 +132,10 @@ CASES = {
         "7",
     ),
     **{
-        f"default-{name}": Case(f"{EAGER}, handler: {name}", f"{EAGER_ARGUMENTS} --handler {name}")
+        f"default-{name}": Case(
+            f"{EAGER}, handler: {name}, config: src/handled.yaml",  # some of them are told by it what to load
+            f"{EAGER_ARGUMENTS} --handler {name} --config-file src/handled.yaml",
+        )
         for name in sorted(model_handlers)
     },
 }

@@ -28,7 +28,7 @@ models:
   m:
     framework: pt
     handler: h
-    config: {batchSize: 8, maxWorkers: 1}
+    config: {batchSize: 8, responseTimeout: 60}
     versions:
       "1": {weights: {step: s, path: w.pt}}
 handlers:
@@ -218,7 +218,7 @@ OTHERS: dict[str, Callable[[Workspace], object]] = {
     "times of files": touched,
     "modes of files": lambda w: [p.chmod(0o755) for p in w.root.glob("*.py")],
     "comments": lambda w: edit(w, "steps:\n", "# a comment\nsteps: # another\n"),
-    "order of keys": lambda w: edit(w, "batchSize: 8, maxWorkers: 1", "maxWorkers: 1, batchSize: 8"),
+    "order of keys": lambda w: edit(w, "batchSize: 8, responseTimeout: 60", "responseTimeout: 60, batchSize: 8"),
     "order of inputs": lambda w: edit(w, "[data/one.txt, data/two.txt]", "[data/two.txt, data/one.txt]"),
     "form of inputs": lambda w: edit(w, "[data/one.txt, data/two.txt]", '["data/*.txt"]'),
     "name of the framework": lambda w: (edit(w, "  pt: {", "  other: {"), edit(w, "framework: pt\n", "framework: other\n")),

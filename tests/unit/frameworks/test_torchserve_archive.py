@@ -365,7 +365,7 @@ GREEDY: dict[str, Callable[[], bytes]] = {
 }
 
 CHILD = """
-import resource, sys
+import sys
 from pathlib import Path
 from gdcbuild.core.digest import FileBlob, hash_stream
 from gdcbuild.errors import ActionFailed
@@ -378,7 +378,9 @@ try:
     said = "repacked"
 except ActionFailed as error:
     said = error.problems[0].message
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, said[:200])
+# getrusage would count what the parent had when it forked
+(peak,) = [int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(peak * 1024, said[:200])
 """
 
 
