@@ -1,4 +1,4 @@
-"""The user's files, hashed once: a memo by path, size, mtime, ctime and inode saves reading them again."""
+"""The user's files, hashed once: a memo by path, size, mtime, ctime and inode saves reading large ones again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from gdcbuild.errors import ManifestError, Problem
 _RACY_NS = 1_000_000_000
 """A file changed this recently may change again within one tick of its clock: it is not remembered."""
 
+WORTH_A_MEMO = 1 << 17
+"""Bytes from which on it takes longer to read a file than to ask for its digest."""
+
 
 class DiskWorkspace:
     """A workspace below a root folder. The memo is a shortcut; content decides."""
@@ -23,21 +26,22 @@ class DiskWorkspace:
         self._known: dict[str, tuple[list[int], Digest]] = {}
 
     def digest(self, path: str) -> Digest:
-        full = self._root / path
+        full = f"{self._root}/{path}"
         try:
-            signature = _signature(full.stat())
-            known = self._known.get(path) or self._remembered(str(full))
+            signature = _signature(os.stat(full))  # noqa: PTH116 - quick, and there are many
+            memorable = signature[0] >= WORTH_A_MEMO
+            known = self._known.get(path) or (self._remembered(full) if memorable else None)
             if known is not None and known[0] == signature:
                 self._known[path] = known
                 return known[1]
-            with full.open("rb") as stream:
+            with Path(full).open("rb") as stream:
                 digest = hash_stream(stream)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
             raise ManifestError(Problem(f"{path} cannot be read: {error.strerror}", "put the file there, readable")) from error
         self._known[path] = (after, digest)
-        if after == signature and time.time_ns() - max(after[1], after[2]) > _RACY_NS:
-            self._records.put("stat", str(full), [*signature, digest.hash, digest.size])
+        if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > _RACY_NS:
+            self._records.put("stat", full, [*signature, digest.hash, digest.size])
         return digest
 
     def blob(self, path: str) -> FileBlob:

@@ -15,15 +15,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
 
-from gdcbuild.core.digest import Blob, Digest, chunks, refuse_other
+from gdcbuild.core.digest import Blob, BytesBlob, Digest, chunks, read_verified, refuse_other
 from gdcbuild.errors import BlobDamaged, Problem
 
 FIRST, LAST = 315_532_800, 4_354_819_198
 """The first and the last moment that a zip file can tell, in seconds since 1970, UTC."""
+
+SMALL = 1 << 16
+"""Bytes up to which handing a member over to another thread takes longer than the work on it."""
 
 _VERSION = 20
 _UNIX = 3
@@ -59,15 +63,20 @@ class ZipWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> ZipWriter:
-        # while one core hashes, another one checks and writes
-        self._helper = self._stack.enter_context(ThreadPoolExecutor(1))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
+    @cached_property
+    def _helper(self) -> ThreadPoolExecutor:
+        """While one core hashes, another one checks and writes: for what is larger than one piece."""
+        return self._stack.enter_context(ThreadPoolExecutor(1))
+
     def add(self, name: str, blob: Blob) -> None:
         """Write one member. Raises BlobDamaged when its bytes are not those of its digest."""
+        if blob.digest.size <= SMALL:
+            blob = BytesBlob(read_verified(blob))  # read once, and all in this thread
         # Servers read front to back, so that a stored member's checksum stands before its bytes: they are read twice.
         crc = self._verified(blob)
         flags = (0 if name.isascii() else _UTF8) | (_DESCRIPTOR if self._deflate else 0)
@@ -155,6 +164,10 @@ class ZipWriter:
 
     def _beside(self, blob: Blob, work: Callable[[bytes], object]) -> Iterator[bytes]:
         """The blob's bytes in pieces; while the caller has one, the helper does its `work` on the same."""
+        if isinstance(blob, BytesBlob):
+            work(blob.data)
+            yield blob.data
+            return
         busy: Future[object] | None = None
         with blob.open() as stream:
             for data in chunks(stream):

@@ -19,6 +19,11 @@ def records() -> MemoryRecords:
     return MemoryRecords()
 
 
+@pytest.fixture(autouse=True)
+def all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORTH_A_MEMO", 0)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "file"
@@ -81,3 +86,12 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, file: Path, records: Memory
     (tmp_path / "folder").mkdir()
     with pytest.raises(ManifestError, match="Is a directory"):
         workspace.digest("folder")
+
+
+def test_a_small_file_is_sooner_read_than_asked_for(
+    tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_rest(monkeypatch)
+    monkeypatch.setattr(module, "WORTH_A_MEMO", len(b"first") + 1)
+    assert DiskWorkspace(tmp_path, records).digest("file") == Digest.of(b"first")
+    assert memo(records, file) is None
