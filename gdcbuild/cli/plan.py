@@ -20,10 +20,15 @@ def plan(
     detailed_exitcode: options.DetailedExitcode = False,
 ) -> int:
     """Show what apply would do, and why. Builds and writes nothing."""
-    from gdcbuild.report import jsonl, text
-
     found = options.project(directory, file, cache_dir).plan(env, options.selection(versions, exclude))
-    sys.stdout.write((jsonl.dumps(jsonl.plan(found)) if as_json else text.plan(found)) + "\n")
+    if as_json:
+        from gdcbuild.report import jsonl
+
+        sys.stdout.write(jsonl.dumps(jsonl.plan(found)) + "\n")
+    else:
+        from gdcbuild.report import text
+
+        sys.stdout.write(text.plan(found) + "\n")
     if detailed_exitcode and found.pending:
         return CHANGES
     return 0

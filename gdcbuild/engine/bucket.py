@@ -8,7 +8,6 @@ MODEL/VERSION/...                                         served files, nothing 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 CLAIMS = ".gdcbuild/v1/claims/"
 SEALS = ".gdcbuild/v1/seals/"
 SEAL_SCHEMA = 1
-SEAL_NAME = re.compile(r"(?P<model>[^/]+)/(?P<version>[^/]+)/(?P<generation>\d{8})-(?P<digest>[0-9a-f]{64})\.json")
 MEMO_TABLE = "seals"
 PAGE = 1000
 JOBS = 8
@@ -149,11 +147,14 @@ def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None, jobs: i
 
 
 def _sealed(found: RemoteObject) -> Sealed | None:
-    """None for an object among the seals that is none."""
-    name = SEAL_NAME.fullmatch(found.key.removeprefix(SEALS))
-    if name is None:
+    """None for an object among the seals that is none: MODEL/VERSION/GENERATION-DIGEST.json, 8 digits and 64 hex digits."""
+    parts = found.key.removeprefix(SEALS).split("/")
+    if len(parts) != 3 or len(parts[2]) != 8 + 1 + 64 + 5 or parts[2][8] != "-" or not parts[2].endswith(".json"):
         return None
-    return Sealed(VersionId(name["model"], name["version"]), int(name["generation"]), name["digest"], found.etag)
+    generation, digest = parts[2][:8], parts[2][9:-5]
+    if not (parts[0] and parts[1] and generation.isascii() and generation.isdecimal()) or digest.strip("0123456789abcdef"):
+        return None
+    return Sealed(VersionId(parts[0], parts[1]), int(generation), digest, found.etag)
 
 
 def claim_key(id: VersionId, generation: int) -> str:

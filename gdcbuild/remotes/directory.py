@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,9 +45,11 @@ class DirectoryRemote:
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
         target = self._path(key)
+        import secrets  # quick to use and slow to import, for those who only look
+
         if (found := self._compare(target, blob)) is not None:
             return found
-        temporary = self._root / TEMPORARY / uuid.uuid4().hex
+        temporary = self._root / TEMPORARY / secrets.token_hex(16)
         try:
             _make_folders(temporary.parent)
             try:
