@@ -13,13 +13,15 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any, BinaryIO, cast
 
 from gdcbuild.core.digest import Blob, Digest, copy_verified
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Run
-from gdcbuild.errors import ActionFailed, Problem, named
+from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
 LOG_LINES = 30
@@ -71,9 +73,8 @@ class LocalRunner:
         out.mkdir()
         try:
             if isinstance(how, Inline):
-                digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(
-                    run.action.params, run.inputs, out
-                )
+                inputs = {path: _Stoppable(blob, cancel) for path, blob in run.inputs.items()}
+                digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(run.action.params, inputs, out)
                 return Outputs(_files(out), digests)
             if isinstance(how, Command | Worker):
                 self._child(run, how, place, cancel)
@@ -130,6 +131,42 @@ class LocalRunner:
             "LOGNAME": "gdcbuild",
         }
         return {**_FIXED, **here, **run.env}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stoppable:
+    """A blob that stops being read once `cancel` is set: our own actions have no process that could be ended."""
+
+    blob: Blob
+    cancel: Flag
+
+    @property
+    def digest(self) -> Digest:
+        return self.blob.digest
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, _Stream(self.blob.open(), self.cancel))
+
+
+class _Stream:
+    """Its stream, which raises Interrupted when it is read after `cancel` was set."""
+
+    def __init__(self, stream: BinaryIO, cancel: Flag) -> None:
+        self._stream, self._cancel = stream, cancel
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def read(self, size: int = -1) -> bytes:
+        if self._cancel.is_set():
+            raise Interrupted(Problem("interrupted"))
+        return self._stream.read(size)
 
 
 def _lay(inputs: Mapping[str, Blob], folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_worker_that_is_not_installed(runner: LocalRunner) -> None:
 
 
 def test_our_own_code_gets_inputs_and_folder(runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "def run(params, inputs, out):\n    (out / params['name']).write_bytes(inputs['in'].data)\n"
+    code = "def run(params, inputs, out):\n    (out / params['name']).write_bytes(inputs['in'].open().read())\n"
     (tmp_path / "own_code_for_a_test.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     action = Action("m@1", "x", Inline("own_code_for_a_test"), params={"name": "copy"}, where=WHERE)
@@ -159,3 +159,20 @@ def test_who_does_not_heed_an_interrupt_is_killed(runner: LocalRunner) -> None:
     cancel.set()
     with pytest.raises(Interrupted), runner.run(shell("trap '' TERM; while :; do sleep 600 & wait; done"), cancel):
         pass
+
+
+def test_our_own_code_stops_reading_when_told(runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "endless_code_for_a_test.py").write_text(
+        "def run(params, inputs, out):\n"
+        "    while True:\n"
+        "        with inputs['in'].open() as stream:\n"
+        "            while stream.read(1):\n"
+        "                pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cancel = threading.Event()
+    threading.Timer(0.2, cancel.set).start()
+    run = Run(Action("m@1", "x", Inline("endless_code_for_a_test"), where=WHERE), KEY, {"in": BytesBlob(b"x" * 9)}, None, {})
+    with pytest.raises(Interrupted), runner.run(run, cancel):
+        pass
+    assert not (tmp_path / "work" / KEY).exists()
