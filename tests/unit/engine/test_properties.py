@@ -15,6 +15,7 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Kind
 from gdcbuild.core.verdict import Hit, Unknown
 from gdcbuild.engine.explain import explain
+from gdcbuild.engine.judge import judge
 from tests.unit.engine.world import World, action, graph
 
 FILES = ["a", "b", "c", "d"]
@@ -180,13 +181,14 @@ def test_unknown_until_built_is_the_verdict_below_what_must_be_built(
     for change in [{}, *changes]:
         world.files.files.update(change)
         planned = world.plan(found)
-        for name, verdict in planned.verdicts.items():
-            open_needs = [need for need in found.actions[name].needs if not isinstance(planned.verdicts[need], Hit)]
+        verdicts = judge(found, found.versions, world.rebuilder(found)).verdicts
+        for name, verdict in verdicts.items():
+            open_needs = [need for need in found.actions[name].needs if not isinstance(verdicts[need], Hit)]
             assert isinstance(verdict, Unknown) == bool(open_needs)
             if isinstance(verdict, Unknown):
                 assert verdict.until == open_needs[0]
         for row in planned.changes:
-            certain = isinstance(planned.verdicts[row.id.model], Hit)
+            certain = isinstance(verdicts[row.id.model], Hit)
             assert certain == (row.digest is not None)
             assert (row.kind is Kind.UNKNOWN) == (not certain and row.published is not None)
         world.apply(found)
