@@ -7,9 +7,10 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType
 
-from gdcbuild.errors import GdcbuildError, Interrupted, of_system
+from gdcbuild.errors import GdcbuildError, Interrupted, Problem, of_system
 
 
 class _Terminated(KeyboardInterrupt):
@@ -28,7 +29,6 @@ def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; builds leave few
     from gdcbuild.cli.reading import read
-    from gdcbuild.report import text
 
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by whoever started us
@@ -53,10 +53,10 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except Interrupted as error:
-        sys.stderr.write(text.problems(error.problems) + "\n")
+        _say(error.problems)
         return ended["code"]
     except GdcbuildError as error:
-        sys.stderr.write(text.problems(error.problems) + "\n")
+        _say(error.problems)
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
@@ -66,5 +66,11 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        sys.stderr.write(text.problems([of_system(error)]) + "\n")
+        _say([of_system(error)])
         return 1
+
+
+def _say(problems: Iterable[Problem]) -> None:
+    from gdcbuild.report import text
+
+    sys.stderr.write(text.problems(problems) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import typer
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> object:
         return USAGE if error.exit_code == 2 else 1
 
 
-def app(arguments: Iterable[str]) -> typer.Typer:
+def app(arguments: Sequence[str]) -> typer.Typer:
     """What reads a command line: with the one command that it names, or with all of them when it names none."""
     found = typer.Typer(
         name="gdcbuild",
@@ -42,9 +42,24 @@ def app(arguments: Iterable[str]) -> typer.Typer:
         module = import_module(f"gdcbuild.cli.{function}")
         if hasattr(module, "app"):
             found.add_typer(module.app, name=name)
+        elif named not in COMMANDS and _asks_for_help(arguments):
+            found.command(name)(_summary(getattr(module, function)))
         else:
             found.command(name)(getattr(module, function))
     return found
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return not arguments or not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def _summary(command: Callable[..., object]) -> Callable[[], None]:
+    """A command that has only a description: its flags are what takes Typer long, and the list of commands shows none."""
+
+    def only_described() -> None: ...
+
+    only_described.__doc__ = command.__doc__
+    return only_described
 
 
 def _several() -> None:

@@ -100,7 +100,6 @@ PLANNING = {
     "gdcbuild.remotes.directory",
     "gdcbuild.remotes.listings",
     "gdcbuild.report",
-    "gdcbuild.report.jsonl",
     "gdcbuild.report.text",
     "gdcbuild.store",
     "gdcbuild.store.snapshot",
