@@ -220,7 +220,7 @@ def _command_line(folder: Path, number: int) -> str:
         obstruct(scene.cache / "locks", [*clean.results, "records"], chance)
         shutil.rmtree(scene.cache / "cas")
     shutil.rmtree(scene.bucket, ignore_errors=True)
-    scene.rerun(clean)
+    scene.rerun(clean, forgotten=True)
     left = scene.discard_damaged()
     if scene.discard_damaged():
         raise Fault("what is damaged is not removed")

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -176,12 +176,17 @@ class Scene(Workspace):
         if checked.code != 0:
             raise Fault(f"verify --deep ended with {checked.code}\n{checked.err}")
 
-    def rerun(self, clean: Outcome) -> None:
-        """Run it again: it succeeds, and what is published and recorded is what the clean run published and recorded."""
+    def rerun(self, clean: Outcome, forgotten: bool = False) -> None:
+        """Run it again: it succeeds, and what is published and recorded is what the clean run published and recorded.
+
+        Results may be `forgotten` where looking at all of them finds damage that the run did not come across.
+        """
         again = self.forked("apply")
         if again.code != 0:
             raise Fault(f"the rerun ended with {again.code}\n{again.err}")
         found = self.outcome()
+        if forgotten and found.results.items() <= clean.results.items():
+            found = replace(found, results=clean.results)
         for what in ("served", "seals", "results"):
             if getattr(found, what) != getattr(clean, what):
                 raise Fault(f"{what} differ: {getattr(found, what)}")
@@ -218,7 +223,8 @@ def results(cache: Path) -> dict[str, Any]:
     """Key → tree of every result in the cache."""
     records = DiskRecords(cache / "records", lambda _: None)
     try:
-        return {key: records.get("result", key)["tree"] for key in records.keys("result")}
+        found = {key: records.get("result", key) for key in records.keys("result")}
+        return {key: result["tree"] for key, result in found.items() if result is not None}
     finally:
         records.close()
 
