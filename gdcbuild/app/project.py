@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -91,28 +92,19 @@ class Project:
 
     def select(self, selection: Selection) -> list[VersionId]:
         """The versions selected, sorted. Raises UsageError for every pattern that matches none."""
-        everything = sorted(VersionId(m, v) for m, ids in self.workspace.models().items() for v in ids)
-        included = set(everything if not selection.include else ())
-        problems = []
-        for pattern in selection.include:
-            found = _matching(pattern, everything)
-            if not found:
-                problems.append(self._unmatched(pattern, everything))
-            included |= found
-        for pattern in selection.exclude:
-            found = _matching(pattern, everything)
-            if not found:
-                problems.append(self._unmatched(pattern, everything))
-            included -= found
+        models = self.workspace.models()
+        found = {p: _matching(p, models) for p in (*selection.include, *selection.exclude)}
+        problems = [self._unmatched(pattern, models) for pattern, versions in found.items() if not versions]
         if problems:
             raise UsageError(*problems)
-        return sorted(included)
+        included = {v for p in selection.include for v in found[p]} if selection.include else _matching("*", models)
+        return sorted(included.difference(*(found[p] for p in selection.exclude)))
 
     @staticmethod
-    def _unmatched(pattern: str, everything: Iterable[VersionId]) -> Problem:
+    def _unmatched(pattern: str, models: Mapping[str, Collection[str]]) -> Problem:
         from gdcbuild.manifest.validate import did_you_mean
 
-        known = {v.model for v in everything} if "@" not in pattern else {str(v) for v in everything}
+        known = set(models) if "@" not in pattern else {str(v) for v in _matching("*", models)}
         return Problem(f"{pattern!r} matches no version", did_you_mean(pattern, known, "the manifest has no models"))
 
     def observe(
@@ -128,7 +120,8 @@ class Project:
         partial = bool(selection.include or selection.exclude)
         memo = LateRecords(lambda: self.cache.records)
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
-        with remembered(remote, self._cache_folder / "listings", not partial):
+        listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings")
+        with listings:
             found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
         if deep:
             from gdcbuild.engine.verify import deepened
@@ -229,6 +222,13 @@ class Project:
                     self._emit(Warned(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew")))
 
 
-def _matching(pattern: str, versions: Iterable[VersionId]) -> set[VersionId]:
+def _matching(pattern: str, models: Mapping[str, Collection[str]]) -> set[VersionId]:
+    """The versions that MODEL or MODEL@VERSION names, each a glob or plain. (Plain names are looked up: there may be many.)"""
     model, at, version = pattern.partition("@")
-    return {v for v in versions if fnmatch.fnmatchcase(v.model, model) and (not at or fnmatch.fnmatchcase(v.version, version))}
+    return {VersionId(m, v) for m in _named(model, models) for v in (_named(version, models[m]) if at else models[m])}
+
+
+def _named(pattern: str, names: Collection[str]) -> Collection[str]:
+    if not any(c in pattern for c in "*?["):
+        return [pattern] if pattern in names else []
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]

@@ -54,10 +54,9 @@ class Workspace:
         if self._snapshot is None:
             self._load_all()
         else:
-            manifests = self._snapshot.head.manifests
-            changed = [m for m, seen in manifests.items() if stamp(self._prefix, (m,)).digest != seen]
-            if changed:
-                self._load(changed)
+            head = self._snapshot.head
+            if stamp(self._prefix, head.manifests).digest != head.all_manifests:
+                self._load([m for m, seen in head.manifests.items() if stamp(self._prefix, (m,)).digest != seen])
 
     def models(self) -> dict[str, Collection[str]]:
         """Model id → its version ids, of the whole workspace."""
@@ -213,7 +212,9 @@ class Workspace:
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
         extra = {"variables": sorted(asked), "environments": environments}
-        head = Head(basis(self._cache, self.variables.digests(asked)), tuple(common), shared.digest, manifests, models, extra)
+        together = stamp(self._prefix, manifests).digest
+        rests_on = basis(self._cache, self.variables.digests(asked))
+        head = Head(rests_on, tuple(common), shared.digest, manifests, together, models, extra)
         fresh = {}
         if judged is not None:
             assert self._rebuilder is not None

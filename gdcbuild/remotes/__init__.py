@@ -42,14 +42,11 @@ def open_remote(
     return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
 
 
-def remembered(remote: Remote, folder: Path, whole: bool) -> AbstractContextManager[None]:
-    """Inside the context, listings of a bucket that is a folder are remembered below `folder`, for the next time.
-
-    `whole` when everything is listed, so that nothing else needs to be remembered.
-    """
+def remembered(remote: Remote, folder: Path) -> AbstractContextManager[None]:
+    """Inside the context, in which all is listed, listings of a bucket that is a folder are remembered below `folder`."""
     from gdcbuild.remotes.directory import DirectoryRemote
 
     if not isinstance(remote, DirectoryRemote):
         return nullcontext()
     name = hashlib.sha256(os.fsencode(Path(remote.url).absolute())).hexdigest()[:32]
-    return remote.listings.remembered(folder / name, whole)
+    return remote.listings.remembered(folder / name)

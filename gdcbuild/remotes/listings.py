@@ -26,8 +26,8 @@ class Listings:
         self._new: dict[str, tuple[Look, list[str]]] | None = None
 
     @contextmanager
-    def remembered(self, file: Path, whole: bool) -> Iterator[None]:
-        """Inside the context, remember in `file` what is read; `whole` when that is all there will be to remember.
+    def remembered(self, file: Path) -> Iterator[None]:
+        """Inside the context, remember in `file` what is read; what is not read is forgotten.
 
         It is a memo: damage is as if it were not there.
         """
@@ -35,8 +35,6 @@ class Listings:
         try:
             yield
             fresh = {key: row for key, row in self._new.items() if max(row[0][:2]) < started - RACY_NS}
-            if not whole:
-                fresh = {**self._old, **fresh}
             if fresh != self._old:
                 _write(file, fresh)
         finally:

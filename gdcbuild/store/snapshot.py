@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 SCHEMA = 1
 RACY_NS = 1_000_000_000
@@ -49,7 +49,8 @@ class Head(NamedTuple):
     """What holds for all parts.
 
     `basis` is everything that is not a file: versions, variables, which cache. `stamp` is of the `paths` that all parts
-    share. `manifests` are path → its stamp, of the included ones; `models` are id → (its manifest, its version ids).
+    share. `manifests` are path → its stamp, of the included ones, and `all_manifests` the stamp of all these together, in
+    order; `models` are id → (its manifest, its version ids).
     `extra` is for whoever writes the snapshot.
     """
 
@@ -57,6 +58,7 @@ class Head(NamedTuple):
     paths: tuple[str, ...]
     stamp: str
     manifests: Mapping[str, str]
+    all_manifests: str
     models: Mapping[str, tuple[str, tuple[str, ...]]]
     extra: Mapping[str, Any]
 
@@ -82,24 +84,25 @@ def stamp(root: str, paths: Iterable[str]) -> Stamp:
 class Snapshot:
     """A snapshot that has been opened; parts are read when asked for. Damage is as if nothing were there."""
 
-    def __init__(self, head: Head, index: Mapping[str, tuple[int, int, str]], data: bytes) -> None:
+    def __init__(self, head: Head, index: Mapping[str, tuple[int, int, str]], file: BinaryIO, start: int) -> None:
         self.head = head
         self._index = index
-        self._data = data
+        self._file = file
+        self._start = start
 
     @classmethod
     def read(cls, file: Path) -> Snapshot | None:
         try:
-            data = file.read_bytes()
-            line, _, rest = data.partition(b"\n")
-            checksum, text = line[:32], line[32:]
+            stream = file.open("rb")
+            line = stream.readline()
+            checksum, text = line[:32], line[32:-1]
             if checksum != _checksum(text).encode():
                 return None
-            schema, basis, paths, stamp, manifests, models, extra, index = json.loads(text)
+            schema, basis, paths, stamp, manifests, together, models, extra, index = json.loads(text)
             if schema != SCHEMA:
                 return None
-            head = Head(basis, tuple(paths), stamp, manifests, {m: (f, tuple(v)) for m, (f, v) in models.items()}, extra)
-            return cls(head, index, rest)
+            head = Head(basis, tuple(paths), stamp, manifests, together, models, extra)
+            return cls(head, index, stream, len(line))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
@@ -120,7 +123,10 @@ class Snapshot:
         if found is None:
             return None
         start, size, checksum = found
-        data = self._data[start : start + size]
+        try:
+            data = os.pread(self._file.fileno(), size, self._start + start)
+        except (OSError, ValueError, OverflowError):
+            return None
         return data if _checksum(data) == checksum else None
 
 
