@@ -105,6 +105,7 @@ class Scene(Workspace):
 
     def warm(self) -> Outcome:
         """A clean run in this very process, so that those forked from it start at once; what it comes to."""
+        time.sleep(1.1)  # files that have just changed are read more often, which would move the points at which a fault is met
         before, here = dict(os.environ), Path.cwd()
         os.environ.update(self.environment())
         os.chdir(self.root)
