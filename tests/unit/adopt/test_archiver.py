@@ -77,6 +77,6 @@ def test_no_option_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 def test_paths_are_those_of_the_folder_it_runs_in() -> None:
     line = [*BASE, "--serialized-file", "../w.pt", "--extra-files", "a, /b/,,c/../d", "--export-path", "out/"]
-    found = packing(line, "/work/sub", Location("x", 1))
-    assert (found.serialized_file, found.archive) == ("/work/w.pt", "/work/sub/out/model.mar")
-    assert found.extra_files == ("/work/sub/a", "/b/", "/work/sub/d")
+    found = packing(line, "/home/me/sub", Location("x", 1))
+    assert (found.serialized_file, found.archive) == ("/home/me/w.pt", "/home/me/sub/out/model.mar")
+    assert found.extra_files == ("/home/me/sub/a", "/b/", "/home/me/sub/d")
