@@ -132,6 +132,11 @@ def named(error: OSError, path: PathLike[str]) -> OSError:
     return error
 
 
+def damaged(memo: PathLike[str]) -> Problem:
+    """What to say of a memo in the cache that is not as it was written."""
+    return Problem(f"{fspath(memo)} is damaged and is not used", "nothing to do: it is made anew")
+
+
 def raise_all(error: type[GdcbuildError], problems: Iterable[Problem]) -> None:
     """Raise one `error` with every problem, sorted by place; do nothing when there is none."""
     found = sorted(set(problems), key=lambda p: (p.where or Location(""), p.message))

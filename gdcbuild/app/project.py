@@ -43,7 +43,12 @@ class Project:
     ) -> None:
         self._emit = emit
         self._cache_folder = cache
-        self.workspace = Workspace(find(folder, file), variables, cache, self._rebuilder)
+        self.workspace = Workspace(find(folder, file), variables, cache, self._rebuilder, self._warn)
+
+    def _warn(self, problem: Problem) -> None:
+        from gdcbuild.core.events import Warned
+
+        self._emit(Warned(problem))
 
     @cached_property
     def cache(self) -> Cache:
@@ -120,7 +125,7 @@ class Project:
         partial = bool(selection.include or selection.exclude)
         memo = LateRecords(lambda: self.cache.records)
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
-        listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings")
+        listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings", self._warn)
         with listings:
             found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
         if deep:
@@ -205,8 +210,6 @@ class Project:
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""
-        from gdcbuild.core.events import Warned
-
         for left in reversed(range(_ATTEMPTS)):
             try:
                 attempt()
@@ -219,7 +222,7 @@ class Project:
                 if not left or not damaged:
                     raise
                 for problem in error.problems:
-                    self._emit(Warned(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew")))
+                    self._warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew"))
 
 
 def _matching(pattern: str, models: Mapping[str, Collection[str]]) -> set[VersionId]:

@@ -17,14 +17,14 @@ from gdcbuild.app.environment import Environment, Variables
 from gdcbuild.app.known import Known, basis, is_private, parts
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Desired
-from gdcbuild.errors import ManifestError
+from gdcbuild.errors import ManifestError, damaged
 from gdcbuild.store.snapshot import RACY_NS, Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
     from gdcbuild.engine.judge import Judged
     from gdcbuild.engine.rebuilder import Rebuilder
-    from gdcbuild.errors import Location
+    from gdcbuild.errors import Location, Problem
     from gdcbuild.manifest.load import Loaded
 
 
@@ -35,7 +35,12 @@ class Workspace:
     """
 
     def __init__(
-        self, manifest: Path, variables: Mapping[str, str], cache: Path, rebuilder_of: Callable[[Graph], Rebuilder]
+        self,
+        manifest: Path,
+        variables: Mapping[str, str],
+        cache: Path,
+        rebuilder_of: Callable[[Graph], Rebuilder],
+        warn: Callable[[Problem], None],
     ) -> None:
         self.root = manifest.parent
         self._prefix = f"{self.root}/"
@@ -50,7 +55,8 @@ class Workspace:
         self._rebuilder: Rebuilder | None = None
         self._read: set[str] = set()
         self._environments: dict[str, list[object]] = {}
-        self._snapshot = self._valid(Snapshot.read(self._file)) if is_private(cache) else None
+        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_private(cache) else None
+        self._snapshot = self._valid(snapshot)
         if self._snapshot is None:
             self._load_all()
         else:

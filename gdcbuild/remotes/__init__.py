@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,11 +43,14 @@ def open_remote(
     return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
 
 
-def remembered(remote: Remote, folder: Path) -> AbstractContextManager[None]:
-    """Inside the context, in which all is listed, listings of a bucket that is a folder are remembered below `folder`."""
+def remembered(remote: Remote, folder: Path, warn: Callable[[Problem], None]) -> AbstractContextManager[None]:
+    """Inside the context, in which all is listed, listings of a bucket that is a folder are remembered below `folder`.
+
+    `warn` is told when what was remembered is damaged.
+    """
     from gdcbuild.remotes.directory import DirectoryRemote
 
     if not isinstance(remote, DirectoryRemote):
         return nullcontext()
     name = hashlib.sha256(os.fsencode(Path(remote.url).absolute())).hexdigest()[:32]
-    return remote.listings.remembered(folder / name)
+    return remote.listings.remembered(folder / name, warn)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gdcbuild.errors import RemoteError, of_system
+from gdcbuild.errors import Problem, RemoteError, damaged, of_system
 
 SCHEMA = 1
 RACY_NS = 1_000_000_000
@@ -26,12 +26,12 @@ class Listings:
         self._new: dict[str, tuple[Look, list[str]]] | None = None
 
     @contextmanager
-    def remembered(self, file: Path) -> Iterator[None]:
+    def remembered(self, file: Path, warn: Callable[[Problem], None]) -> Iterator[None]:
         """Inside the context, remember in `file` what is read; what is not read is forgotten.
 
         It is a memo: damage is as if it were not there.
         """
-        self._old, self._new, started = _read(file), {}, time.time_ns()
+        self._old, self._new, started = _read(file, warn), {}, time.time_ns()
         try:
             yield
             fresh = {key: row for key, row in self._new.items() if max(row[0][:2]) < started - RACY_NS}
@@ -76,11 +76,12 @@ def _scan(path: str) -> list[str]:
     return found
 
 
-def _read(file: Path) -> dict[str, tuple[Look, list[str]]]:
+def _read(file: Path, warn: Callable[[Problem], None]) -> dict[str, tuple[Look, list[str]]]:
     """What was remembered; nothing when it is damaged or of another schema."""
     try:
         checksum, _, text = file.read_text().partition("\n")
         if checksum != _checksum(text):
+            warn(damaged(file))
             return {}
         schema, rows = json.loads(text)
         return {key: (look, names) for key, look, names in rows} if schema == SCHEMA else {}

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -84,25 +84,30 @@ def stamp(root: str, paths: Iterable[str]) -> Stamp:
 class Snapshot:
     """A snapshot that has been opened; parts are read when asked for. Damage is as if nothing were there."""
 
-    def __init__(self, head: Head, index: Mapping[str, tuple[int, int, str]], file: BinaryIO, start: int) -> None:
+    def __init__(
+        self, head: Head, index: Mapping[str, tuple[int, int, str]], file: BinaryIO, start: int, damaged: Callable[[], None]
+    ) -> None:
         self.head = head
+        self._damaged = damaged
         self._index = index
         self._file = file
         self._start = start
 
     @classmethod
-    def read(cls, file: Path) -> Snapshot | None:
+    def read(cls, file: Path, damaged: Callable[[], None]) -> Snapshot | None:
+        """The snapshot in a file, None when there is none of ours; `damaged` is called when it is not as it was written."""
         try:
             stream = file.open("rb")
             line = stream.readline()
             checksum, text = line[:32], line[32:-1]
             if checksum != _checksum(text).encode():
+                damaged()
                 return None
             schema, basis, paths, stamp, manifests, together, models, extra, index = json.loads(text)
             if schema != SCHEMA:
                 return None
             head = Head(basis, tuple(paths), stamp, manifests, together, models, extra)
-            return cls(head, index, stream, len(line))
+            return cls(head, index, stream, len(line), damaged)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
@@ -126,8 +131,11 @@ class Snapshot:
         try:
             data = os.pread(self._file.fileno(), size, self._start + start)
         except (OSError, ValueError, OverflowError):
-            return None
-        return data if _checksum(data) == checksum else None
+            data = b""
+        if _checksum(data) == checksum:
+            return data
+        self._damaged()
+        return None
 
 
 def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | None, kept: Collection[str]) -> None:

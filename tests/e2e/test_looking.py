@@ -42,7 +42,7 @@ def test_writes_nothing_and_imports_no_framework(workspace: Workspace, tmp_path:
     assert "gdcbuild" in imported
     assert not imported & {"tensorflow", "torch", "keras", "boto3", "botocore", "model_archiver"}
     if not built:
-        assert not (workspace.cache / "cas").exists()
+        assert not list((workspace.cache / "cas").rglob("*"))
 
 
 def test_boto3_is_imported_for_an_s3_environment_only(s3_server: str, tmp_path: Path) -> None:

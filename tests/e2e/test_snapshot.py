@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gdcbuild.app import known
 from gdcbuild.app import workspace as incremental
 from gdcbuild.app.project import Project, Selection
+from gdcbuild.core.events import Event, Warned
 from gdcbuild.errors import GdcbuildError
 from gdcbuild.report import jsonl
 from tests.e2e.workspace import Workspace
@@ -283,6 +284,20 @@ def test_damage_is_a_miss(built: Workspace) -> None:
         for _ in range(chance.randrange(1, 4)):
             edited[chance.randrange(len(edited))] ^= 1 << chance.randrange(8)
         damaged.append(bytes(edited))
+    warned: list[Event] = []
     for data in (b"", b"\n", b"[]", os.urandom(500), *damaged):
         file.write_bytes(data)
-        assert planned(built.root, built.cache) == before
+        warned.clear()
+        project = Project(built.root, None, built.cache, os.environ, warned.append)
+        assert json.dumps(jsonl.plan(project.plan(None, Selection()))) == before
+        assert [e for e in warned if isinstance(e, Warned) and str(file) in e.problem.message] or data == whole
+
+
+def test_damaged_listings_are_a_miss(built: Workspace) -> None:
+    built.age()
+    built.ok("plan")
+    (file,) = (built.cache / "listings").iterdir()
+    file.write_bytes(file.read_bytes()[:-3])
+    result = built.ok("plan")
+    assert f"{file} is damaged and is not used" in result.err
+    assert "6 up to date" in result.out
