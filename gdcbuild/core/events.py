@@ -35,6 +35,14 @@ class JobStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class JobWaiting:
+    """It waits for another process, which is doing the same."""
+
+    job: str
+    what: What
+
+
+@dataclass(frozen=True, slots=True)
 class JobFinished:
     """It has ended well. `outcome` says how: a cached action did not run, an unchanged version wrote nothing.
 
@@ -100,4 +108,4 @@ class Summed:
     seconds: float
 
 
-Event = Planned | JobStarted | JobFinished | JobFailed | JobSkipped | JobNotStarted | Progress | Warned | Summed
+Event = Planned | JobStarted | JobWaiting | JobFinished | JobFailed | JobSkipped | JobNotStarted | Progress | Warned | Summed

@@ -57,10 +57,12 @@ class Records(Protocol):
 class Locks(Protocol):
     """Mutual exclusion by name, between all that share a cache: no work is done twice, no folder is worked in by two."""
 
-    def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
+    def hold(
+        self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None
+    ) -> AbstractContextManager[None]:
         """Wait until nobody else holds `name` (a plain file name), and hold it inside the context.
 
-        Raises Interrupted when `cancel` is set while it waits.
+        `waits` is called once if that takes longer than a moment. Raises Interrupted when `cancel` is set while it waits.
         """
         ...
 

@@ -18,6 +18,7 @@ from gdcbuild.core.events import (
     JobNotStarted,
     JobSkipped,
     JobStarted,
+    JobWaiting,
     Outcome,
     Planned,
     Progress,
@@ -159,7 +160,8 @@ class Applying:
         with self._lock:
             made = {need: self._made[need] for need in action.needs}
         with self._reported(identifier, "action") as ended:
-            artifact, outcome = self._rebuilder.make(action, made, cancel)
+            waits = partial(self._emit, JobWaiting(identifier, "action"))
+            artifact, outcome = self._rebuilder.make(action, made, cancel, waits)
             with self._lock:
                 self._made[identifier] = artifact
                 self.counts.actions += outcome == "built"

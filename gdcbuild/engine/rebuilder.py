@@ -6,7 +6,7 @@ Constructive traces: the action cache maps a key to the tree that was made under
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,10 +71,12 @@ class Rebuilder:
         last = self._last(action)
         return None if last is None else differences(last, key, self.ports.toolchains.contents)
 
-    def make(self, action: Action, made: Mapping[str, Artifact], cancel: Flag) -> tuple[Artifact, Outcome]:
+    def make(
+        self, action: Action, made: Mapping[str, Artifact], cancel: Flag, waits: Callable[[], None]
+    ) -> tuple[Artifact, Outcome]:
         """The action's artifact with all its bytes at hand: from the cache, or by running it now.
 
-        Raises ActionFailed; nothing is recorded then.
+        `waits` is called when another process is running it. Raises ActionFailed; nothing is recorded then.
         """
         if isinstance(action.run, Files):
             return inputs_of(action, made, self.ports.workspace), "cached"
@@ -90,7 +92,7 @@ class Rebuilder:
         if action.toolchain is not None:
             python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
         key = self.key(action, inputs.tree, self._toolchain(action))  # known only now, if the toolchain is new
-        with self.ports.locks.hold(key.hash, cancel):
+        with self.ports.locks.hold(key.hash, cancel, waits):
             found = self._at_hand(key)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"

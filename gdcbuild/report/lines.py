@@ -6,7 +6,18 @@ import sys
 import threading
 from typing import TextIO
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Planned, Summed, Warned
+from gdcbuild.core.events import (
+    Event,
+    JobFailed,
+    JobFinished,
+    JobNotStarted,
+    JobSkipped,
+    JobStarted,
+    JobWaiting,
+    Planned,
+    Summed,
+    Warned,
+)
 from gdcbuild.report.text import amount, duration, plan, problem
 
 
@@ -17,6 +28,8 @@ def line(event: Event) -> str | None:
             return plan(found) if found is not None and (total or found.pending) else None
         case JobStarted(job, "toolchain"):
             return f"installing {job}"
+        case JobWaiting(job, what):
+            return f"{'waiting':<10} for another gdcbuild, which is {'installing' if what == 'toolchain' else 'building'} {job}"
         case JobFinished(job, _, outcome, seconds) if outcome not in ("cached", "unchanged", "sound"):
             return f"{outcome:<10} {job}  {duration(seconds)}"
         case JobFailed(job, what, _, seconds):

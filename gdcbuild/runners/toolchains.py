@@ -10,9 +10,10 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted
+from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
 from gdcbuild.errors import ActionFailed, Problem
@@ -81,7 +82,8 @@ class VenvToolchains:
         folder = self._folder / recipe
         python = folder / "bin" / "python"
         if _marker(folder) is None:
-            with self._locks.hold(f"toolchain-{recipe}", cancel):
+            waiting = JobWaiting(toolchain.name, "toolchain")
+            with self._locks.hold(f"toolchain-{recipe}", cancel, partial(self._emit, waiting)):
                 if _marker(folder) is None:
                     with claimed(folder, cancel) as place:
                         self._install(toolchain, recipe, place, cancel)

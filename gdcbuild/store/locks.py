@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event as Flag
@@ -27,11 +27,14 @@ class FileLocks:
         self._folder = folder
 
     @contextmanager
-    def hold(self, name: str, cancel: Flag | None = None) -> Iterator[None]:
+    def hold(self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None) -> Iterator[None]:
         cancel, wait = cancel or Flag(), 0.005
         while (handle := self._attempt(name)) is None:
             if cancel.wait(wait):
                 raise Interrupted(Problem("interrupted"))
+            if waits is not None and wait == _LONGEST_WAIT:
+                waits()
+                waits = None
             wait = min(2 * wait, _LONGEST_WAIT)
         try:
             yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +89,16 @@ class MemoryLocks:
         self._locks: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def hold(self, name: str, cancel: Flag | None = None) -> Iterator[None]:
+    def hold(self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None) -> Iterator[None]:
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
         stop = cancel or Flag()
         while not lock.acquire(timeout=0.05):
             if stop.is_set():
                 raise Interrupted(Problem("interrupted"))
+            if waits is not None:
+                waits()
+                waits = None
         try:
             yield
         finally:

@@ -75,6 +75,23 @@ def test_who_waits_gets_it_in_the_end(locks: Locks) -> None:
     assert sorted(done) == list(range(8))
 
 
+def test_who_waits_long_is_told_so_once(locks: Locks) -> None:
+    told = threading.Semaphore(0)
+
+    def work() -> None:
+        with locks.hold("name", waits=told.release):
+            pass
+
+    thread = threading.Thread(target=work)
+    with locks.hold("name"):
+        thread.start()
+        assert told.acquire(timeout=PATIENCE)
+        assert not told.acquire(timeout=0.5)
+    thread.join(PATIENCE)
+    with locks.hold("name", waits=lambda: pytest.fail("nobody holds it")):
+        pass
+
+
 def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> None:
     class Fresh:
         """Each thread comes with locks of its own, as two processes would."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -134,15 +135,6 @@ def guard_of(process: subprocess.Popen[str]) -> int:
     return int(guard)
 
 
-def has_open(process: subprocess.Popen[str], folder: Path) -> bool:
-    """Whether the process has a file in the folder open."""
-    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            if descriptor.readlink().is_relative_to(folder):
-                return True
-    return False
-
-
 def kill_it(process: subprocess.Popen[str]) -> None:
     process.kill()
 
@@ -217,7 +209,9 @@ def test_told_to_stop_while_it_waits_for_another(armed: Workspace) -> None:
     with started(armed, "build") as first:
         until(lambda: running(armed))
         with started(armed, "build") as second:
-            until(lambda: has_open(second, armed.cache / "locks"))
+            assert second.stderr is not None
+            assert select.select([second.stderr], [], [], PATIENCE)[0]
+            assert second.stderr.readline() == "waiting    for another gdcbuild, which is building step:s\n"
             second.send_signal(signal.SIGTERM)
             second.communicate(timeout=PATIENCE)
             assert second.returncode == 143

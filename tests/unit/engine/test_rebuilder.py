@@ -26,7 +26,7 @@ def judge(world: World, *actions: Action) -> Verdict:
 
 def make(world: World, one: Action) -> tuple[Artifact, str]:
     found = graph([one], [one.id], {"t": Toolchain("t", "t.txt")})
-    return world.rebuilder(found).make(one, {}, Flag())
+    return world.rebuilder(found).make(one, {}, Flag(), lambda: None)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_two_at_a_time_run_it_once(world: World) -> None:
 
     def work(_: int) -> str:
         both.wait(10)
-        return rebuilder.make(one, {}, Flag())[1]
+        return rebuilder.make(one, {}, Flag(), lambda: None)[1]
 
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(work, range(2)))
@@ -206,7 +206,7 @@ def test_a_blob_that_is_damaged_is_not_used(world: World) -> None:
     world.cas._blobs[digest] = b"(2)"
     two = action("two", "@one")
     with pytest.raises(BlobDamaged):
-        world.rebuilder(graph([action("one", "a"), two], ["two"])).make(two, {"one": artifact}, Flag())
+        world.rebuilder(graph([action("one", "a"), two], ["two"])).make(two, {"one": artifact}, Flag(), lambda: None)
 
 
 def test_a_path_that_was_not_made(world: World) -> None:
