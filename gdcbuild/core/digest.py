@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from gdcbuild.errors import BlobDamaged, Problem
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 CHUNK = 1 << 20
+
+_AHEAD = 4
+"""Pieces that the quickest may be before the slowest."""
 
 
 class Digest(NamedTuple):
@@ -28,10 +35,16 @@ class Digest(NamedTuple):
 
 
 class Blob(Protocol):
-    """Bytes of a known digest that can be read more than once. Readers verify; `open` does not."""
+    """Bytes of a known digest that can be read more than once. Readers verify; `open` does not.
+
+    `crc` is their CRC-32 where that was found beside the digest: an archive has it before the bytes.
+    """
 
     @property
     def digest(self) -> Digest: ...
+
+    @property
+    def crc(self) -> int | None: ...
 
     def open(self) -> BinaryIO: ...
 
@@ -41,6 +54,7 @@ class FileBlob(NamedTuple):
 
     digest: Digest
     path: Path
+    crc: int | None = None
 
     def open(self) -> BinaryIO:
         return self.path.open("rb")
@@ -55,6 +69,10 @@ class BytesBlob(NamedTuple):
     def digest(self) -> Digest:
         return Digest.of(self.data)
 
+    @property
+    def crc(self) -> int:
+        return zlib.crc32(self.data)
+
     def open(self) -> BinaryIO:
         return io.BytesIO(self.data)
 
@@ -63,6 +81,34 @@ def chunks(stream: BinaryIO) -> Iterator[bytes]:
     """The stream's bytes in pieces of at most 1 MiB."""
     while data := stream.read(CHUNK):
         yield data
+
+
+def beside(stream: BinaryIO, *works: Callable[[bytes], object]) -> Iterator[bytes]:
+    """The stream's bytes in pieces of at most 1 MiB; each `work` gets them too, in their order, in a thread of its own.
+
+    All works are done when the iteration ends. What one of them raises ends it.
+    """
+    from collections import deque
+    from concurrent.futures import ThreadPoolExecutor
+
+    helpers = [ThreadPoolExecutor(1) for _ in works]
+    busy: deque[list[Future[object]]] = deque()
+    try:
+        for data in chunks(stream):
+            busy.append([helper.submit(work, data) for helper, work in zip(helpers, works, strict=True)])
+            yield data
+            while len(busy) > _AHEAD:
+                _ended(busy.popleft())
+        while busy:
+            _ended(busy.popleft())
+    finally:
+        for helper in helpers:
+            helper.shutdown(cancel_futures=True)
+
+
+def _ended(futures: Iterable[Future[object]]) -> None:
+    for future in futures:
+        future.result()
 
 
 def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None) -> Digest:

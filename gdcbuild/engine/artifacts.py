@@ -51,6 +51,10 @@ class _Judged:
     digest: Digest
     file: Blob
 
+    @property
+    def crc(self) -> int | None:
+        return self.file.crc
+
     def open(self) -> BinaryIO:
         return self.file.open()
 

@@ -144,6 +144,10 @@ class _Stoppable:
     def digest(self) -> Digest:
         return self.blob.digest
 
+    @property
+    def crc(self) -> int | None:
+        return self.blob.crc
+
     def open(self) -> BinaryIO:
         return cast(BinaryIO, _Stream(self.blob.open(), self.cancel))
 

@@ -22,6 +22,7 @@ class _Held:
 
     digest: Digest
     data: bytes
+    crc = None
 
     def open(self) -> BinaryIO:
         return io.BytesIO(self.data)

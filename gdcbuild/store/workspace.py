@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+import zlib
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
-from gdcbuild.core.digest import Digest, FileBlob, hash_stream
+from gdcbuild.core.digest import Digest, FileBlob, beside, hash_stream
 from gdcbuild.core.ports import Records
 from gdcbuild.errors import ManifestError, Problem
 
@@ -17,13 +20,17 @@ WORTH_A_MEMO = 1 << 17
 """Bytes from which on it takes longer to read a file than to ask for its digest."""
 
 
+_Known: TypeAlias = tuple[list[int], Digest, int | None]
+"""What stat says of a file, its digest, and its CRC-32 if it is large."""
+
+
 class DiskWorkspace:
     """A workspace below a root folder. The memo is a shortcut; content decides."""
 
     def __init__(self, root: Path, records: Records) -> None:
         self._root = root
         self._records = records
-        self._known: dict[str, tuple[list[int], Digest]] = {}
+        self._known: dict[str, _Known] = {}
 
     def digest(self, path: str) -> Digest:
         full = f"{self._root}/{path}"
@@ -35,23 +42,38 @@ class DiskWorkspace:
                 self._known[path] = known
                 return known[1]
             with Path(full).open("rb") as stream:
-                digest = hash_stream(stream)
+                digest, crc = _read(stream) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
             raise ManifestError(Problem(f"{path} cannot be read: {error.strerror}", "put the file there, readable")) from error
-        self._known[path] = (after, digest)
+        self._known[path] = after, digest, crc
         if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > _RACY_NS:
-            self._records.put("stat", full, [*signature, digest.hash, digest.size])
+            self._records.put("stat", full, [*signature, digest.hash, digest.size, crc])
         return digest
 
     def blob(self, path: str) -> FileBlob:
-        return FileBlob(self.digest(path), self._root / path)
+        digest = self.digest(path)
+        return FileBlob(digest, self._root / path, self._known[path][2])
 
-    def _remembered(self, full: str) -> tuple[list[int], Digest] | None:
+    def _remembered(self, full: str) -> _Known | None:
         row = self._records.get("stat", full)
-        if not isinstance(row, list) or len(row) != 6:
+        if not isinstance(row, list) or len(row) != 7:
             return None
-        return row[:4], Digest(row[4], row[5])
+        return row[:4], Digest(row[4], row[5]), row[6]
+
+
+def _read(stream: BinaryIO) -> tuple[Digest, int]:
+    """Digest of the stream, and CRC-32: whoever packs the file wants that one, and has no need to read it for it then."""
+    hasher, size, crc = hashlib.sha256(), 0, 0
+
+    def checksum(data: bytes) -> None:
+        nonlocal crc
+        crc = zlib.crc32(data, crc)
+
+    for data in beside(stream, checksum):
+        hasher.update(data)
+        size += len(data)
+    return Digest(hasher.hexdigest(), size), crc
 
 
 def _signature(stat: os.stat_result) -> list[int]:

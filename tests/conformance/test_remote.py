@@ -24,6 +24,7 @@ class LyingBlob:
 
     digest: Digest
     data: bytes
+    crc = None
 
     def open(self) -> BinaryIO:
         return BytesIO(self.data)

@@ -83,6 +83,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
 @dataclass(frozen=True)
 class LyingBlob:
     digest: Digest
+    crc = None
 
     def open(self) -> BinaryIO:
         return BytesIO(b"other")

@@ -83,6 +83,7 @@ class Member:
     archive: zipfile.ZipFile
     name: str
     digest: Digest
+    crc: int
 
     def open(self) -> BinaryIO:
         return cast(BinaryIO, self.archive.open(self.name))
@@ -175,7 +176,7 @@ class Archive:
             raise Unreadable(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
         if info.compress_type == zipfile.ZIP_DEFLATED:
             self._check_packed(info)
-        return Member(self._zip, name, digest)
+        return Member(self._zip, name, digest, info.CRC)
 
     def _check_packed(self, info: zipfile.ZipInfo) -> None:
         """Raises Unreadable unless unpacking ends with the size that is told, and with the last packed byte.

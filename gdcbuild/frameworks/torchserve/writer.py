@@ -38,7 +38,8 @@ def write_archive(
     """
     moment = FIRST if moment is None else min(max(moment, FIRST), LAST)
     weights = manifest["model"].get("serializedFile")
-    with file.open("wb") as stream, ZipWriter(stream, moment, deflate) as archive:
+    with file.open("wb") as stream:
+        archive = ZipWriter(stream, moment, deflate)
         for name in sorted(members, key=lambda n: (n != weights, n)):
             archive.add(name, members[name])
         archive.add(MANIFEST, manifest_blob(manifest, moment))

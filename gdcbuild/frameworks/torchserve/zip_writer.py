@@ -11,16 +11,12 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import TracebackType
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
 
-from gdcbuild.core.digest import Blob, BytesBlob, Digest, chunks, read_verified, refuse_other
+from gdcbuild.core.digest import Blob, Digest, beside, chunks, read_verified, refuse_other
 from gdcbuild.errors import BlobDamaged, Problem
 
 FIRST, LAST = 315_532_800, 4_354_819_198
@@ -51,7 +47,7 @@ class _Entry:
 
 
 class ZipWriter:
-    """A context manager around a file that is open for writing. Members come in the order they are added."""
+    """Writes to a file that is open. Members come in the order they are added."""
 
     def __init__(self, file: BinaryIO, moment: int, deflate: bool) -> None:
         self._file = file
@@ -60,32 +56,21 @@ class ZipWriter:
         self._deflate = deflate
         self._hasher, self._offset = hashlib.sha256(), 0
         self._entries: list[_Entry] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> ZipWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.close()
-
-    @cached_property
-    def _helper(self) -> ThreadPoolExecutor:
-        """While one core hashes, another one checks and writes: for what is larger than one piece."""
-        return self._stack.enter_context(ThreadPoolExecutor(1))
 
     def add(self, name: str, blob: Blob) -> None:
         """Write one member. Raises BlobDamaged when its bytes are not those of its digest."""
-        if blob.digest.size <= SMALL:
-            blob = BytesBlob(read_verified(blob))  # read once, and all in this thread
-        # Servers read front to back, so that a stored member's checksum stands before its bytes: they are read twice.
-        crc = self._verified(blob)
+        small = read_verified(blob) if blob.digest.size <= SMALL else None
+        # servers read front to back, so that a stored member's checksum stands before its bytes
+        crc = zlib.crc32(small) if small is not None else _crc(blob)
         flags = (0 if name.isascii() else _UTF8) | (_DESCRIPTOR if self._deflate else 0)
         method, size = (ZIP_DEFLATED if self._deflate else ZIP_STORED), blob.digest.size
         entry = _Entry(name.encode(), flags, method, crc, size, size, self._offset)
         self._local(replace(entry, crc=0, packed=0, size=0) if self._deflate else entry)
         start = self._offset
-        if self._copy(blob) != crc:
-            raise BlobDamaged(Problem(f"{name} has changed while it was read"))
+        if small is not None:
+            self._pack((small,))
+        else:
+            self._copy(blob, crc)
         if self._deflate:
             entry = replace(entry, packed=self._offset - start)
             # readers tell the long form from the short one by the size they found
@@ -130,59 +115,60 @@ class ZipWriter:
         self._write(struct.pack("<4sBBHHHHHLLLHHHHHLL", b"PK\1\2", *made, *rest) + entry.name + extra)
 
     def _write(self, data: bytes) -> None:
-        self._hasher.update(data)
         self._file.write(data)
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
+        self._hasher.update(data)
         self._offset += len(data)
 
-    def _verified(self, blob: Blob) -> int:
-        """The CRC-32 of the blob's bytes. Raises BlobDamaged when they are not those of its digest."""
-        found, size, crc = hashlib.sha256(), 0, _Crc()
-        for data in self._beside(blob, crc.update):
-            found.update(data)
-            size += len(data)
-        refuse_other(blob, Digest(found.hexdigest(), size))
-        return crc.value
-
-    def _copy(self, blob: Blob) -> int:
-        """Write the blob's bytes, deflated or as they are; returns their CRC-32."""
-        crc = _Crc()
-        if self._deflate:
-            compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-            for data in self._beside(blob, crc.update):
-                self._write(compressor.compress(data))
-            self._write(compressor.flush())
-        else:
-
-            def aside(data: bytes) -> None:
-                crc.update(data)
-                self._file.write(data)
-
-            for data in self._beside(blob, aside):
-                self._hasher.update(data)
-                self._offset += len(data)
-        return crc.value
-
-    def _beside(self, blob: Blob, work: Callable[[bytes], object]) -> Iterator[bytes]:
-        """The blob's bytes in pieces; while the caller has one, the helper does its `work` on the same."""
-        if isinstance(blob, BytesBlob):
-            work(blob.data)
-            yield blob.data
+    def _pack(self, pieces: Iterable[bytes]) -> None:
+        """Write a member's bytes, deflated or as they are."""
+        if not self._deflate:
+            for data in pieces:
+                self._write(data)
             return
-        busy: Future[object] | None = None
+        compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        for data in pieces:
+            self._write(compressor.compress(data))
+        self._write(compressor.flush())
+
+    def _copy(self, blob: Blob, crc: int) -> None:
+        """Write a large blob's bytes: while this thread hashes the archive, others check them and write."""
+        check = _Check()
         with blob.open() as stream:
-            for data in chunks(stream):
-                if busy is not None:
-                    busy.result()
-                busy = self._helper.submit(work, data)
-                yield data
-        if busy is not None:
-            busy.result()
+            if self._deflate:
+                self._pack(beside(stream, check.update))
+            else:
+                for data in beside(stream, check.update, self._file.write):
+                    self._count(data)
+        refuse_other(blob, check.digest)
+        if check.crc != crc:
+            raise BlobDamaged(Problem(f"{blob.digest} has changed while it was read"))
 
 
-class _Crc:
-    """A CRC-32 as bytes come in."""
+class _Check:
+    """Digest and CRC-32 of bytes as they come in."""
 
-    value = 0
+    def __init__(self) -> None:
+        self._hasher, self._size, self.crc = hashlib.sha256(), 0, 0
 
     def update(self, data: bytes) -> None:
-        self.value = zlib.crc32(data, self.value)
+        self._hasher.update(data)
+        self._size += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._hasher.hexdigest(), self._size)
+
+
+def _crc(blob: Blob) -> int:
+    """The CRC-32 of the blob's bytes: it is known, or they are read for it."""
+    found = blob.crc
+    if found is None:
+        found = 0
+        with blob.open() as stream:
+            for data in chunks(stream):
+                found = zlib.crc32(data, found)
+    return found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob, Digest, FileBlob, Tree, copy_verified, hash_stream, read_verified
+from gdcbuild.core.digest import BytesBlob, Digest, FileBlob, Tree, beside, copy_verified, hash_stream, read_verified
 from gdcbuild.errors import BlobDamaged
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -76,3 +76,18 @@ def test_under() -> None:
 
 def test_a_blob_in_memory() -> None:
     assert read_verified(BytesBlob(b"x")) == b"x"
+
+
+def test_works_get_all_of_a_stream_in_order_beside_each_other() -> None:
+    data = bytes(range(256)) * 4096 * 7 + b"the rest"
+    one, two = bytearray(), bytearray()
+    assert b"".join(beside(io.BytesIO(data), one.extend, two.extend)) == data
+    assert (one, two) == (data, data)
+
+
+def test_what_a_work_raises_ends_the_reading() -> None:
+    def work(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        list(beside(io.BytesIO(bytes(64 << 20)), work))

@@ -419,6 +419,7 @@ class Changed:
     """A blob whose file was changed after it was judged."""
 
     digest = BytesBlob(b"before").digest
+    crc = None
 
     def open(self) -> BinaryIO:
         return BytesBlob(b"after!").open()

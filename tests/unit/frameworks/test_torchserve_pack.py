@@ -114,6 +114,7 @@ class Endless:
 
     def __init__(self, size: int) -> None:
         self.left, self.largest, self.opened = size, 0, 0
+        self.crc = None
         hasher = hashlib.sha256()
         for _ in range(size >> 20):
             hasher.update(bytes(1 << 20))

@@ -20,6 +20,7 @@ class Breaking:
     """A blob whose file cannot be read."""
 
     digest = Digest.of(b"x")
+    crc = None
 
     def open(self) -> BinaryIO:
         raise OSError(5, "Input/output error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,9 @@ def test_a_file_at_rest_is_read_once(
 ) -> None:
     at_rest(monkeypatch)
     digest = DiskWorkspace(tmp_path, records).digest("file")
-    monkeypatch.setattr(module, "hash_stream", lambda *_: pytest.fail("read again"))
-    assert DiskWorkspace(tmp_path, records).digest("file") == digest == Digest.of(b"first")
+    monkeypatch.setattr(module, "_read", lambda *_: pytest.fail("read again"))
+    again = DiskWorkspace(tmp_path, records).blob("file")
+    assert (again.digest, again.crc) == (digest, zlib.crc32(b"first")) == (Digest.of(b"first"), again.crc)
 
 
 def test_a_file_that_has_just_been_written_is_not_remembered(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
@@ -67,7 +69,7 @@ def test_another_content_of_one_size_and_time_is_seen(
     assert DiskWorkspace(tmp_path, records).digest("file") == Digest.of(b"other")
 
 
-@pytest.mark.parametrize("planted", [None, 5, [], ["a"] * 5, [0, 0, 0, 0, "x", 1]])
+@pytest.mark.parametrize("planted", [None, 5, [], ["a"] * 5, [0, 0, 0, 0, "x", 1], [0, 0, 0, 0, "x", 1, 2]])
 def test_a_memo_that_does_not_fit_is_not_used(
     tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch, planted: object
 ) -> None:
@@ -86,6 +88,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, file: Path, records: Memory
     (tmp_path / "folder").mkdir()
     with pytest.raises(ManifestError, match="Is a directory"):
         workspace.digest("folder")
+
+
+def test_a_large_files_checksum_is_found_beside_its_digest(tmp_path: Path, records: MemoryRecords) -> None:
+    data = bytes(range(256)) * 20_000
+    (tmp_path / "large").write_bytes(data)
+    blob = DiskWorkspace(tmp_path, records).blob("large")
+    assert (blob.digest, blob.crc) == (Digest.of(data), zlib.crc32(data))
 
 
 def test_a_small_file_is_sooner_read_than_asked_for(
