@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import GdcbuildError, Interrupted, Problem
@@ -54,6 +55,7 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
             ready.add(job)
     report, cancel = Report(), Flag()
     running: dict[Future[None], str] = {}
+    ended: SimpleQueue[Future[None]] = SimpleQueue()
     stopped = False
 
     def skip(cause: str) -> None:
@@ -70,26 +72,28 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
             while True:
                 while not stopped and len(running) < workers and (next_job := ready.take()) is not None:
                     del waiting[next_job]
-                    running[pool.submit(known[next_job].work, cancel)] = next_job
+                    future = pool.submit(known[next_job].work, cancel)
+                    running[future] = next_job
+                    future.add_done_callback(ended.put)
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    ready.ended(job)
-                    error = future.exception()
-                    if error is None:
-                        report.done.append(job)
-                        for dependent in dependents.get(job, ()):
-                            if dependent in waiting:
-                                waiting[dependent].discard(job)
-                                if not waiting[dependent]:
-                                    ready.add(dependent)
-                    elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
-                        report.failed[job] = error
-                        skip(job)
-                        stopped = stopped or not keep_going
-                    else:
-                        raise error
+                future = ended.get()
+                job = running.pop(future)
+                ready.ended(job)
+                error = future.exception()
+                if error is None:
+                    report.done.append(job)
+                    for dependent in dependents.get(job, ()):
+                        if dependent in waiting:
+                            waiting[dependent].discard(job)
+                            if not waiting[dependent]:
+                                ready.add(dependent)
+                elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
+                    report.failed[job] = error
+                    skip(job)
+                    stopped = stopped or not keep_going
+                else:
+                    raise error
         except BaseException as error:
             cancel.set()
             pool.shutdown(wait=True, cancel_futures=True)

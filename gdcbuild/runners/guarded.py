@@ -173,8 +173,9 @@ def put_away(path: Path) -> None:
     """Remove a folder of ours. It loses its name first: whoever should still write into it, writes into nothing of ours."""
     with suppress(FileNotFoundError):  # what ran in it may have removed it
         path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
-    for old in path.parent.glob(f"{path.name}.*"):
-        shutil.rmtree(old, ignore_errors=True)
+    for name in os.listdir(path.parent):  # noqa: PTH208 - glob would compile a pattern for each action
+        if name.startswith(f"{path.name}."):
+            shutil.rmtree(path.parent / name, ignore_errors=True)
 
 
 def _users(folder: Path) -> str:

@@ -53,8 +53,11 @@ class DiskCAS:
                 os.utime(stream.fileno())  # whoever made it may have given it an old time
                 os.fchmod(stream.fileno(), 0o444)
                 os.fsync(stream.fileno())
-            make_folder(target.parent)
-            file.replace(target)
+            try:
+                file.replace(target)
+            except FileNotFoundError:
+                make_folder(target.parent)
+                file.replace(target)
             sync_folder(target.parent)
         except OSError as error:
             raise named(error, target) from error

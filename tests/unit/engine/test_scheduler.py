@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -138,20 +138,25 @@ class Simulated:
                 outer.spans[job.id] = (outer.clock, outer.clock + job.seconds)
                 return future
 
-        def wait(_futures: object, return_when: str) -> SimpleNamespace:
-            future = min(running, key=lambda f: (outer.spans[running[f].id][1], running[f].id))
-            job = running.pop(future)
-            outer.clock = outer.spans[job.id][1]
-            try:
-                job.work(Flag())
-                future.set_result(None)
-            except Exception as error:
-                future.set_exception(error)
-            return SimpleNamespace(done=[future])
+        class Ended:
+            """In the place of the queue of jobs that have ended: here they end when they are asked for."""
+
+            def put(self, _: Future[None]) -> None: ...
+
+            def get(self) -> Future[None]:
+                future = min(running, key=lambda f: (outer.spans[running[f].id][1], running[f].id))
+                job = running.pop(future)
+                outer.clock = outer.spans[job.id][1]
+                try:
+                    job.work(Flag())
+                    future.set_result(None)
+                except Exception as error:
+                    future.set_exception(error)
+                return future
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("gdcbuild.engine.scheduler.ThreadPoolExecutor", Pool)
-            patch.setattr("gdcbuild.engine.scheduler.wait", wait)
+            patch.setattr("gdcbuild.engine.scheduler.SimpleQueue", Ended)
             return run(jobs, self.workers, keep_going, pools)
 
 
@@ -279,11 +284,12 @@ def test_an_interrupt_cancels_what_runs_and_waits_for_it(monkeypatch: pytest.Mon
         cancel.wait(10)
         ended.set()
 
-    def interrupted(*_: object, **__: object) -> None:
-        started.wait(10)
-        raise KeyboardInterrupt
+    class Interrupting(SimpleQueue[Future[None]]):
+        def get(self, *_: object) -> Future[None]:
+            started.wait(10)
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("gdcbuild.engine.scheduler.wait", interrupted)
+    monkeypatch.setattr("gdcbuild.engine.scheduler.SimpleQueue", Interrupting)
     log = Log()
     with pytest.raises(Interrupted):
         run([Job("patient", (), patient), log.job("next"), log.job("after", "patient")], 1, keep_going=True)
