@@ -122,6 +122,20 @@ def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None
     return Digest(hasher.hexdigest(), size)
 
 
+def hash_and_crc(stream: BinaryIO) -> tuple[Digest, int]:
+    """Digest and CRC-32 of all that is left in the stream, found beside each other."""
+    hasher, size, crc = hashlib.sha256(), 0, 0
+
+    def checksum(data: bytes) -> None:
+        nonlocal crc
+        crc = zlib.crc32(data, crc)
+
+    for data in beside(stream, checksum):
+        hasher.update(data)
+        size += len(data)
+    return Digest(hasher.hexdigest(), size), crc
+
+
 def copy_verified(blob: Blob, write: Callable[[bytes], object]) -> None:
     """Write the blob's bytes out and raise BlobDamaged if they turn out to be others."""
     with blob.open() as stream:

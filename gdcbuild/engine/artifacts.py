@@ -53,7 +53,7 @@ class _Judged:
 
     @property
     def crc(self) -> int | None:
-        return self.file.crc
+        return self.file.crc if self.file.digest == self.digest else None
 
     def open(self) -> BinaryIO:
         return self.file.open()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-import zlib
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
-from gdcbuild.core.digest import Digest, FileBlob, beside, hash_stream
+from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
 from gdcbuild.core.ports import Records
 from gdcbuild.errors import ManifestError, Problem
 
@@ -42,7 +40,7 @@ class DiskWorkspace:
                 self._known[path] = known
                 return known[1]
             with Path(full).open("rb") as stream:
-                digest, crc = _read(stream) if memorable else (hash_stream(stream), None)
+                digest, crc = hash_and_crc(stream) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
             raise ManifestError(Problem(f"{path} cannot be read: {error.strerror}", "put the file there, readable")) from error
@@ -60,20 +58,6 @@ class DiskWorkspace:
         if not isinstance(row, list) or len(row) != 7:
             return None
         return row[:4], Digest(row[4], row[5]), row[6]
-
-
-def _read(stream: BinaryIO) -> tuple[Digest, int]:
-    """Digest of the stream, and CRC-32: whoever packs the file wants that one, and has no need to read it for it then."""
-    hasher, size, crc = hashlib.sha256(), 0, 0
-
-    def checksum(data: bytes) -> None:
-        nonlocal crc
-        crc = zlib.crc32(data, crc)
-
-    for data in beside(stream, checksum):
-        hasher.update(data)
-        size += len(data)
-    return Digest(hasher.hexdigest(), size), crc
 
 
 def _signature(stat: os.stat_result) -> list[int]:

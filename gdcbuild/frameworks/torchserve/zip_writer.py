@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
 
-from gdcbuild.core.digest import Blob, Digest, beside, chunks, read_verified, refuse_other
+from gdcbuild.core.digest import Blob, Digest, beside, hash_and_crc, read_verified, refuse_other
 from gdcbuild.errors import BlobDamaged, Problem
 
 FIRST, LAST = 315_532_800, 4_354_819_198
@@ -134,41 +134,31 @@ class ZipWriter:
         self._write(compressor.flush())
 
     def _copy(self, blob: Blob, crc: int) -> None:
-        """Write a large blob's bytes: while this thread hashes the archive, others check them and write."""
-        check = _Check()
+        """Write a large blob's bytes: while this thread hashes the archive, another one writes, and one checks them.
+
+        They are those of the checksum, which is that of the digest: its bytes need not be hashed once more.
+        """
+        found = size = 0
+
+        def check(data: bytes) -> None:
+            nonlocal found, size
+            found, size = zlib.crc32(data, found), size + len(data)
+
         with blob.open() as stream:
             if self._deflate:
-                self._pack(beside(stream, check.update))
+                self._pack(beside(stream, check))
             else:
-                for data in beside(stream, check.update, self._file.write):
+                for data in beside(stream, check, self._file.write):
                     self._count(data)
-        refuse_other(blob, check.digest)
-        if check.crc != crc:
+        if (found, size) != (crc, blob.digest.size):
             raise BlobDamaged(Problem(f"{blob.digest} has changed while it was read"))
 
 
-class _Check:
-    """Digest and CRC-32 of bytes as they come in."""
-
-    def __init__(self) -> None:
-        self._hasher, self._size, self.crc = hashlib.sha256(), 0, 0
-
-    def update(self, data: bytes) -> None:
-        self._hasher.update(data)
-        self._size += len(data)
-        self.crc = zlib.crc32(data, self.crc)
-
-    @property
-    def digest(self) -> Digest:
-        return Digest(self._hasher.hexdigest(), self._size)
-
-
 def _crc(blob: Blob) -> int:
-    """The CRC-32 of the blob's bytes: it is known, or they are read for it."""
-    found = blob.crc
-    if found is None:
-        found = 0
-        with blob.open() as stream:
-            for data in chunks(stream):
-                found = zlib.crc32(data, found)
-    return found
+    """The CRC-32 of the blob's bytes: known beside its digest, or found now, when they turn out to be those of its digest."""
+    if blob.crc is not None:
+        return blob.crc
+    with blob.open() as stream:
+        digest, crc = hash_and_crc(stream)
+    refuse_other(blob, digest)
+    return crc

@@ -59,6 +59,7 @@ def test_a_file_that_changes_after_it_was_judged_is_found_out() -> None:
     workspace.files["f"] = b"y"
     with pytest.raises(BlobDamaged):
         read_verified(found.blobs(MemoryCAS(), workspace)["f"])
+    assert found.blobs(MemoryCAS(), workspace)["f"].crc is None, "that of other bytes"
 
 
 @pytest.mark.parametrize(

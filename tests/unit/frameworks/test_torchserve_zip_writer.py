@@ -6,7 +6,8 @@ import io
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +104,42 @@ def test_the_moment_is_told_in_utc(moment: int, told: tuple[int, ...], monkeypat
 
 
 class Restless:
-    """A blob that is right when it is read first, and not again."""
+    """A blob that has these bytes when it is read first, and those when it is read again."""
 
     digest = Digest.of(b"right")
-    crc = None
 
-    def __init__(self) -> None:
-        self.contents = [b"right", b"wrong"]
+    def __init__(self, crc: int | None, *contents: bytes) -> None:
+        self.crc = crc
+        self.contents = list(contents)
 
     def open(self) -> Any:
         return io.BytesIO(self.contents.pop(0))
 
 
-def test_bytes_that_change_between_two_reads_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize(
+    "blob",
+    [
+        lambda: Restless(None, b"right", b"wrong"),
+        lambda: Restless(None, b"wrong", b"wrong"),
+        lambda: Restless(None, b"right", b"right and more"),
+        lambda: Restless(zlib.crc32(b"right"), b"wrong"),
+        lambda: Restless(zlib.crc32(b"right"), b"righ"),
+    ],
+    ids=["other bytes", "never right", "more bytes", "known and other", "known and cut"],
+)
+def test_bytes_that_are_not_those_of_the_digest_are_found(
+    blob: Callable[[], Restless], deflate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(zip_writer, "SMALL", 0)  # a small member is read once
     with pytest.raises(BlobDamaged):
-        ZipWriter(io.BytesIO(), FIRST, False).add("a.pt", Restless())
+        ZipWriter(io.BytesIO(), FIRST, deflate).add("a.pt", blob())
+
+
+def test_a_known_checksum_spares_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zip_writer, "SMALL", 0)
+    file = io.BytesIO()
+    archive = ZipWriter(file, FIRST, False)
+    archive.add("a.pt", Restless(zlib.crc32(b"right"), b"right"))
+    archive.finish()
+    assert file.getvalue() == by_zipfile({"a.pt": b"right"})

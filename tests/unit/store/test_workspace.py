@@ -46,7 +46,7 @@ def test_a_file_at_rest_is_read_once(
 ) -> None:
     at_rest(monkeypatch)
     digest = DiskWorkspace(tmp_path, records).digest("file")
-    monkeypatch.setattr(module, "_read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(module, "hash_and_crc", lambda *_: pytest.fail("read again"))
     again = DiskWorkspace(tmp_path, records).blob("file")
     assert (again.digest, again.crc) == (digest, zlib.crc32(b"first")) == (Digest.of(b"first"), again.crc)
 
