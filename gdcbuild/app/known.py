@@ -39,16 +39,16 @@ def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
         inode = (cache / "records" / "cache.db").stat().st_ino
     except OSError:
         inode = 0
-    text = json.dumps([__version__, stamp("", code).digest, sys.version, sys.executable, inode, variables])
+    text = json.dumps([__version__, stamp(package, code).digest, sys.version, sys.prefix, inode, variables])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Known:
-    """The parts of a snapshot, and which of them still hold. `prefix` is the workspace's root, with a slash at its end."""
+    """The parts of a snapshot, and which of them still hold. `root` is the workspace's."""
 
-    def __init__(self, snapshot: Snapshot, prefix: str) -> None:
+    def __init__(self, snapshot: Snapshot, root: Path) -> None:
         self.snapshot = snapshot
-        self._prefix = prefix
+        self._root = root
 
     def closure(self, models: Iterable[str]) -> dict[str, Part | None]:
         """The parts that these models rest on, as far as the snapshot tells, their own among them."""
@@ -75,7 +75,7 @@ class Known:
         return found
 
     def _holds(self, part: Part) -> bool:
-        return stamp(self._prefix, part.paths).digest == part.stamp
+        return stamp(self._root, part.paths).digest == part.stamp
 
     def _all_hold(self, names: Iterable[str], sound: set[str]) -> bool:
         """Whether nothing has changed for these parts and all that they need; `sound` has those found so before."""
@@ -94,7 +94,7 @@ class Known:
         return True
 
 
-def parts(graph: Graph, judged: Judged, toolchains: Toolchains, prefix: str, started: int) -> Iterator[tuple[str, Part]]:
+def parts(graph: Graph, judged: Judged, toolchains: Toolchains, root: Path, started: int) -> Iterator[tuple[str, Part]]:
     """Every model and step of which all that was judged is known, and at rest since before `started` (ns since 1970)."""
     from gdcbuild.core.graph import SourceFile, owner
     from gdcbuild.core.verdict import Taken
@@ -122,6 +122,6 @@ def parts(graph: Graph, judged: Judged, toolchains: Toolchains, prefix: str, sta
             taken = isinstance(judged.verdicts[action_id], Taken)
             tree = judged.made[action_id].tree
             rows.append((id.version, Build.SOURCE if taken else Build.CACHED, tree.digest, tree.to_json()))
-        seen = stamp(prefix, ordered := sorted(paths))
+        seen = stamp(root, ordered := sorted(paths))
         if seen.newest <= started - RACY_NS:
             yield name, Part(graph.origins[name].manifest, tuple(ordered), seen.digest, tuple(sorted(needs - {name})), rows)

@@ -43,7 +43,6 @@ class Workspace:
         warn: Callable[[Problem], None],
     ) -> None:
         self.root = manifest.parent
-        self._prefix = f"{self.root}/"
         self._manifest = manifest
         self.variables = Variables(variables)
         self._cache = cache
@@ -61,8 +60,8 @@ class Workspace:
             self._load_all()
         else:
             head = self._snapshot.head
-            if stamp(self._prefix, head.manifests).digest != head.all_manifests:
-                self._load([m for m, seen in head.manifests.items() if stamp(self._prefix, (m,)).digest != seen])
+            if stamp(self.root, head.manifests).digest != head.all_manifests:
+                self._load([m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen])
 
     def models(self) -> dict[str, Collection[str]]:
         """Model id → its version ids, of the whole workspace."""
@@ -82,7 +81,7 @@ class Workspace:
             kept = self._snapshot.head.extra["environments"].get(name or "")
             if kept is not None:
                 values, variables, paths, seen = kept
-                if self.variables.digests(variables) == variables and stamp(self._prefix, paths).digest == seen:
+                if self.variables.digests(variables) == variables and stamp(self.root, paths).digest == seen:
                     return Environment(*values)
             if self._loaded is None:
                 self._load(())
@@ -98,7 +97,7 @@ class Workspace:
         result = Environment(chosen, found.bucket, found.endpoint, found.region, ca_file, found.immutable, found.protect)
         paths = sorted(looked)
         names = self.variables.digests(self.variables.asked)
-        self._environments[name or ""] = [result, names, paths, stamp(self._prefix, paths).digest]
+        self._environments[name or ""] = [result, names, paths, stamp(self.root, paths).digest]
         self.variables.asked |= asked
         return result
 
@@ -111,7 +110,7 @@ class Workspace:
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
         """What each of the versions should be. Builds nothing; remembers what was found."""
-        known = Known(self._snapshot, self._prefix).desired({id.model for id in wanted}) if self._snapshot else {}
+        known = Known(self._snapshot, self.root).desired({id.model for id in wanted}) if self._snapshot else {}
         rest = {id.model for id in wanted} - known.keys()
         judged = None
         if rest:
@@ -146,7 +145,7 @@ class Workspace:
             if self._snapshot is not None:
                 self._load_all()
         elif self._snapshot is not None:
-            homes, closure = self._snapshot.head.models, Known(self._snapshot, self._prefix).closure(models)
+            homes, closure = self._snapshot.head.models, Known(self._snapshot, self.root).closure(models)
             files = {homes[name][0] for name in closure if name in homes} | {
                 p.manifest for p in closure.values() if p is not None
             }
@@ -162,7 +161,7 @@ class Workspace:
             self._cache, self.variables.digests(snapshot.head.extra["variables"])
         ):
             return None
-        return snapshot if stamp(self._prefix, snapshot.head.paths).digest == snapshot.head.stamp else None
+        return snapshot if stamp(self.root, snapshot.head.paths).digest == snapshot.head.stamp else None
 
     def _load_all(self) -> None:
         from gdcbuild.manifest.load import load
@@ -204,12 +203,12 @@ class Workspace:
         old, graph = self._snapshot, self._graph
         assert graph is not None and self._loaded is not None
         common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ())})
-        shared = stamp(self._prefix, common)
+        shared = stamp(self.root, common)
         if shared.newest > self._started - RACY_NS:
             return
         manifests = dict(old.head.manifests) if old else {}
         for file in {f.path for f in self._loaded.files} - {self._manifest.name}:
-            manifests[file] = stamp(self._prefix, (file,)).digest
+            manifests[file] = stamp(self.root, (file,)).digest
         if old is None and manifests.keys() != self._loaded.included:
             return
         homes = {m: file for m, (file, _) in old.head.models.items()} if old else {}
@@ -218,12 +217,12 @@ class Workspace:
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
         extra = {"variables": sorted(asked), "environments": environments}
-        together = stamp(self._prefix, manifests).digest
+        together = stamp(self.root, manifests).digest
         rests_on = basis(self._cache, self.variables.digests(asked))
         head = Head(rests_on, tuple(common), shared.digest, manifests, together, models, extra)
         fresh = {}
         if judged is not None:
             assert self._rebuilder is not None
-            fresh = dict(parts(graph, judged, self._rebuilder.ports.toolchains, self._prefix, self._started))
+            fresh = dict(parts(graph, judged, self._rebuilder.ports.toolchains, self.root, self._started))
         kept = [name for name in (old.names() if old else ()) if name in models or name.startswith(STEP)]
         write(self._file, head, fresh, old, kept)

@@ -63,21 +63,25 @@ class Head(NamedTuple):
     extra: Mapping[str, Any]
 
 
-def stamp(root: str, paths: Iterable[str]) -> Stamp:
-    """Look at each path: relative to `root` (which ends in "/"), or absolute. What is not there looks like nothing."""
+def stamp(root: Path, paths: Iterable[str]) -> Stamp:
+    """Look at each path: relative to the folder `root`, or absolute. What is not there looks like nothing."""
     found = array("q")
     newest = 0
     stat = os.stat
-    for path in paths:
-        try:
-            s = stat(path if path[:1] == "/" else root + path)
-        except (OSError, ValueError):
-            found.extend((-1, -1, -1, -1))
-            continue
-        changed = s.st_ctime_ns
-        if changed > newest:
-            newest = changed
-        found.extend((s.st_size, s.st_mtime_ns, changed, s.st_ino & 0x7FFFFFFFFFFFFFFF))
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # its own way is gone only once
+    try:
+        for path in paths:
+            try:
+                s = stat(path, dir_fd=folder)
+            except (OSError, ValueError):
+                found.extend((-1, -1, -1, -1))
+                continue
+            changed = s.st_ctime_ns
+            if changed > newest:
+                newest = changed
+            found.extend((s.st_size, s.st_mtime_ns, changed, s.st_ino & 0x7FFFFFFFFFFFFFFF))
+    finally:
+        os.close(folder)
     return Stamp(hashlib.sha256(found.tobytes()).hexdigest()[:32], newest)
 
 
