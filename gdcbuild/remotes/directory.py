@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, copy_verified, hash_stream
+from gdcbuild.core.digest import Blob, hash_stream, place
 from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError, of_system
 from gdcbuild.remotes.listings import Listings
@@ -53,8 +53,8 @@ class DirectoryRemote:
         try:
             _make_folders(temporary.parent)
             try:
-                with temporary.open("xb") as stream:
-                    copy_verified(blob, stream.write)
+                with temporary.open("x+b") as stream:
+                    place(blob, stream)
                     stream.flush()
                     os.fsync(stream.fileno())
                 created = _link(temporary, target)

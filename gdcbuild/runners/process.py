@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, BinaryIO, cast
 
-from gdcbuild.core.digest import Blob, Digest, copy_verified
+from gdcbuild.core.digest import Blob, Digest, place
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
@@ -85,7 +85,7 @@ class LocalRunner:
     def _child(self, run: Run, how: Command | Worker, place: Place, cancel: Flag) -> None:
         work = place.path
         folder, out = work / "in", work / "out"
-        _lay(run.inputs, folder)
+        _lay(run.inputs, folder, cancel)
         start = folder / run.action.cwd
         for path in (start, work / "tmp", work / "home"):
             path.mkdir(parents=True, exist_ok=True)
@@ -173,13 +173,17 @@ class _Stream:
         return self._stream.read(size)
 
 
-def _lay(inputs: Mapping[str, Blob], folder: Path) -> None:
+def _lay(inputs: Mapping[str, Blob], folder: Path, cancel: Flag) -> None:
+    def seen(_: bytes) -> None:
+        if cancel.is_set():
+            raise Interrupted(Problem("interrupted"))
+
     folder.mkdir(parents=True)
     for path, blob in inputs.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            copy_verified(blob, file.write)
+        with target.open("x+b") as file:
+            place(blob, file, seen)
 
 
 def _files(out: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob, Digest, FileBlob, Tree, beside, copy_verified, hash_stream, read_verified
+from gdcbuild.core.digest import BytesBlob, Digest, FileBlob, Tree, beside, copy_verified, hash_stream, place, read_verified
 from gdcbuild.errors import BlobDamaged
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -91,3 +91,17 @@ def test_what_a_work_raises_ends_the_reading() -> None:
 
     with pytest.raises(OSError, match="No space"):
         list(beside(io.BytesIO(bytes(64 << 20)), work))
+
+
+def test_a_blob_is_placed_in_a_file_and_checked(tmp_path: Path) -> None:
+    """Where blocks can be shared see tests/e2e/test_reflinks.py."""
+    (tmp_path / "source").write_bytes(b"one")
+    seen = bytearray()
+    with (tmp_path / "right").open("x+b") as file:
+        place(FileBlob(Digest.of(b"one"), tmp_path / "source"), file, seen.extend)
+    assert (tmp_path / "right").read_bytes() == seen == b"one"
+    with (tmp_path / "wrong").open("x+b") as file, pytest.raises(BlobDamaged):
+        place(FileBlob(Digest.of(b"two"), tmp_path / "source"), file)
+    with (tmp_path / "memory").open("x+b") as file:
+        place(BytesBlob(b"one"), file)
+    assert (tmp_path / "memory").read_bytes() == b"one"
