@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob
+from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.torchserve.contract import check
@@ -44,11 +44,18 @@ FUNCTION = "def handle(data, context):\n    return data\n"
 OWN = "class Own:\n    def initialize(self, context): ...\n    def handle(self, data, context): ...\n"
 
 
-def found(members: dict[str, str | bytes], *, runtime: Any = "python", image: Image = IMAGE, **model: Any) -> list[Problem]:
+def found(
+    members: dict[str, str | bytes],
+    *,
+    runtime: Any = "python",
+    image: Image = IMAGE,
+    policy: Policy = Policy(),
+    **model: Any,
+) -> list[Problem]:
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
     archive = zipped(**{**members, MANIFEST: json.dumps(manifest)})
-    return check({"model.mar": BytesBlob(archive)}, image)
+    return check({"model.mar": BytesBlob(archive)}, image, policy)
 
 
 def eager(net: str = NET, handler: str | None = None, weights: bytes = STATE, name: str = "net.py") -> list[Problem]:
@@ -304,11 +311,31 @@ def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: lis
         assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message
 
 
-def test_members_that_hold_keys_are_told() -> None:
-    key = "-----BEGIN PRIVATE KEY-----\n"
-    (caution,) = found({"h.py": OWN, "notes.txt": key}, handler="h.py")
+SECRETS = {
+    "notes.txt": (b"-----BEGIN PRIVATE KEY-----\nMIIE\n", "a private key"),
+    "deep/.env": (b"A=1", "environment variables"),
+    "id_rsa": (bytes(1 << 17), "a private key"),
+    "x.json": (b'{"type": "service_account", "private_key": "x"}', "the key of a service account"),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_members_that_look_like_secrets_are_refused_unless_named(name: str) -> None:
+    data, what = SECRETS[name]
+    (problem,) = found({"h.py": OWN, name: data}, handler="h.py")
+    assert not isinstance(problem, Caution)
+    assert f"'{name}' looks like a secret: {what}" in problem.message
+    assert "name that file by itself" in problem.hint
+    (caution,) = found({"h.py": OWN, name: data}, policy=Policy(named=frozenset({Digest.of(data).hash})), handler="h.py")
     assert isinstance(caution, Caution)
-    assert "notes.txt looks like a secret: a private key" in caution.message
+    assert caution.message == problem.message
+
+
+def test_code_and_weights_do_not_look_like_secrets() -> None:
+    code = "if line == '-----BEGIN PRIVATE KEY-----':\n    session(\n        aws_secret_access_key=os.environ['X'],\n    )\n"
+    weights = random.Random(1).randbytes(1 << 16)
+    large = SECRETS["notes.txt"][0] + bytes(1 << 16)
+    assert found({"h.py": OWN, "helper.py": code, "w.bin": weights, "large.txt": large}, handler="h.py") == []
 
 
 def test_torchserve_wants_a_version() -> None:
