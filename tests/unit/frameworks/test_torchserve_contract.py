@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
+from gdcbuild.frameworks.images import known
 from gdcbuild.frameworks.torchserve.contract import check
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
@@ -309,6 +310,35 @@ def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: lis
     assert [type(p) for p in problems] == kinds
     for problem in problems:
         assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("release", "format", "read"),
+    [
+        *(
+            ("1.10", 6, True),
+            ("1.10", 7, False),
+            ("1.11", 9, True),
+            ("1.11", 10, False),
+            ("1.12", 10, True),
+            ("1.12", 11, False),
+        ),
+        *(("2.1", 10, True), ("2.1", 11, False), ("2.4", 10, True), ("2.4", 11, False), ("2.13.0", 11, False)),
+        *(("2.14", 11, True), ("1.9", 11, True)),  # of these nothing is known
+    ],
+)
+def test_torchscript_is_not_newer_than_the_images_pytorch_reads(release: str, format: int, read: bool) -> None:
+    image = Image("site", "pytorch", release)
+    problems = found({"w.pt": script(str(format))}, serializedFile="w.pt", handler="base_handler", image=image)
+    assert bool(problems) != read
+    for problem in problems:
+        assert f"Attempted to read a PyTorch file with version {format}" in problem.message
+
+
+def test_of_every_known_image_it_is_known_which_torchscript_it_reads() -> None:
+    for image in known().values():
+        if image.kind == "pytorch":
+            assert found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=image)
 
 
 SECRETS = {
