@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from gdcbuild.frameworks.torchserve.writer import MANIFEST
 from tests.e2e.workspace import Workspace
 from tests.unit.frameworks.test_tensorflow_contract import graph, model
 from tests.unit.frameworks.test_torchserve_archive import HOSTILE
+from tests.unit.frameworks.test_torchserve_pickles import tarred
 from tests.unit.frameworks.zips import Entry, made
 
 HEAD = "schema: 1\nenvironments:\n  local: {bucket: bucket}\n"
@@ -210,6 +212,20 @@ def test_what_is_done_about_pickles_is_a_policy(workspace: Workspace, policy: st
         assert told == ("allow" not in policy)
         assert ("warning" in done.err) == (policy == "")
     assert not (workspace.root / "bucket").exists()
+
+
+@pytest.mark.parametrize("name", ["extra.tar", "extra.tar.gz", "extra.zip"])
+def test_pickles_are_found_in_packed_files(workspace: Workspace, name: str) -> None:
+    tar = tarred(("labels.txt", b"x"), ("w.pt", EVIL))
+    data = {"extra.tar": tar, "extra.tar.gz": gzip.compress(tar), "extra.zip": made(Entry("a.tgz", gzip.compress(tar)))}[name]
+    workspace.write({name: data, "gdcbuild.yaml": f"{HEAD}policy: {{pickle: deny}}\n" + OWN.replace("FILES", name)})
+    done = workspace.run("apply")
+    assert done.code == 1
+    place = f"a.tgz in {name}" if name == "extra.zip" else name
+    assert f"w/data.pkl in w.pt in {place}: unpickling it reaches for os.system" in words(done.err)
+    assert not (workspace.root / "bucket").exists()
+    workspace.write({name: gzip.compress(tarred(("labels.txt", b"x"), ("w.pt", STATE)))})
+    workspace.ok("apply")
 
 
 def test_another_policy_is_another_check(workspace: Workspace) -> None:

@@ -21,8 +21,8 @@ from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
 FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
 """PyTorch release → the newest TorchScript file format that it, and those after it, read.
 
-kMaxSupportedFileFormatVersion in torch/include/caffe2/serialize/versions.h, as the wheels of 1.10.2, 1.11.0, 1.12.1, 2.1.2, 2.4.1
-and 2.13.0 have it. Since 1.11 PyTorch writes the newest format that it reads; before, it wrote 3, or what the operations need.
+kMaxSupportedFileFormatVersion in torch/include/caffe2/serialize/versions.h, as the wheels of 1.10.2, 1.11.0, 1.12.1, 2.1.2,
+2.4.1 and 2.13.0 have it. Since 1.11 PyTorch writes the newest format that it reads; before, 3 or what the operations need.
 """
 
 NEWEST_TORCH = (2, 13)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -18,6 +19,7 @@ from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.images import known
 from gdcbuild.frameworks.torchserve.contract import check
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from tests.unit.frameworks.test_torchserve_pickles import tarred
 
 IMAGE = Image("pytorch-cpu.2-4", "pytorch", "2.4")
 
@@ -384,6 +386,8 @@ MEMBERS: dict[str, bytes] = {
     "s.pt": script(),
     "l.pth": LEGACY,
     "p.pt2": PROGRAM,
+    "t.tar": tarred(("a.pkl", EMPTY), ("b.pt", STATE)),
+    "t.tgz": gzip.compress(tarred(("a.pkl", EMPTY), ("b.pt", STATE)), 0),
 }
 
 
