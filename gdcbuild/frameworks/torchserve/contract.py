@@ -84,6 +84,11 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
                 f"{MANIFEST}: {key} is {model[key]!r}, which is not in the archive", "add the file, or remove the key"
             )
     if runtime == NATIVE:
+        yield Caution(
+            f"the runtime {NATIVE} wants TorchServe's C++ backend, which its packages do not have; whether {image.name} has it"
+            " is not known. Without it, TorchServe: model_worker_socket not found",
+            "give a handler in Python, unless you know that the image was built with the C++ backend",
+        )
         return
     requirements = model.get("requirementsFile")
     if requirements is not None:

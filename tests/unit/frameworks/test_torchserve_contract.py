@@ -95,7 +95,6 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         found({"w.onnx": b"?"}, serializedFile="w.onnx", handler="base_handler"),
         found({"w.bin": b"?"}, serializedFile="w.bin", handler="vllm_handler"),
         found({"h.py": OWN}, handler="h.py"),
-        found({"h.so": b""}, handler="h", runtime="LSP"),
         found({"w.pt": script("10")}, serializedFile="w.pt", handler="base_handler"),
         found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=Image("new", "pytorch", "2.14")),
     ],
@@ -341,6 +340,12 @@ def test_of_every_known_image_it_is_known_which_torchscript_it_reads() -> None:
     for image in known().values():
         if image.kind == "pytorch":
             assert found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=image)
+
+
+def test_a_compiled_handler_wants_a_backend_that_packages_do_not_have() -> None:
+    (caution,) = found({"h.so": b""}, handler="h", runtime="LSP")
+    assert isinstance(caution, Caution)
+    assert "TorchServe: model_worker_socket not found" in caution.message
 
 
 SECRETS = {
