@@ -34,12 +34,14 @@ class Input:
     """One thing an action reads. `path` is where it lies in the action's folder.
 
     For a SourceFile that is the file's path. For a MadeBy, `path` ending in "/" (or "") is the folder that what was made
-    is laid into, relative names kept; otherwise the one file is laid at exactly `path`.
+    is laid into, relative names kept; otherwise the one file is laid at exactly `path`. `named` is true for a file that the
+    manifest names by itself, and not by a folder or a glob that takes it in; of what was made, its origin tells.
     """
 
     path: str
     origin: SourceFile | MadeBy
     where: Location | None = field(default=None, compare=False)
+    named: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +143,12 @@ class Origin:
 class Policy:
     """What is done about that which a server would load, and which may be unwanted all the same.
 
-    `pickle`: weights whose unpickling would import more than weights are made of.
+    `pickle`: weights whose unpickling would import more than weights are made of. `named`: SHA-256 of the files that the
+    manifest names by themselves for the one version that is looked at, so that they may look like secrets.
     """
 
     pickle: Literal["allow", "warn", "deny"] = "warn"
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+
+from gdcbuild.core.digest import Blob
+from gdcbuild.errors import Caution, Problem
 
 MAX_BYTES = 64 << 10
 """Of a file whose content is looked at; keys are not larger."""
@@ -45,9 +49,16 @@ _SUSPICIOUS = re.compile(
 )
 _CODE = (".py", ".pyi", ".so", ".pt", ".pth", ".npy", ".npz", ".onnx", ".safetensors", ".pb")
 
-_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|^PuTTY-User-Key-File-", re.MULTILINE)
+_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?![\"'])|^PuTTY-User-Key-File-", re.MULTILINE)
+"""Code that looks for such a line has it in quotes, and no key behind it."""
+
 _ACCOUNT, _ACCOUNT_KEY = re.compile(rb'"type"\s*:\s*"service_account"'), re.compile(rb'"private_key"\s*:')
-_AWS = re.compile(rb"^\s*aws_secret_access_key\s*[=:]\s*\S", re.MULTILINE | re.IGNORECASE)
+_AWS = re.compile(
+    rb"^\s*aws_secret_access_key[ \t]*[=:][ \t]*(?:\"[^\"\n]+\"|'[^'\n]+'|[^\s\"'()\[{,$]+[ \t\r]*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""The value itself: not an expression of code that has it from elsewhere."""
+
 _CLUSTER = re.compile(rb"^\s*(?:- )?(?:client-key-data|token)\s*:\s*\S", re.MULTILINE)
 
 
@@ -86,3 +97,33 @@ def by_content(data: bytes) -> str | None:
     if _AWS.search(data):
         return "AWS credentials"
     return "Kubernetes credentials" if b"kind: Config" in data and _CLUSTER.search(data) else None
+
+
+def problems(artifact: Mapping[str, Blob], named: frozenset[str]) -> Iterator[Problem]:
+    """All that would be published and looks like a secret. `named`: SHA-256 of files that the manifest names by themselves."""
+    for path, blob in artifact.items():
+        what = looks_like(path, blob.digest.size, partial(_start, blob))
+        if what:
+            yield problem(path, what, blob.digest.hash in named)
+
+
+def looks_like(path: str, size: int, start: Callable[[], bytes]) -> str | None:
+    """What a file that would be published looks like; `start` gives its first MAX_BYTES, and is asked for small ones only."""
+    return by_path(path) or (by_content(start()) if size <= MAX_BYTES else None)
+
+
+def problem(path: str, what: str, named: bool) -> Problem:
+    """A refusal; only a Caution for a file that somebody named by itself, and so meant."""
+    message = f"{path!r} looks like a secret: {what}"
+    if named:
+        return Caution(message, "leave it out, unless all who can load the model may have it")
+    return Problem(
+        message,
+        "leave it out; or, if all who can load the model may have it, name that file by itself in the manifest (for one in an"
+        " existing archive: take it out of there first)",
+    )
+
+
+def _start(blob: Blob) -> bytes:
+    with blob.open() as stream:
+        return stream.read(MAX_BYTES)

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Blob, copy_verified
+from gdcbuild.core.digest import Blob, Digest, copy_verified
 from gdcbuild.core.events import (
     Event,
     JobFailed,
@@ -32,7 +32,7 @@ from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.engine import scheduler
-from gdcbuild.engine.artifacts import Artifact
+from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -208,10 +208,10 @@ class Applying:
     def _check(self, version: Version, artifact: Artifact) -> None:
         """Refuse what the image's server would refuse. The verdict is remembered: the same bytes are checked once."""
         framework, ports = self._frameworks[version.image.kind], self._rebuilder.ports
-        policy = self._graph.policy
+        policy = replace(self._graph.policy, named=named(self._graph, version, self._made, ports.workspace))
         key = (
             f"{version.image.kind} {version.image.version} {framework.check_version} pickle={policy.pickle}"
-            f" {artifact.tree.digest.hash}"
+            f" named={Digest.of(' '.join(sorted(policy.named)).encode()).hash} {artifact.tree.digest.hash}"
         )
         cautions = ports.records.get("checked", key)
         if cautions is None:

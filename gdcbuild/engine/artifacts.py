@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from gdcbuild.core.digest import Blob, Digest, Tree
-from gdcbuild.core.graph import Action, Input, SourceFile
+from gdcbuild.core.graph import STEP, Action, Graph, Input, SourceFile, Version
 from gdcbuild.core.ports import CAS, Workspace
 from gdcbuild.errors import ActionFailed, Location, Problem
 
@@ -77,6 +77,21 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
         hint = "lay one elsewhere: to: FOLDER/"
         raise ActionFailed(Problem(f"{action.id}: {path!r} is an input, and a folder of inputs too", hint, action.where))
     return Artifact(Tree(files), sources)
+
+
+def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspace: Workspace) -> frozenset[str]:
+    """SHA-256 of the files that the manifest names by themselves for a version. What a step reads is not for publishing."""
+    found = set()
+    for identifier in graph.closure([version.action]):
+        for item in () if identifier.startswith(STEP) else graph.actions[identifier].inputs:
+            if isinstance(item.origin, SourceFile):
+                digest = workspace.digest(item.origin.path) if item.named else None
+            else:
+                artifact = made.get(item.origin.action)
+                digest = artifact.tree.get(item.origin.path) if artifact else None
+            if digest is not None:
+                found.add(digest.hash)
+    return frozenset(found)
 
 
 def _folders(files: Iterable[str]) -> set[str]:

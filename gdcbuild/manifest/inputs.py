@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
@@ -42,7 +42,7 @@ class Inputs:
         where = named.node.where
         if isinstance(named.value, str):
             path = self.paths.file(self.folder(named.node), named.value, where)
-            return Input(posixpath.basename(path), SourceFile(path), where)
+            return Input(posixpath.basename(path), SourceFile(path), where, named=True)
         assert isinstance(named.value, StepRef | ModelRef)
         origin = self.made_by(named.value, where)
         name = posixpath.basename(_clean(named.value.to or origin.path, where))
@@ -69,21 +69,21 @@ class Inputs:
 
         Returns the start folder below the action's folder, and the inputs.
         """
-        sources: list[tuple[str, Location]] = []
+        sources: list[tuple[str, Location, bool]] = []
         placed: list[Input] = []
         for named in given:
             where, value = named.node.where, named.value
             if isinstance(value, str):
                 found = self._any(self.folder(named.node), value, where)
-                sources += [(path, where) for path in found]
+                sources += [(path, where, self._is_named(named, found)) for path in found]
             elif isinstance(value, FolderMap):
                 placed += self._mapped(named, value)
             else:
                 origin = self.made_by(value, where)
                 placed.append(Input(_target(value.to, origin.path, where), origin, where))
-        cwd, places = lay(base, [path for path, _ in sources])
-        inputs = [Input(places[path], SourceFile(path), where) for path, where in sources]
-        inputs += [Input(posixpath.join(cwd, i.path) if cwd else i.path, i.origin, i.where) for i in placed]
+        cwd, places = lay(base, [path for path, *_ in sources])
+        inputs = [Input(places[path], SourceFile(path), where, itself) for path, where, itself in sources]
+        inputs += [replace(i, path=posixpath.join(cwd, i.path)) if cwd else i for i in placed]
         return cwd, distinct(inputs)
 
     def by_name(self, given: Iterable[Named]) -> tuple[Input, ...]:
@@ -93,7 +93,8 @@ class Inputs:
             where, value = named.node.where, named.value
             if isinstance(value, str):
                 found = self.paths.expand(self.folder(named.node), value, where)
-                inputs += [Input(posixpath.basename(p), SourceFile(p), where) for p in found]
+                itself = self._is_named(named, found)
+                inputs += [Input(posixpath.basename(p), SourceFile(p), where, itself) for p in found]
             elif isinstance(value, FolderMap):
                 inputs += self._mapped(named, value)
             else:
@@ -101,6 +102,11 @@ class Inputs:
                 name = posixpath.basename(origin.path) if not origin.path.endswith("/") else ""
                 inputs.append(Input(_target(value.to, name, where), origin, where))
         return distinct(inputs)
+
+    def _is_named(self, named: Named, found: list[str]) -> bool:
+        """Whether the path as given is the one file that was found, and not a folder or a glob that takes it in."""
+        assert isinstance(named.value, str)
+        return found == [self.paths.resolve(self.folder(named.node), named.value, named.node.where)]
 
     def _any(self, folder: str, text: str, where: Location) -> list[str]:
         if self.paths.is_folder(folder, text, where):
@@ -112,7 +118,7 @@ class Inputs:
         if not self.paths.is_folder(folder, value.source, where):
             path = self.paths.file(folder, value.source, where)
             target = posixpath.join(value.to, posixpath.basename(path)) if value.to.endswith("/") else value.to
-            return [Input(_clean(target, where), SourceFile(path), where)]
+            return [Input(_clean(target, where), SourceFile(path), where, named=True)]
         start = self.paths.resolve(folder, value.source, where)
         cut = len(start) + 1 if start else 0
         return [
@@ -138,6 +144,8 @@ def distinct(inputs: Iterable[Input]) -> tuple[Input, ...]:
                     item.where,
                 )
             )
+        if item.named:
+            found[item.path] = item
     return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 from tests.e2e.workspace import Workspace
+from tests.unit.frameworks.test_tensorflow_contract import graph, model
 from tests.unit.frameworks.test_torchserve_archive import HOSTILE
+from tests.unit.frameworks.test_torchserve_pickles import tarred
 from tests.unit.frameworks.zips import Entry, made
 
 HEAD = "schema: 1\nenvironments:\n  local: {bucket: bucket}\n"
@@ -34,6 +37,12 @@ models:
     handler: h
     versions:
       "1": {weights: w.pt}
+"""
+ARCHIVE = """\
+models:
+  m:
+    framework: pytorch-cpu.2-4
+    versions: {"1": {mar: old.mar}}
 """
 NET = "from torch import nn\n\n\nclass Net(nn.Module): ...\n"
 HANDLER = "def handle(data, context):\n    return data\n"
@@ -128,6 +137,71 @@ def test_secrets_in_a_saved_model_and_in_an_exports_files(workspace: Workspace) 
     assert "'code/.npmrc', which 'code/' takes in, looks like a secret: registry credentials" in words(done.err)
 
 
+NOTES = "extra/notes.txt"
+SWEPT = {
+    "a glob": ("extra/*", NOTES),
+    "a folder": ("{from: extra/, to: extra/}", NOTES),
+    "a glob and by itself": ("extra/*", f"extra/*, {NOTES}"),
+    "a step's folder": ("{step: s, path: made/}", "{step: s, path: made/notes.txt}"),
+    "all of a step": ("{step: s}", "{step: s, path: made/notes.txt}"),
+}
+STEP = f"""\
+steps:
+  s:
+    run: [cp, -r, extra, "${{out}}/made"]
+    inputs: [{NOTES}]
+    outputs: [made/]
+"""
+
+
+@pytest.mark.parametrize("case", SWEPT)
+def test_a_key_under_an_innocent_name_is_refused_unless_named(workspace: Workspace, case: str) -> None:
+    swept, by_itself = SWEPT[case]
+    workspace.write({NOTES: KEY, "gdcbuild.yaml": HEAD + STEP + OWN.replace("FILES", swept)})
+    for _ in range(2):
+        done = workspace.run("apply")
+        assert done.code == 1
+        assert "notes.txt' looks like a secret: a private key" in words(done.err)
+        assert "name that file by itself in the manifest" in words(done.err)
+        assert "error" in done.err
+    assert not (workspace.root / "bucket").exists() or not workspace.served()
+    workspace.write({"gdcbuild.yaml": HEAD + STEP + OWN.replace("FILES", by_itself)})
+    done = workspace.ok("apply")
+    assert "notes.txt' looks like a secret: a private key" in words(done.err)
+    assert "warning" in done.err
+    assert list(workspace.served()) == ["m/1/model.mar"]
+    workspace.write({"gdcbuild.yaml": HEAD + STEP + OWN.replace("FILES", swept)})  # the same bytes, no longer named
+    assert workspace.run("build").code == 1
+
+
+@pytest.mark.parametrize(("name", "content"), [("notes.txt", KEY), (".env", "A=1"), ("home/.aws/config", "[default]")])
+def test_a_secret_in_an_existing_archive_is_refused(workspace: Workspace, name: str, content: str) -> None:
+    described = {"modelName": "model", "modelVersion": "1", "handler": "h.py"}
+    members = [Entry("h.py", HANDLER.encode()), Entry(name, content.encode())]
+    manifest = Entry(MANIFEST, json.dumps({"runtime": "python", "model": described}).encode())
+    workspace.write({"old.mar": made(*members, manifest)})
+    workspace.write({"gdcbuild.yaml": HEAD + ARCHIVE})
+    done = workspace.run("apply")
+    assert done.code == 1
+    assert f"m@1: '{name}' looks like a secret" in words(done.err)
+    assert "take it out of there first" in words(done.err)
+    assert not (workspace.root / "bucket").exists()
+    workspace.write({"old.mar": made(members[0], manifest)})
+    workspace.ok("apply")
+
+
+def test_a_secret_among_a_saved_models_assets_is_refused(workspace: Workspace) -> None:
+    workspace.write({"sm/saved_model.pb": model(graph(assets=["notes.txt"], saver=False)), "sm/assets/notes.txt": KEY})
+    models = "models:\n  a:\n    framework: tf2-cpu.2-18\n    versions:\n" + '      "1": {saved_model: sm/}\n'
+    workspace.write({"gdcbuild.yaml": HEAD + models})
+    done = workspace.run("apply")
+    assert done.code == 1
+    assert "a@1: 'assets/notes.txt' looks like a secret: a private key" in words(done.err)
+    assert not (workspace.root / "bucket").exists()
+    workspace.write({"sm/assets/notes.txt": "cats\n"})
+    workspace.ok("apply")
+
+
 @pytest.mark.parametrize(("policy", "code"), [("", 0), ("policy: {pickle: allow}\n", 0), ("policy: {pickle: deny}\n", 1)])
 def test_what_is_done_about_pickles_is_a_policy(workspace: Workspace, policy: str, code: int) -> None:
     workspace.write({"w.pt": EVIL, "gdcbuild.yaml": HEAD + policy + OWN.replace("FILES", "")})
@@ -138,6 +212,20 @@ def test_what_is_done_about_pickles_is_a_policy(workspace: Workspace, policy: st
         assert told == ("allow" not in policy)
         assert ("warning" in done.err) == (policy == "")
     assert not (workspace.root / "bucket").exists()
+
+
+@pytest.mark.parametrize("name", ["extra.tar", "extra.tar.gz", "extra.zip"])
+def test_pickles_are_found_in_packed_files(workspace: Workspace, name: str) -> None:
+    tar = tarred(("labels.txt", b"x"), ("w.pt", EVIL))
+    data = {"extra.tar": tar, "extra.tar.gz": gzip.compress(tar), "extra.zip": made(Entry("a.tgz", gzip.compress(tar)))}[name]
+    workspace.write({name: data, "gdcbuild.yaml": f"{HEAD}policy: {{pickle: deny}}\n" + OWN.replace("FILES", name)})
+    done = workspace.run("apply")
+    assert done.code == 1
+    place = f"a.tgz in {name}" if name == "extra.zip" else name
+    assert f"w/data.pkl in w.pt in {place}: unpickling it reaches for os.system" in words(done.err)
+    assert not (workspace.root / "bucket").exists()
+    workspace.write({name: gzip.compress(tarred(("labels.txt", b"x"), ("w.pt", STATE)))})
+    workspace.ok("apply")
 
 
 def test_another_policy_is_another_check(workspace: Workspace) -> None:
@@ -186,7 +274,6 @@ def test_a_sound_archive_of_another_tool_is_taken(workspace: Workspace) -> None:
     with zipfile.ZipFile(workspace.root / "old.mar", "w", zipfile.ZIP_DEFLATED) as target:
         for name, data in (("h.py", HANDLER.encode()), ("w.pt", STATE), (MANIFEST, json.dumps(manifest).encode())):
             target.writestr(name, data)
-    model = 'models:\n  m:\n    framework: pytorch-cpu.2-4\n    versions: {"1": {mar: old.mar}}\n'
-    workspace.write({"gdcbuild.yaml": HEAD + model})
+    workspace.write({"gdcbuild.yaml": HEAD + ARCHIVE})
     workspace.ok("apply")
     assert list(workspace.served()) == ["m/1/model.mar"]

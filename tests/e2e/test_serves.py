@@ -152,7 +152,9 @@ frameworks:
 handlers:
   function: {file: "handlers/entry.py:answer"}
   folder: {file: handlers/folder.py, files: [{from: helpers/, to: helpers/}]}
+  native: {file: "handlers/libnative.so:Digits"}
 models:
+  native: {framework: site, handler: native, runtime: LSP, versions: {"1": {weights: weights.bin}}}
   function: {framework: site, handler: function, versions: {"1": {weights: weights.bin}}}
   folder: {framework: site, handler: folder, versions: {"1": {weights: weights.bin}}}
   python3: {framework: site, handler: function, runtime: python3, versions: {"1": {weights: weights.bin}}}
@@ -210,6 +212,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "gdcbuild.yaml": MANIFEST,
             "handlers/entry.py": ENTRY_HANDLER,
             "handlers/folder.py": FOLDER_HANDLER,
+            "handlers/libnative.so": b"\x7fELF",
             "weights.bin": WEIGHTS,
             **HELPERS,
         }
@@ -246,3 +249,17 @@ def test_deflated_is_smaller(kinds: Path) -> None:
     sizes = {model: (kinds / model / "1/model.mar").stat().st_size for model in ("function", "deflated", "folder", "repacked")}
     assert sizes["function"] > len(WEIGHTS) > 2 * sizes["deflated"]
     assert sizes["folder"] > len(WEIGHTS) > 2 * sizes["repacked"]
+
+
+def test_a_compiled_handler_is_taken_but_has_no_worker(kinds: Path, servers: Callable[[str | None], TorchServe]) -> None:
+    """TorchServe's packages have no C++ backend: it registers and describes the archive, and cannot start a worker for it."""
+    server = servers(None)
+    server.register(kinds / "native/1/model.mar", "native", workers=0)
+    try:
+        found = server.describe("native")
+        assert (found["runtime"], found["workers"]) == ("LSP", [])
+        with pytest.raises(TorchServeError):
+            server.scale("native", 1)
+        assert "model_worker_socket not found" in server.log()
+    finally:
+        server.unregister("native")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
 from gdcbuild.frameworks.torchserve.archive import open_archive
 from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.weights import eager, recognise
+from gdcbuild.frameworks.torchserve.weights import FORMATS, NEWEST_TORCH, eager, recognise
 from tests.unit.frameworks.zips import Entry, made, mar
 
 pytestmark = pytest.mark.toolchain
@@ -76,6 +77,16 @@ def test_what_pytorch_writes_is_known_and_has_nothing_unexpected_in_it(written: 
     assert (weights.kind, weights.holds) == (KINDS[name], "__main__.Net" if name == "whole.pt" else "")
     assert odd == ([] if name != "whole.pt" else ["__main__.Net", "torch.nn.modules.batchnorm.BatchNorm1d",
         "torch.nn.modules.linear.Linear"])  # fmt: skip
+
+
+def test_the_table_of_formats_says_what_this_pytorch_reads(torch_python: Path) -> None:
+    code = "import torch; print(torch.__path__[0], torch.__version__)"
+    done = subprocess.run([torch_python, "-c", code], capture_output=True, text=True, check=True)
+    folder, version = done.stdout.split()
+    header = (Path(folder) / "include/caffe2/serialize/versions.h").read_text()
+    (newest,) = re.findall(r"kMaxSupportedFileFormatVersion = (0x[0-9A-F]+)L;", header)
+    assert version.startswith(".".join(map(str, NEWEST_TORCH)))
+    assert max(FORMATS.values()) == int(newest, 16)
 
 
 def test_what_pytorch_would_say_is_quoted(written: Path, torch_python: Path, tmp_path: Path) -> None:

@@ -60,18 +60,23 @@ class TorchServe:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def register(self, archive: Path, name: str) -> None:
-        """Serve an archive under `name`, with one worker, and wait for the worker to have loaded it.
+    def register(self, archive: Path, name: str, workers: int = 1) -> None:
+        """Serve an archive under `name`, with so many workers, and wait for them to have loaded it.
 
         Every archive for Google Distributed Cloud calls its model "model", so the name is given here.
         """
         shutil.copyfile(archive, self._store / f"{name}.mar")
-        query = urllib.parse.urlencode({"url": f"{name}.mar", "model_name": name, "initial_workers": 1, "synchronous": "true"})
+        asked = {"url": f"{name}.mar", "model_name": name, "initial_workers": workers, "synchronous": "true"}
+        query = urllib.parse.urlencode(asked)
         self._request("management", f"/models?{query}", method="POST")
 
     def unregister(self, name: str) -> None:
         """Serve it no longer; its worker ends."""
         self._request("management", f"/models/{name}", method="DELETE")
+
+    def scale(self, name: str, workers: int) -> None:
+        """Have so many workers, and wait for them to have loaded the model."""
+        self._request("management", f"/models/{name}?min_worker={workers}&synchronous=true", method="PUT")
 
     def predict(self, name: str, body: Any) -> Any:
         """The answer to a JSON body."""

@@ -10,7 +10,7 @@ from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph, Unreadable, read
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """Raise it when `check` would now find something else."""
 
 ENTRY = "saved_model.pb"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Files, Image, Policy, Worker
 from gdcbuild.core.request import Lowered, Source, VersionRequest
@@ -47,8 +48,9 @@ class TensorFlow:
         problems = list(_problems(request))
         return problems or Lowered((_action(request),))
 
-    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:  # noqa: ARG002 - the port's
-        return contract.check(artifact, image)
+    def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
+        """Everything for which TensorFlow Serving would refuse the artifact, and what must not be published."""
+        return [*contract.check(artifact, image), *secrets.problems(artifact, policy.named)]
 
 
 def _own(request: VersionRequest) -> list[Source]:

@@ -157,7 +157,7 @@ class Archive:
                 source = io.BytesIO(self._zip.read(info))
             else:
                 raise Unreadable(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
-            with source as stream, _opened(stream, info.file_size, MAX_NESTED_MEMBERS) as inner:
+            with source as stream, opened(stream, info.file_size, MAX_NESTED_MEMBERS) as inner:
                 yield inner
 
     def _window(self, info: zipfile.ZipInfo) -> BinaryIO:
@@ -198,12 +198,13 @@ class Archive:
 @contextmanager
 def open_archive(blob: Blob) -> Iterator[Archive]:
     """The archive that a blob's bytes are. Raises Unreadable."""
-    with blob.open() as stream, _opened(stream, blob.digest.size, MAX_MEMBERS) as archive:
+    with blob.open() as stream, opened(stream, blob.digest.size, MAX_MEMBERS) as archive:
         yield archive
 
 
 @contextmanager
-def _opened(stream: BinaryIO, size: int, max_members: int) -> Iterator[Archive]:
+def opened(stream: BinaryIO, size: int, max_members: int) -> Iterator[Archive]:
+    """The archive that a stream's `size` bytes are. Raises Unreadable."""
     with _damage("the file"):
         check_layout(stream, size, max_members)
         zip_file = zipfile.ZipFile(stream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from gdcbuild.core import secrets
@@ -58,7 +59,7 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
         with open_archive(artifact[ENTRY]) as archive:
             problems += _archive(archive, image)
             problems += _pickles(archive, policy)
-            problems += _secrets(archive)
+            problems += _secrets(archive, policy.named)
     except Unreadable as error:
         problems.append(Problem(f"{ENTRY} cannot be read: {error}", "make the archive again"))
     return problems
@@ -83,6 +84,11 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
                 f"{MANIFEST}: {key} is {model[key]!r}, which is not in the archive", "add the file, or remove the key"
             )
     if runtime == NATIVE:
+        yield Caution(
+            f"the runtime {NATIVE} wants TorchServe's C++ backend, which its packages do not have; whether {image.name} has it"
+            " is not known. Without it, TorchServe: model_worker_socket not found",
+            "give a handler in Python, unless you know that the image was built with the C++ backend",
+        )
         return
     requirements = model.get("requirementsFile")
     if requirements is not None:
@@ -132,15 +138,12 @@ def _pickles(archive: Archive, policy: Policy) -> Iterator[Problem]:
         )
 
 
-def _secrets(archive: Archive) -> Iterator[Problem]:
-    """Small members that hold keys. Whether somebody named them one by one, an archive does not tell."""
+def _secrets(archive: Archive, named: frozenset[str]) -> Iterator[Problem]:
+    """Members that look like secrets. A file that was named by itself is known again by its content."""
     for name in archive.names:
-        if archive.size(name) <= secrets.MAX_BYTES:
-            what = secrets.by_content(archive.start(name, secrets.MAX_BYTES))
-            if what:
-                yield Caution(
-                    f"{name} looks like a secret: {what}", "leave it out, unless all who can load the model may have it"
-                )
+        what = secrets.looks_like(name, archive.size(name), partial(archive.start, name, secrets.MAX_BYTES))
+        if what:
+            yield secrets.problem(name, what, archive.member(name).digest.hash in named)
 
 
 def _handler(archive: Archive, handler: Any) -> Generator[Problem, None, bool]:

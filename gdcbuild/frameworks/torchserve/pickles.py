@@ -17,6 +17,9 @@ from typing import BinaryIO, cast
 MAX_STEPS = 8_000_000
 """Opcodes that are read of all pickles of one artifact: enough for 200,000 tensors, and some seconds of work."""
 
+MAX_STREAMED = 4 << 30
+"""Bytes that are unpacked of all streams in one artifact: some seconds of work. None of them are held."""
+
 MAX_TEXT = 256
 """Bytes of the longest text that may be part of a global's name. Longer ones are passed over unread."""
 
@@ -49,9 +52,10 @@ _TORCHSCRIPT = re.compile(r"__torch__\S* \S+|torch\.jit\._pickle \w+")
 
 @dataclass(slots=True)
 class Budget:
-    """How many opcodes may still be read."""
+    """What may still be done for one artifact: opcodes that are read, bytes that are unpacked from streams."""
 
     steps: int = MAX_STEPS
+    unpacked: int = MAX_STREAMED
 
 
 @dataclass(slots=True)

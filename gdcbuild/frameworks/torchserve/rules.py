@@ -30,7 +30,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 2
+    check_version: int = 3
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""
@@ -155,7 +155,7 @@ def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
 
 def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action:
     inputs: dict[tuple[str, object], Input] = {}
-    for role, item in roles:
+    for role, item in sorted(roles, key=lambda r: not r[1].named):  # of one file in two places, the one that names it
         inputs.setdefault((item.path, item.origin), replace(item, path=f"{role}/{item.path}"))
     laid = list(inputs.values())
     if request.export is not None:

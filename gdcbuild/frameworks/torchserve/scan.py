@@ -1,16 +1,19 @@
-"""Finds the pickles in an archive, in archives in it, and in arrays, and says what unpickling them would reach for."""
+"""Finds the pickles in an archive: in zip, tar and gzip files in it, and in arrays. Says what unpickling would reach for."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import BinaryIO, cast
 
-from gdcbuild.frameworks.torchserve import pickles
-from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
+from gdcbuild.frameworks.torchserve import pickles, streams
+from gdcbuild.frameworks.torchserve.archive import MAX_NESTED_MEMBERS, MAX_UNPACKED, ZIP_MAGIC, Archive, opened
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.pickles import UNREAD, Budget
+from gdcbuild.frameworks.torchserve.streams import Ahead
 
 MAX_DEPTH = 4
 """Archives within archives that are looked into."""
@@ -20,6 +23,8 @@ PICKLES = frozenset({".pkl", ".pickle", ".p", ".joblib", ".dill", ".cloudpickle"
 
 WEIGHTS = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 """Endings of files that `torch.load` unpickles even when they do not begin as a pickle of today."""
+
+MAX_ARRAY_HEADER = 64 << 10
 
 _ARRAY = b"\x93NUMPY"
 _OBJECTS = re.compile(rb"['\"][|<>=]?O['\"]|\\")
@@ -35,15 +40,33 @@ class Finding:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What files lie in: its place ("" for the artifact's archive), how deep it lies, and whether it is TorchScript."""
+
+    budget: Budget
+    place: str = ""
+    depth: int = 1
+    script: bool = False
+
+    def placed(self, name: str) -> str:
+        return f"{name} in {self.place}" if self.place else name
+
+    def deeper(self, place: str, script: bool = False) -> _Inside:
+        if self.depth >= MAX_DEPTH:
+            raise Unreadable("archives lie deeper in each other than is looked into")
+        return replace(self, place=place, depth=self.depth + 1, script=script)
+
+
 def scan(archive: Archive, weights: str | None) -> list[Finding]:
     """Everything of that kind in the archive; `weights` names the member that PyTorch loads."""
-    budget = Budget()
-    return [found for name in archive.names for found in _member(archive, name, "", budget, name == weights, 1)]
+    where = _Inside(Budget())
+    return [found for name in archive.names for found in _member(archive, name, where, name == weights)]
 
 
 def look(archive: Archive, weights: str) -> list[Finding]:
     """Everything of that kind in one member, which PyTorch loads."""
-    return list(_member(archive, weights, "", Budget(), True, 1))
+    return list(_member(archive, weights, _Inside(Budget()), True))
 
 
 def is_torchscript(archive: Archive) -> bool:
@@ -51,45 +74,77 @@ def is_torchscript(archive: Archive) -> bool:
     return any(name.partition("/")[2] == "constants.pkl" for name in archive.names)
 
 
-def _member(archive: Archive, name: str, inside: str, budget: Budget, loaded: bool, depth: int) -> Iterator[Finding]:
-    place = f"{name} in {inside}" if inside else name
-    ending = PurePosixPath(name).suffix.lower()
+def _member(archive: Archive, name: str, where: _Inside, loaded: bool) -> Iterator[Finding]:
+    place = where.placed(name)
     try:
-        head = archive.start(name, 8)
-        if head.startswith(ZIP_MAGIC):
-            if depth >= MAX_DEPTH:
-                raise Unreadable("archives lie deeper in each other than is looked into")
-            with archive.nested(name) as inner:
-                assert inner is not None
-                for each in inner.names:
-                    yield from _member(inner, each, place, budget, False, depth + 1)
-        elif head.startswith(_ARRAY):
-            yield from _array(archive, name, place, budget)
-        elif pickles.MAGIC.match(head) or ending in PICKLES | WEIGHTS or loaded:
-            yield from _pickle(archive, name, place, budget, 0, ending in PICKLES)
+        with archive.nested(name) as inner:
+            if inner is not None:
+                yield from _zip(inner, place, where)
+                return
+        with archive.open(name) as stream:
+            yield from _file(Ahead(stream), name, place, where, loaded)
     except Unreadable as error:
         yield Finding(place, (), str(error))
 
 
-def _array(archive: Archive, name: str, place: str, budget: Budget) -> Iterator[Finding]:
+def _zip(archive: Archive, place: str, where: _Inside) -> Iterator[Finding]:
+    inside = where.deeper(place, is_torchscript(archive))
+    for name in archive.names:
+        yield from _member(archive, name, inside, False)
+
+
+def _file(
+    stream: Ahead, name: str, place: str, where: _Inside, loaded: bool = False, packed: bool = False
+) -> Iterator[Finding]:
+    """A file by what it begins as. `name` is the one whose ending counts, `packed` says that it has been unpacked before."""
+    head, ending = stream.head, PurePosixPath(name).suffix.lower()
+    pickled = bool(pickles.MAGIC.match(head)) or ending in PICKLES | WEIGHTS or loaded
+    try:
+        if head.startswith(ZIP_MAGIC):
+            data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
+            if len(data) > MAX_UNPACKED:
+                raise Unreadable(f"it is an archive of more than {MAX_UNPACKED >> 20} MiB, in one that is read on only")
+            with opened(io.BytesIO(data), len(data), MAX_NESTED_MEMBERS) as inner:
+                yield from _zip(inner, place, where)
+        elif head.startswith(streams.GZIP):
+            if packed:
+                raise Unreadable("it is packed twice")
+            unpacked = Ahead(cast(BinaryIO, streams.Unpacked(cast(BinaryIO, stream), where.budget)))
+            yield from _file(unpacked, name[:-3] if ending == ".gz" else name, place, where, packed=True)
+        elif how := next((how for magic, how in streams.FOREIGN.items() if head.startswith(magic)), None):
+            raise Unreadable(f"it is packed with {how}, which is not unpacked here")
+        elif streams.is_tar(head):
+            if pickled:
+                raise Unreadable("it can be read both as a pickle and as a tar file")
+            inside = where.deeper(place)
+            for each, bytes_ in streams.members(cast(BinaryIO, stream), where.budget):
+                yield from _file(Ahead(bytes_), each, inside.placed(each), inside)
+        elif head.startswith(_ARRAY):
+            yield from _array(stream, place, where)
+        elif pickled:
+            yield from _pickle(cast(BinaryIO, stream), place, where, ending in PICKLES)
+    except Unreadable as error:
+        yield Finding(place, (), str(error))
+
+
+def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
     """An array of objects holds a pickle behind its header."""
-    start = archive.start(name, 12)
-    width = 2 if start[6:7] == b"\x01" else 4
-    end = 8 + width + int.from_bytes(start[8 : 8 + width], "little")
-    header = archive.start(name, min(end, 1 << 16))
-    if _OBJECTS.search(header):
-        yield from _pickle(archive, name, place, budget, end, True)
+    width = 2 if stream.head[6:7] == b"\x01" else 4
+    length = 8 + width + int.from_bytes(stream.head[8 : 8 + width], "little")
+    if length > MAX_ARRAY_HEADER:
+        raise Unreadable("the header of the array in it is longer than any")
+    reader = io.BufferedReader(stream)
+    if _OBJECTS.search(reader.read(length)):
+        yield from _pickle(reader, place, where, True)
 
 
-def _pickle(archive: Archive, name: str, place: str, budget: Budget, offset: int, surely: bool) -> Iterator[Finding]:
+def _pickle(stream: BinaryIO, place: str, where: _Inside, surely: bool) -> Iterator[Finding]:
     names: set[str] = set()
-    with archive.open(name) as stream:
-        stream.seek(offset)
-        found = list(pickles.read(stream, budget))
+    found = list(pickles.read(stream, where.budget))
     for each in found:
         names |= each.names
     if surely and not found[0].whole:
         names.add(UNREAD)
-    odd = pickles.unexpected(names, is_torchscript(archive))
+    odd = pickles.unexpected(names, where.script)
     if odd:
         yield Finding(place, tuple(odd))

@@ -6,6 +6,7 @@ the file's ending.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,15 @@ from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
 
-NEWEST_FORMAT, NEWEST_TORCH = 10, (2, 13)
-"""The TorchScript file format that PyTorch 1.12 and all after it read and write, up to the release given."""
+FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
+"""PyTorch release → the newest TorchScript file format that it, and those after it, read.
+
+kMaxSupportedFileFormatVersion in torch/include/caffe2/serialize/versions.h, as the wheels of 1.10.2, 1.11.0, 1.12.1, 2.1.2,
+2.4.1 and 2.13.0 have it. Since 1.11 PyTorch writes the newest format that it reads; before, 3 or what the operations need.
+"""
+
+NEWEST_TORCH = (2, 13)
+"""The last release that was looked at: a newer one may read more."""
 
 WEIGHTS_ONLY = (2, 6)
 """The release since which `torch.load` unpickles nothing but what weights are made of, unless it is told otherwise."""
@@ -149,12 +157,19 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
             f"{name} is not TorchScript{reason}, and there is no model_file; TorchServe: PytorchStreamReader {said}",
             f"add model_file with the model's class, or {SAVE_SCRIPT}",
         )
-    elif found.format > NEWEST_FORMAT and _release(image.version) <= NEWEST_TORCH:
+    elif found.format > (newest := _newest_format(image)):
         yield Problem(
             f"{name} is of TorchScript file format {found.format}, and PyTorch {image.version} of {image.name} reads up to"
-            f" {NEWEST_FORMAT}; TorchServe: Attempted to read a PyTorch file with version {found.format}",
+            f" {newest}; TorchServe: Attempted to read a PyTorch file with version {found.format}",
             f"save it with PyTorch {image.version}",
         )
+
+
+def _newest_format(image: Image) -> float:
+    """The newest TorchScript file format that the image's PyTorch reads; without bound where that is not known."""
+    release = _release(image.version)
+    known = [number for since, number in FORMATS.items() if since <= release <= NEWEST_TORCH]
+    return max(known, default=math.inf)
 
 
 def _release(version: str) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gdcbuild.core.digest import Digest, Tree, read_verified
-from gdcbuild.core.graph import Action, Files, Input, MadeBy, SourceFile
-from gdcbuild.engine.artifacts import Artifact, inputs_of
+from gdcbuild.core.graph import Action, Files, Graph, Image, Input, MadeBy, SourceFile, Version
+from gdcbuild.core.ids import VersionId
+from gdcbuild.engine.artifacts import Artifact, inputs_of, named
 from gdcbuild.errors import ActionFailed, BlobDamaged, Location, StoreError
 from gdcbuild.store.memory import MemoryCAS, MemoryWorkspace
 
@@ -84,3 +85,28 @@ def test_what_cannot_be_laid_is_said_at_its_place(inputs: list[Input], message: 
 
 def test_one_file_twice_at_one_place_is_once() -> None:
     assert dict(laid(Input("f", SourceFile("other")), Input("f", SourceFile("other"))).tree) == {"f": X}
+
+
+def test_what_the_manifest_names_by_itself_for_a_version() -> None:
+    """Its own files and single outputs of others; not what came with a folder, nor what only a step reads."""
+    workspace = MemoryWorkspace({name: name.encode() for name in ("named", "swept", "of the step", "of the export")})
+    made = {"step:s": Artifact(Tree({"one": X, "folder/two": Y})), "m@1:export": Artifact(Tree({"three": Digest.of(b"z")}))}
+    actions = {
+        "step:s": Action("step:s", "step", Files(), (Input("a", SourceFile("of the step"), named=True),)),
+        "m@1:export": Action("m@1:export", "k", Files(), (Input("a", SourceFile("of the export"), named=True),)),
+        "m@1": Action(
+            "m@1",
+            "k",
+            Files(),
+            (
+                Input("a", SourceFile("named"), named=True),
+                Input("b", SourceFile("swept")),
+                Input("c", MadeBy("step:s", "one")),
+                Input("d/", MadeBy("step:s", "folder/")),
+                Input("", MadeBy("m@1:export")),
+            ),
+        ),
+    }
+    version = Version(VersionId("m", "1"), "m@1", Image("i", "k", "1"))
+    expected = {Digest.of(b"named").hash, Digest.of(b"of the export").hash, X.hash}
+    assert named(Graph(actions, {version.id: version}, {}), version, made, workspace) == expected

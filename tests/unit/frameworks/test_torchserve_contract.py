@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob
+from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
+from gdcbuild.frameworks.images import known
 from gdcbuild.frameworks.torchserve.contract import check
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from tests.unit.frameworks.test_torchserve_pickles import tarred
 
 IMAGE = Image("pytorch-cpu.2-4", "pytorch", "2.4")
 
@@ -44,11 +47,18 @@ FUNCTION = "def handle(data, context):\n    return data\n"
 OWN = "class Own:\n    def initialize(self, context): ...\n    def handle(self, data, context): ...\n"
 
 
-def found(members: dict[str, str | bytes], *, runtime: Any = "python", image: Image = IMAGE, **model: Any) -> list[Problem]:
+def found(
+    members: dict[str, str | bytes],
+    *,
+    runtime: Any = "python",
+    image: Image = IMAGE,
+    policy: Policy = Policy(),
+    **model: Any,
+) -> list[Problem]:
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
     archive = zipped(**{**members, MANIFEST: json.dumps(manifest)})
-    return check({"model.mar": BytesBlob(archive)}, image)
+    return check({"model.mar": BytesBlob(archive)}, image, policy)
 
 
 def eager(net: str = NET, handler: str | None = None, weights: bytes = STATE, name: str = "net.py") -> list[Problem]:
@@ -85,7 +95,6 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         found({"w.onnx": b"?"}, serializedFile="w.onnx", handler="base_handler"),
         found({"w.bin": b"?"}, serializedFile="w.bin", handler="vllm_handler"),
         found({"h.py": OWN}, handler="h.py"),
-        found({"h.so": b""}, handler="h", runtime="LSP"),
         found({"w.pt": script("10")}, serializedFile="w.pt", handler="base_handler"),
         found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=Image("new", "pytorch", "2.14")),
     ],
@@ -304,11 +313,66 @@ def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: lis
         assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message
 
 
-def test_members_that_hold_keys_are_told() -> None:
-    key = "-----BEGIN PRIVATE KEY-----\n"
-    (caution,) = found({"h.py": OWN, "notes.txt": key}, handler="h.py")
+@pytest.mark.parametrize(
+    ("release", "format", "read"),
+    [
+        *(
+            ("1.10", 6, True),
+            ("1.10", 7, False),
+            ("1.11", 9, True),
+            ("1.11", 10, False),
+            ("1.12", 10, True),
+            ("1.12", 11, False),
+        ),
+        *(("2.1", 10, True), ("2.1", 11, False), ("2.4", 10, True), ("2.4", 11, False), ("2.13.0", 11, False)),
+        *(("2.14", 11, True), ("1.9", 11, True)),  # of these nothing is known
+    ],
+)
+def test_torchscript_is_not_newer_than_the_images_pytorch_reads(release: str, format: int, read: bool) -> None:
+    image = Image("site", "pytorch", release)
+    problems = found({"w.pt": script(str(format))}, serializedFile="w.pt", handler="base_handler", image=image)
+    assert bool(problems) != read
+    for problem in problems:
+        assert f"Attempted to read a PyTorch file with version {format}" in problem.message
+
+
+def test_of_every_known_image_it_is_known_which_torchscript_it_reads() -> None:
+    for image in known().values():
+        if image.kind == "pytorch":
+            assert found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=image)
+
+
+def test_a_compiled_handler_wants_a_backend_that_packages_do_not_have() -> None:
+    (caution,) = found({"h.so": b""}, handler="h", runtime="LSP")
     assert isinstance(caution, Caution)
-    assert "notes.txt looks like a secret: a private key" in caution.message
+    assert "TorchServe: model_worker_socket not found" in caution.message
+
+
+SECRETS = {
+    "notes.txt": (b"-----BEGIN PRIVATE KEY-----\nMIIE\n", "a private key"),
+    "deep/.env": (b"A=1", "environment variables"),
+    "id_rsa": (bytes(1 << 17), "a private key"),
+    "x.json": (b'{"type": "service_account", "private_key": "x"}', "the key of a service account"),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_members_that_look_like_secrets_are_refused_unless_named(name: str) -> None:
+    data, what = SECRETS[name]
+    (problem,) = found({"h.py": OWN, name: data}, handler="h.py")
+    assert not isinstance(problem, Caution)
+    assert f"'{name}' looks like a secret: {what}" in problem.message
+    assert "name that file by itself" in problem.hint
+    (caution,) = found({"h.py": OWN, name: data}, policy=Policy(named=frozenset({Digest.of(data).hash})), handler="h.py")
+    assert isinstance(caution, Caution)
+    assert caution.message == problem.message
+
+
+def test_code_and_weights_do_not_look_like_secrets() -> None:
+    code = "if line == '-----BEGIN PRIVATE KEY-----':\n    session(\n        aws_secret_access_key=os.environ['X'],\n    )\n"
+    weights = random.Random(1).randbytes(1 << 16)
+    large = SECRETS["notes.txt"][0] + bytes(1 << 16)
+    assert found({"h.py": OWN, "helper.py": code, "w.bin": weights, "large.txt": large}, handler="h.py") == []
 
 
 def test_torchserve_wants_a_version() -> None:
@@ -327,6 +391,8 @@ MEMBERS: dict[str, bytes] = {
     "s.pt": script(),
     "l.pth": LEGACY,
     "p.pt2": PROGRAM,
+    "t.tar": tarred(("a.pkl", EMPTY), ("b.pt", STATE)),
+    "t.tgz": gzip.compress(tarred(("a.pkl", EMPTY), ("b.pt", STATE)), 0),
 }
 
 

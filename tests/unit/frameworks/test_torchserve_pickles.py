@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import pickletools
 import random
 import struct
 import sys
+import tarfile
 import time
 import tracemalloc
 from collections import Counter, OrderedDict
@@ -228,6 +232,30 @@ def findings(name: str, data: bytes, weights: str | None = None) -> list[Finding
         return scan(archive, weights)
 
 
+def tarred(*files: tuple[str, bytes], format: int = tarfile.PAX_FORMAT, **lies: Any) -> bytes:
+    """A tar file; `lies` are attributes of its members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as target:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in lies.items():
+                setattr(info, key, value)
+            buffer.write(info.tobuf(format))
+            buffer.write(data + bytes(-len(data) % 512))
+            target.offset = buffer.tell()
+    return buffer.getvalue()
+
+
+def plain(tar: bytes) -> bytes:
+    """The tar file of one member as before POSIX: without the word ustar in it."""
+    head = bytearray(tar[:512])
+    head[257:265] = bytes(8)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + tar[512:]
+
+
 E = Entry
 PT = zipped(E("w/data.pkl", EVIL), E("w/version", b"3\n"), E("w/data/0", b"\x80\2rest of a tensor"))
 
@@ -245,6 +273,25 @@ PLACES = {
     "array with escapes": ("a.npy", array(b"'|\\x4f'", EVIL), "a.npy"),
     "arrays": ("a.npz", zipped(E("x.npy", array(b"'|O'", EVIL))), "x.npy in a.npz"),
     "behind the version": ("v.pt", zipped(E("w/data.pkl", STATE), E("w/.data/more.bin", EVIL)), "w/.data/more.bin in v.pt"),
+    "gzip": ("a.pkl.gz", gzip.compress(EVIL), "a.pkl.gz"),
+    "gzip of an old pickle": ("a.pkl.gz", gzip.compress(b"cos\nsystem\n."), "a.pkl.gz"),
+    "gzip by another name": ("a.joblib", gzip.compress(EVIL), "a.joblib"),
+    "gzip of torch": ("a.pt.gz", gzip.compress(PT), "w/data.pkl in a.pt.gz"),
+    "gzip of an array": ("a.npy.gz", gzip.compress(array(b"'|O'", EVIL)), "a.npy.gz"),
+    "gzip in two parts": ("a.pkl.gz", gzip.compress(EVIL[:5]) + gzip.compress(EVIL[5:]) + bytes(512), "a.pkl.gz"),
+    "tar": ("a.tar", tarred(("b.pkl", EVIL)), "b.pkl in a.tar"),
+    "tar by another name": ("labels", tarred(("x/b.pt", PT)), "w/data.pkl in x/b.pt in labels"),
+    "tar without a magic": ("a.tar", plain(tarred(("b.pkl", EVIL))), "b.pkl in a.tar"),
+    "tar, after others": ("a.tar", tarred(("a", b"x" * 5000), ("z" * 300, b""), ("b.pkl", EVIL)), "b.pkl in a.tar"),
+    "tar of arrays": ("a.tar", tarred(("x.npy", array(b"'|O'", EVIL))), "x.npy in a.tar"),
+    "tar, packed": ("a.tar.gz", gzip.compress(tarred(("a.txt", b"x"), ("b.pt", PT))), "w/data.pkl in b.pt in a.tar.gz"),
+    "tar, packed, in zip": ("x.zip", zipped(E("a.tgz", gzip.compress(tarred(("b.pkl", EVIL))))), "b.pkl in a.tgz in x.zip"),
+    "tar, packed, in packed zip": (
+        "x.zip",
+        zipped(E("a.tgz", gzip.compress(tarred(("b.pkl", EVIL))), method=8)),
+        "b.pkl in a.tgz in x.zip",
+    ),
+    "gzip in tar in gzip": ("a.tgz", gzip.compress(tarred(("b.pkl.gz", gzip.compress(EVIL)))), "b.pkl.gz in a.tgz"),
     "TorchScript": ("s.pt", zipped(E("s/constants.pkl", EVIL), E("s/version", b"3")), "s/constants.pkl in s.pt"),
 }
 
@@ -269,9 +316,35 @@ def test_whatever_pytorch_loads_is_looked_at() -> None:
         ("a.pt", zipped(E("w/data.pkl", STATE), E("w/data.pkl", EVIL)), (), "is there twice"),
         ("a.pt", zipped(E("w/data.pkl", STATE, local={"name": b"w/data.pkx"})), (), "another name before its data"),
         ("a.zip", zipped(E("b.zip", zipped(E("c.zip", zipped(E("d.zip", PT)))))), (), "deeper in each other"),
+        ("a.pkl.gz", gzip.compress(b"\x78\x9c"), (UNREAD,), ""),
+        ("a.pkl.gz", gzip.compress(EVIL)[:-12], (), "cut off"),
+        ("a.pkl.gz", gzip.compress(STATE)[:10] + b"\xff" * 99, (), "damaged"),
+        ("a.gz", gzip.compress(gzip.compress(EVIL)), (), "packed twice"),
+        ("a.pkl.gz", gzip.compress(b"\x80\3B" + struct.pack("<I", 1 << 31) + bytes(50 << 20)), (), "more than is looked into"),
+        ("a.tgz", gzip.compress(tarred(("a.txt", bytes(50 << 20)))), (), "more than is looked into"),
+        ("a.pt.gz", gzip.compress(zipped(E("x", random.Random(1).randbytes(33 << 20))), 0), (), "more than 32 MiB"),
+        ("a.tar.bz2", bz2.compress(tarred(("b.pkl", EVIL))), (), "packed with bzip2"),
+        ("a.tar.xz", lzma.compress(tarred(("b.pkl", EVIL))), (), "packed with xz"),
+        ("a.pkl", tarred(("b.pkl", STATE)), (), "both as a pickle and as a tar file"),
+        ("a", tarred(("\udc80\2cos\nsystem\n.", b""), format=tarfile.GNU_FORMAT), (), "both as a pickle and as a tar file"),
+        ("a.tar", tarred(("a", b"x"))[:1024] + b"?" * 512, (), "something follows that is no member"),
+        ("a.tar", tarred(("a", b"x"))[:700], (), "damaged"),
+        ("a.tar", tarred(("a", b""), size=-512), (), "lies before"),
+        (
+            "a.tar",
+            tarred(("a", b"x"), type=tarfile.GNUTYPE_LONGNAME, size=1 << 33, format=tarfile.GNU_FORMAT),
+            (),
+            "header of a member has",
+        ),
+        ("a.tar", tarred(("a", b"x"), type=tarfile.GNUTYPE_SPARSE), (), ""),
+        ("a.tar", tarred(*((str(n), b"") for n in range(5100))), (), "more parts than are looked at"),
+        ("a.gz", gzip.compress(b"") * 5100, (), "more parts than are looked at"),
     ],
 )
-def test_what_cannot_be_looked_into_is_told(name: str, data: bytes, names: tuple[str, ...], why: str) -> None:
+def test_what_cannot_be_looked_into_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, names: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(200_000, 40 << 20))
     (finding,) = findings(name, data)
     assert finding.names == names
     assert why in finding.why
@@ -287,10 +360,40 @@ def test_what_cannot_be_looked_into_is_told(name: str, data: bytes, names: tuple
         ("a.safetensors", struct.pack("<Q", 2) + b"{}"),
         ("a.pt", zipped(E("w/data.pkl", STATE), E("w/data/0", b"\x80\2rest of a tensor"))),
         ("empty.pt", b""),
+        ("labels.csv.gz", gzip.compress(b"cat\ndog\n")),
+        ("empty.gz", gzip.compress(b"")),
+        ("zeros", bytes(2048)),
+        ("a.tar", tarred(("a.txt", b"x"), ("b.pt", zipped(E("w/data.pkl", STATE))))),
+        ("a.tar", tarred(("a" * 300, b"x"), format=tarfile.GNU_FORMAT) + bytes(1024)),
+        ("a.tgz", gzip.compress(tarred(("é" * 200, b"x"), ("b.pkl", STATE)))),
     ],
 )
 def test_nothing_is_said_of_others(name: str, data: bytes) -> None:
     assert findings(name, data) == []
+
+
+NAME = tarred(("a", b"x"), type=tarfile.GNUTYPE_LONGNAME, format=tarfile.GNU_FORMAT)[:1024]
+STREAMS = {
+    "a bomb": ("a.pkl.gz", gzip.compress(b"\x80\3B" + struct.pack("<I", 1 << 31) + bytes(100 << 20))),
+    "a bomb in tar": ("a.tgz", gzip.compress(tarred(("a.bin", bytes(100 << 20))))),
+    "a large tar": ("a.tar", tarred(("a.bin", bytes(100 << 20)), ("b.pkl", STATE))),
+    "many members": ("a.tgz", gzip.compress(tarred(("", b"")) [:512] * 100_000)),
+    "many parts": ("a.pkl.gz", gzip.compress(b"") * 100_000),
+    "names of names": ("a.tgz", gzip.compress(NAME * 4000)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_time_and_memory_are_bounded_for_streams(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(400_000, 200 << 20))
+    (name, data), started = STREAMS[case], time.monotonic()
+    with open_archive(BytesBlob(mar(Entry(name, data)))) as archive:
+        tracemalloc.start()
+        scan(archive, None)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 30 << 20
+    assert time.monotonic() - started < 60
 
 
 def test_one_budget_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
