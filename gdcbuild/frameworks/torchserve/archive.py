@@ -23,6 +23,9 @@ from gdcbuild.frameworks.torchserve.layout import Unreadable, check_layout
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
+SMALL, MAX_HELD = 64 << 10, 4 << 20
+"""Bytes of a member that is held in memory once it was read, and of all that are."""
+
 MAX_NESTED_MEMBERS = 100_000
 """Of an archive in the archive: PyTorch's own format has one for each tensor."""
 
@@ -100,6 +103,8 @@ class Archive:
             _check_kind(info)
         self._infos = {i.filename: i for i in infos if not i.is_dir()}
         check_names([i.filename for i in infos])
+        self._held: dict[str, bytes] = {}
+        self._room = MAX_HELD
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +127,7 @@ class Archive:
         """All bytes of a small member. Raises Unreadable."""
         if self._infos[name].file_size > MAX_TEXT:
             raise Unreadable(f"{name} is larger than {MAX_TEXT >> 20} MiB")
-        with _damage(name), self._zip.open(name) as stream:
+        with self.open(name) as stream:
             return stream.read()
 
     def start(self, name: str, count: int) -> bytes:
@@ -133,8 +138,18 @@ class Archive:
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A member's bytes, for reading. Raises Unreadable, also for what goes wrong with them in the context."""
-        with _damage(name), self._zip.open(name) as stream:
-            yield cast(BinaryIO, stream)
+        with _damage(name), self._opened(name) as stream:
+            yield stream
+
+    def _opened(self, name: str) -> BinaryIO:
+        """A small member is read once and held, for it is asked for often: for keys, for pickles, for what it is."""
+        if name not in self._held:
+            size = self._infos[name].file_size
+            if not size <= min(SMALL, self._room):
+                return cast(BinaryIO, self._zip.open(name))
+            self._held[name] = self._zip.read(name)
+            self._room -= size
+        return io.BytesIO(self._held[name])
 
     def size(self, name: str) -> int:
         """A member's bytes when unpacked."""
