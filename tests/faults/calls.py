@@ -103,5 +103,5 @@ def attempt(scene: Scene, point: Point, clean: Outcome) -> bool:
         sober(result)
         if "(INJECTED)" not in log.read_text(errors="replace"):
             return False
-    scene.mend(clean)
+    scene.mend(clean, killed=point.does == "KILL")
     return True
