@@ -27,7 +27,7 @@ def settle(database: Path) -> bool:
         return alone
     if not log.exists() and not index.exists():  # whoever had it open last has seen to it
         return database.stat().st_size > 0
-    written = _frames(index) if index.exists() or log.stat().st_size else 0
+    written = _frames(index)
     with closing(sqlite3.connect(database)) as connection:
         read = connection.execute("PRAGMA wal_checkpoint").fetchone()[1]
         if written is not None and read >= written:
@@ -50,14 +50,12 @@ def _lay(database: Path) -> None:
 
 
 def _frames(index: Path) -> int | None:
-    """How many frames the log had; None when the index does not tell."""
+    """How many frames the log had that must still be there; None when the index does not tell."""
     try:
         with index.open("rb") as stream:
             first, second = stream.read(_HEADER.size), stream.read(_HEADER.size)
-    except OSError:
-        return None
-    if not first:  # nobody came to write anything
+    except FileNotFoundError:  # whoever had it open last was closing it, had taken all in, and removes the log after the index
         return 0
-    if len(first) != _HEADER.size or first != second:
-        return None
-    return int(_HEADER.unpack(first)[1])
+    if not any(first + second):  # it had just been made
+        return 0
+    return int(_HEADER.unpack(first)[1]) if first == second else None
