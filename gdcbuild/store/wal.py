@@ -14,6 +14,9 @@ from pathlib import Path
 _HEADER = struct.Struct("=I12xI28x")
 """Of the index: its version, and how many frames there are. It comes twice."""
 
+_SMALLEST = 512
+"""Bytes of a database; SQLite takes some that are shorter for new ones."""
+
 
 def settle(database: Path) -> bool:
     """Take what its log holds into a database that nobody has open, or lay a new one; False when something is lost.
@@ -26,7 +29,7 @@ def settle(database: Path) -> bool:
         _lay(database)
         return alone
     if not log.exists() and not index.exists():  # whoever had it open last has seen to it
-        return database.stat().st_size > 0
+        return database.stat().st_size >= _SMALLEST
     written = _frames(index)
     with closing(sqlite3.connect(database)) as connection:
         read = connection.execute("PRAGMA wal_checkpoint").fetchone()[1]

@@ -122,6 +122,7 @@ class Scene(Workspace):
             os.environ.update(before)
         if code:
             raise Fault(f"a clean run ended with {code}\n{said.getvalue()}")
+        gc.enable()  # which a command has switched off: many follow in this process
         gc.collect()  # whatever has the cache open
         return self.outcome()
 

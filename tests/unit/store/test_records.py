@@ -307,9 +307,10 @@ def test_a_log_without_its_database_is_told(tmp_path: Path, killed: Path, warnin
     assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
 
 
-def test_a_database_that_was_emptied_is_told(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+@pytest.mark.parametrize("left", [0, 1, 2, 15, 16, 100, 511, 512, 4096])
+def test_a_database_that_was_cut_is_told(tmp_path: Path, records: DiskRecords, warnings: list[Problem], left: int) -> None:
     records.close()
-    os.truncate(tmp_path / "records" / "cache.db", 0)
+    os.truncate(tmp_path / "records" / "cache.db", left)
     assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
 
 
