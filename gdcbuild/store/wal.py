@@ -15,7 +15,7 @@ _HEADER = struct.Struct("=I12xI28x")
 """Of the index: its version, and how many frames there are. It comes twice."""
 
 _SMALLEST = 512
-"""Bytes of a database; SQLite takes some that are shorter for new ones."""
+"""Bytes of a database. SQLite takes some that are shorter for new ones."""
 
 
 def settle(database: Path) -> bool:
@@ -28,8 +28,10 @@ def settle(database: Path) -> bool:
         alone = not log.exists()
         _lay(database)
         return alone
-    if not log.exists() and not index.exists():  # whoever had it open last has seen to it
-        return database.stat().st_size >= _SMALLEST
+    if database.stat().st_size < _SMALLEST:
+        raise sqlite3.DatabaseError("it has been cut")
+    if not log.exists() and not index.exists():
+        return True  # whoever had it open last has seen to it
     written = _frames(index)
     with closing(sqlite3.connect(database)) as connection:
         read = connection.execute("PRAGMA wal_checkpoint").fetchone()[1]
