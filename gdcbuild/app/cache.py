@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,25 @@ class Cache:
         return collect(self.folder, self.cas, self.records, self.locks, max_age, max_size)
 
     def discard_damaged(self) -> list[str]:
-        """Remove every blob and record that is not what was put there; returns what that was."""
-        return [*self.cas.discard_damaged(), *self.records.discard_damaged()]
+        """Remove every blob, record and memo that is not what was put there; returns what that was."""
+        return [*self.cas.discard_damaged(), *self.records.discard_damaged(), *self._discard_damaged_memos()]
+
+    def _discard_damaged_memos(self) -> Iterator[str]:
+        from gdcbuild.core.memo import UNFINISHED
+        from gdcbuild.remotes import listings
+        from gdcbuild.runners.toolchains import MARK, mark_of
+        from gdcbuild.store import snapshot
+
+        kinds: dict[str, Callable[[Path], bool]] = {
+            "snapshots/*": snapshot.is_whole,
+            "listings/*": listings.is_whole,
+            f"toolchains/*/{MARK}": lambda path: mark_of(path.parent) != "",
+        }
+        for pattern, is_whole in kinds.items():
+            for path in sorted(self.folder.glob(pattern)):
+                if not path.name.startswith(UNFINISHED) and not is_whole(path):
+                    path.unlink(missing_ok=True)
+                    yield str(path)
 
     def _warn(self, problem: Problem) -> None:
         from gdcbuild.core.events import Warned

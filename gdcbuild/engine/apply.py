@@ -38,6 +38,7 @@ from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import (
     BlobDamaged,
+    BlobMissing,
     Caution,
     ContractViolated,
     GdcbuildError,
@@ -255,9 +256,14 @@ class Applying:
 
 
 def _raise(failed: list[GdcbuildError]) -> None:
-    """One error with all problems; of one kind if they are, else plain. Nothing when nothing failed."""
+    """One error with all problems; of one kind if they are, else plain. Nothing when nothing failed.
+
+    Blobs gone are the lesser damage: with damaged ones among them, it is damage.
+    """
     if not failed:
         return
     kinds = {type(error) for error in failed}
+    if kinds == {BlobMissing, BlobDamaged}:
+        kinds = {BlobDamaged}
     kind = kinds.pop() if len(kinds) == 1 else GdcbuildError
     raise_all(kind, [problem for error in failed for problem in error.problems])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ from gdcbuild.remotes.listings import Listings
 
 TEMPORARY = ".gdcbuild/tmp/"
 ATTEMPTS = 10
+LEFT_SECONDS = 3600.0
+"""How long nothing has been written to what is taken for left behind: between making a file and locking it is a moment."""
 
 
 class DirectoryRemote:
@@ -28,6 +32,7 @@ class DirectoryRemote:
         self.url = os.path.normpath(root)
         self.listings = Listings()
         self._root = root
+        self._tidied = False
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         folder = prefix.rpartition("/")[0]
@@ -45,21 +50,14 @@ class DirectoryRemote:
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
         target = self._path(key)
-        import secrets  # quick to use and slow to import, for those who only look
-
         if (found := self._compare(target, blob)) is not None:
             return found
-        temporary = self._root / TEMPORARY / secrets.token_hex(16)
         try:
-            _make_folders(temporary.parent)
-            try:
-                with temporary.open("x+b") as stream:
-                    place(blob, stream)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                created = _link(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with self._temporary() as stream:
+                place(blob, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+                created = _link(Path(stream.name), target)
         except OSError as error:
             raise _failure(target, "write", error) from error
         if created:
@@ -70,6 +68,26 @@ class DirectoryRemote:
         if found is None:
             raise RemoteError(Problem(f"{target} exists and is not a file", "remove it, or publish to another folder"))
         return found
+
+    @contextmanager
+    def _temporary(self) -> Iterator[BinaryIO]:
+        """A new file, removed in the end. It is locked, which tells it from what a killed run has left."""
+        import secrets  # quick to use and slow to import, for those who only look
+
+        folder = self._root / TEMPORARY
+        _make_folders(folder)
+        if not self._tidied:
+            self._tidied = True
+            for path in folder.iterdir():
+                _remove_if_left(path)
+        path = folder / secrets.token_hex(16)
+        with path.open("x+b") as stream:
+            try:
+                with suppress(OSError):  # where there are no locks nothing is taken for left behind
+                    fcntl.flock(stream, fcntl.LOCK_EX)
+                yield stream
+            finally:
+                path.unlink(missing_ok=True)
 
     def _compare(self, path: Path, blob: Blob) -> Stored | None:
         """What a create of the blob at the path would find; None when there is no file."""
@@ -116,6 +134,14 @@ class DirectoryRemote:
 def _may_hold(folder: str, prefix: str, after: str) -> bool:
     """Whether a folder can hold a key with the prefix that sorts after `after`."""
     return (folder.startswith(prefix) or prefix.startswith(folder)) and (folder >= after or after.startswith(folder))
+
+
+def _remove_if_left(path: Path) -> None:
+    """Remove a temporary file of long ago that nobody holds."""
+    with suppress(OSError), path.open("rb+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(stream.fileno()).st_mtime > LEFT_SECONDS:
+            path.unlink()
 
 
 def _link(source: Path, target: Path) -> bool:

@@ -6,9 +6,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from gdcbuild.core import memo
 from gdcbuild.errors import Problem, RemoteError, damaged, of_system
 
 SCHEMA = 1
@@ -79,8 +80,8 @@ def _scan(path: str) -> list[str]:
 def _read(file: Path, warn: Callable[[Problem], None]) -> dict[str, tuple[Look, list[str]]]:
     """What was remembered; nothing when it is damaged or of another schema."""
     try:
-        checksum, _, text = file.read_text().partition("\n")
-        if checksum != _checksum(text):
+        text = memo.opened(file.read_bytes())
+        if text is None:
             warn(damaged(file))
             return {}
         schema, rows = json.loads(text)
@@ -90,18 +91,12 @@ def _read(file: Path, warn: Callable[[Problem], None]) -> dict[str, tuple[Look, 
 
 
 def _write(file: Path, rows: dict[str, tuple[Look, list[str]]]) -> None:
-    import tempfile
-
     text = json.dumps([SCHEMA, [(key, *row) for key, row in rows.items()]], separators=(",", ":"))
-    with suppress(OSError):  # a memo is not worth a complaint
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w") as stream:
-            stream.write(f"{_checksum(text)}\n{text}")
-        Path(temporary).replace(file)
+    memo.replace(file, (memo.sealed(text.encode()),))
 
 
-def _checksum(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def is_whole(file: Path) -> bool:
+    """Whether all that is remembered there is as it was written."""
+    wrong: list[Problem] = []
+    _read(file, wrong.append)
+    return not wrong

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting
+from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
-from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.errors import ActionFailed, Problem, damaged
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
 _SCHEMA = 1
+MARK = "toolchain.json"
+"""In an environment that is finished: says what it is made of."""
 _FOR_PIP = {
     "PATH",
     "HOME",
@@ -56,6 +58,7 @@ class VenvToolchains:
         self._locks = locks
         self._emit = emit
         self._interpreter: str | None = None
+        self._told: set[str] = set()
 
     def digest(self, toolchain: Toolchain) -> str | None:
         if toolchain.requirements is None:
@@ -63,13 +66,13 @@ class VenvToolchains:
                 self._interpreter = self._made_of(_site_packages(), ignore={"gdcbuild"})
             return self._interpreter
         recipe = self._recipe(toolchain)
-        found = _marker(self._folder / recipe) or self._records.get("toolchain", recipe)
+        found = self._marker(recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
 
     def rests_on(self, toolchain: Toolchain) -> list[Path]:
         if toolchain.requirements is None:
             return _site_packages()
-        return [self._folder / self._recipe(toolchain) / "toolchain.json"]
+        return [self._folder / self._recipe(toolchain) / MARK]
 
     def contents(self, digest: str) -> Mapping[str, str]:
         found = self._records.get("contents", digest)
@@ -81,13 +84,16 @@ class VenvToolchains:
         recipe = self._recipe(toolchain)
         folder = self._folder / recipe
         python = folder / "bin" / "python"
-        if _marker(folder) is None:
+        if self._marker(recipe) is None:
             waiting = JobWaiting(toolchain.name, "toolchain")
             with self._locks.hold(f"toolchain-{recipe}", cancel, partial(self._emit, waiting)):
-                if _marker(folder) is None:
-                    with claimed(folder, cancel) as place:
-                        self._install(toolchain, recipe, place, cancel)
-        os.utime(folder / "toolchain.json")  # when it was last used is what a collection goes by
+                if self._marker(recipe) is None:
+                    if python.exists() and (folder / MARK).exists():  # it was finished: only the mark is damaged
+                        self._mark(recipe)
+                    else:
+                        with claimed(folder, cancel) as place:
+                            self._install(toolchain, recipe, place, cancel)
+        os.utime(folder / MARK)  # when it was last used is what a collection goes by
         return python
 
     def _recipe(self, toolchain: Toolchain) -> str:
@@ -126,13 +132,28 @@ class VenvToolchains:
         except BaseException:
             put_away(folder)
             raise
+        self._mark(recipe)
+        self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
+
+    def _mark(self, recipe: str) -> None:
+        """Say in a finished environment what it is made of."""
+        folder = self._folder / recipe
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
         digest = self._made_of(site, ignore={"pip", "setuptools"})
-        marker = folder / "toolchain.json"
-        marker.with_suffix(".tmp").write_text(json.dumps({"schema": _SCHEMA, "digest": digest}))
-        marker.with_suffix(".tmp").replace(marker)
+        os.sync()  # pip does not wait for the disk, and the mark says that everything is there
+        mark, unfinished = folder / MARK, folder / f"{MARK}.tmp"
+        unfinished.write_text(_marked(recipe, digest))
+        unfinished.replace(mark)
         self._records.put("toolchain", recipe, digest)
-        self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
+
+    def _marker(self, recipe: str) -> str | None:
+        """The digest that a finished environment is marked with; None when there is none, or the mark is damaged."""
+        folder = self._folder / recipe
+        found = mark_of(folder)
+        if found == "" and recipe not in self._told:
+            self._told.add(recipe)
+            self._emit(Warned(damaged(folder / MARK)))
+        return found if found and (folder / "bin" / "python").exists() else None
 
     def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> bool:
         """Make the environment in its empty folder; False when that failed, for reasons that are in the log."""
@@ -152,13 +173,23 @@ def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in ours.items() if name in _FOR_PIP or name.startswith(("PIP_", "LC_"))}
 
 
-def _marker(folder: Path) -> str | None:
-    """The digest of a finished environment; None while it is not finished."""
+def mark_of(folder: Path) -> str | None:
+    """The digest that the environment in a folder is marked with; None when it is not finished, "" when that is damaged."""
     try:
-        found = json.loads((folder / "toolchain.json").read_text())
-        return str(found["digest"]) if found["schema"] == _SCHEMA and (folder / "bin" / "python").exists() else None
-    except (OSError, ValueError, KeyError, TypeError):
+        text = (folder / MARK).read_text(errors="replace")
+    except OSError:
         return None
+    try:
+        digest = str(json.loads(text)["digest"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return digest if text == _marked(folder.name, digest) else ""
+
+
+def _marked(recipe: str, digest: str) -> str:
+    """What stands in the mark of an environment. Any edit shows: the check belongs to this text, in this place."""
+    check = hashlib.sha256(f"{_SCHEMA} {recipe}\n{digest}".encode()).hexdigest()[:32]
+    return json.dumps({"schema": _SCHEMA, "digest": digest, "check": check})
 
 
 def _site_packages() -> list[Path]:

@@ -12,6 +12,7 @@ from gdcbuild.store.disk import make_folder
 
 PARTS = ("cas", "records", "toolchains", "work", "logs", "locks")
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache, schema 1; it may be deleted at any time.\n"
+UNFINISHED_TAG = ".CACHEDIR.TAG."
 _ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder of yours"
 
 
@@ -54,7 +55,7 @@ def _tag(path: Path, warn: Callable[[Problem], None]) -> None:
             warn(Problem(f"{path} is damaged", "nothing to do: it is written anew"))
         except FileNotFoundError:
             pass
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f"{UNFINISHED_TAG}{os.getpid()}")
         temporary.write_bytes(_TAG)
         temporary.replace(path)
     except OSError as error:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gdcbuild.core.digest import Digest
+from gdcbuild.core.memo import UNFINISHED
 from gdcbuild.core.ports import Records
 from gdcbuild.core.result import ActionResult
 from gdcbuild.store.disk import DiskCAS
+from gdcbuild.store.folder import UNFINISHED_TAG
 from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.records import DiskRecords
 
@@ -53,6 +55,9 @@ def collect(
     for log in (folder / "logs").glob("*"):
         if _age(log) > oldest:
             log.unlink(missing_ok=True)
+    for path in (*folder.glob(f"*/{UNFINISHED}*"), *folder.glob(f"{UNFINISHED_TAG}*")):
+        if _age(path) > GUARD_SECONDS:
+            path.unlink(missing_ok=True)
     running = _remove_leftovers(folder / "work", locks)
     toolchains = [] if running else list(_unused(folder / "toolchains", oldest))
     for path in toolchains:

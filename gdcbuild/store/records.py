@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,7 @@ from diskcache.core import MODE_RAW, UNKNOWN
 
 from gdcbuild.errors import Problem, StoreError
 from gdcbuild.store.locks import FileLocks
+from gdcbuild.store.wal import settle
 
 _T = TypeVar("_T")
 
@@ -107,9 +111,10 @@ class DiskRecords:
         self._folder = folder
         self._warn = warn
         self._said: set[str] = set()
+        self._gone: list[str] = []
         self._lock = threading.RLock()
         self._locks = FileLocks(folder.parent / "locks")
-        self._cache, self._inode = self._open()
+        self._cache, self._inode, self._leave = self._open()
 
     def get(self, table: str, key: str) -> Any | None:
         name = _name(table, key)
@@ -129,14 +134,15 @@ class DiskRecords:
         return [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
 
     def discard_damaged(self) -> list[str]:
-        """Remove every record that is not what was put there, or all when the database is; returns what that was."""
+        """Remove every record that is not what was put there, or all when the database is; returns what that was.
+
+        What was lost since the records were opened is part of it.
+        """
         checked = self._cache
         wrong: list[Any] = self._try(lambda cache: cache.check(), [])
         if wrong:
             self._begin_anew(checked, str(wrong[0].message).splitlines()[0])
-        if self._cache is not checked:
-            return [str(self._folder)]
-        removed = []
+        removed, self._gone = self._gone, []
         for name in self._names():
             try:
                 _opened(name, self._try(lambda cache, name=name: cache.get(name), None))  # type: ignore[misc]
@@ -147,6 +153,7 @@ class DiskRecords:
 
     def close(self) -> None:
         self._cache.close()
+        self._leave()
 
     def _names(self) -> list[str]:
         return self._try(lambda cache: list(_each_once(cache.iterkeys())), [])
@@ -163,8 +170,8 @@ class DiskRecords:
                 self._say(f"records in {self._folder} are not read or kept: {_cause(error)}", "see what is in its way")
             return otherwise
 
-    def _open(self) -> tuple[Any, int]:
-        """The database and its inode, begun anew if it is damaged; processes do this one at a time."""
+    def _open(self) -> tuple[Any, int, Callable[[], object]]:
+        """The database, its inode, and how to let go of it; begun anew if it is damaged. Processes do this one at a time."""
         with self._locks.hold("records"):
             try:
                 return self._new()
@@ -172,20 +179,52 @@ class DiskRecords:
                 if not (_is_damage(error) or self._obstructed()):
                     hint = "free space, or what is in the way; or set GDCBUILD_CACHE_DIR to another folder"
                     raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
-                self._say(f"the action cache is damaged and is begun anew: {error}")
-                shutil.rmtree(self._folder, ignore_errors=True)
+                self._remove(str(error))
                 return self._new()
 
     def _obstructed(self) -> bool:
         """Whether a folder, a link or the like has the name of a file of the database."""
         return any(p.is_symlink() or not p.is_file() for p in self._folder.glob("cache.db*"))
 
-    def _new(self) -> tuple[Any, int]:
-        # no mmap: where the file is cut short, or the disk fails, reading a map kills the process
-        cache = diskcache.Cache(
-            str(self._folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, statistics=0, sqlite_mmap_size=0
-        )
-        return cache, (self._folder / "cache.db").stat().st_ino
+    def _new(self) -> tuple[Any, int, Callable[[], object]]:
+        leave = self._enter()
+        try:
+            # no mmap: where the file is cut short, or the disk fails, reading a map kills the process
+            cache = diskcache.Cache(
+                str(self._folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, statistics=0, sqlite_mmap_size=0
+            )
+            return cache, (self._folder / "cache.db").stat().st_ino, leave
+        except BaseException:
+            leave()
+            raise
+
+    def _enter(self) -> Callable[[], object]:
+        """Be one of those who have the database open; if the only one, first bring to rest what a killed one has left.
+
+        Returns how to leave. The kernel sees to that, too, but not before all that SQLite has open is closed.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        leave = weakref.finalize(self, os.close, handle)
+        leave.atexit = False
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not settle(self._folder / "cache.db"):
+                    self._lost("what was written last to the action cache is damaged and is not used")
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        except BaseException:
+            leave()
+            raise
+        return leave
+
+    def _remove(self, why: str) -> None:
+        self._lost(f"the action cache is damaged and is begun anew: {why}")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _lost(self, message: str) -> None:
+        self._gone.append(str(self._folder))
+        self._say(message)
 
     def _begin_anew(self, broken: Any, why: str) -> None:
         """Replace a database that turned out to be damaged while it was used; another process may have done so already."""
@@ -194,11 +233,12 @@ class DiskRecords:
                 return
             with self._locks.hold("records"), suppress(OSError):
                 if (self._folder / "cache.db").stat().st_ino == self._inode:
-                    self._say(f"the action cache is damaged and is begun anew: {why}")
-                    shutil.rmtree(self._folder, ignore_errors=True)
-            self._cache, self._inode = self._open()
+                    self._remove(why)
+            leave = self._leave
+            self._cache, self._inode, self._leave = self._open()
             with suppress(sqlite3.Error):
                 broken.close()
+            leave()
 
     def _say(self, message: str, hint: str = "nothing to do: it is made anew") -> None:
         with self._lock:

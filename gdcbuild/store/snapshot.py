@@ -3,7 +3,7 @@
 A part (a model, or a step that models use) holds for as long as nothing that was looked at for it has changed: no file's
 size, times and inode, no folder's. It is a memo and may be deleted; whoever finds it damaged does without.
 
-The file is a line of JSON that says how long each part is, then the parts, each with the checksum the first line has of it.
+The first line is JSON that says of each part how long it is, and its checksum; then come the parts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
+
+from gdcbuild.core import memo
 
 SCHEMA = 1
 RACY_NS = 1_000_000_000
@@ -103,8 +104,8 @@ class Snapshot:
         try:
             stream = file.open("rb")
             line = stream.readline()
-            checksum, text = line[:32], line[32:-1]
-            if checksum != _checksum(text).encode():
+            text = memo.opened(line)
+            if text is None:
                 damaged()
                 return None
             schema, basis, paths, stamp, manifests, together, models, extra, index = json.loads(text)
@@ -136,14 +137,14 @@ class Snapshot:
             data = os.pread(self._file.fileno(), size, self._start + start)
         except (OSError, ValueError, OverflowError):
             data = b""
-        if _checksum(data) == checksum:
+        if memo.checksum(data) == checksum:
             return data
         self._damaged()
         return None
 
 
 def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | None, kept: Collection[str]) -> None:
-    """Replace the file: fresh `parts`, and of the `old` ones those in `kept`. A memo is not worth a complaint."""
+    """Replace the file: fresh `parts`, and of the `old` ones those in `kept`."""
     raw = {name: json.dumps(part, separators=(",", ":")).encode() for name, part in parts.items()}
     for name in kept:
         data = old.raw(name) if old is not None else None
@@ -151,24 +152,16 @@ def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | Non
             raw[name] = data
     index, start = {}, 0
     for name, data in raw.items():
-        index[name] = (start, len(data), _checksum(data))
+        index[name] = (start, len(data), memo.checksum(data))
         start += len(data)
     text = json.dumps([SCHEMA, *head, index], separators=(",", ":")).encode()
-    import tempfile
-
-    with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(_checksum(text).encode() + text + b"\n")
-                stream.writelines(raw.values())
-            os.replace(temporary, file)  # noqa: PTH105 - both are plain names
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-            raise
+    memo.replace(file, (memo.sealed(text), *raw.values()))
 
 
-def _checksum(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+def is_whole(file: Path) -> bool:
+    """Whether all of it is as it was written."""
+    wrong: list[bool] = []
+    snapshot = Snapshot.read(file, lambda: wrong.append(True))
+    for name in snapshot.names() if snapshot else ():
+        snapshot.raw(name)  # type: ignore[union-attr]
+    return not wrong

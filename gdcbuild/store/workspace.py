@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
 from gdcbuild.core.ports import Records
-from gdcbuild.errors import ManifestError, Problem
+from gdcbuild.errors import ManifestError, of_system
 
 _RACY_NS = 1_000_000_000
 """A file changed this recently may change again within one tick of its clock: it is not remembered."""
@@ -43,7 +43,7 @@ class DiskWorkspace:
                 digest, crc = hash_and_crc(stream) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
-            raise ManifestError(Problem(f"{path} cannot be read: {error.strerror}", "put the file there, readable")) from error
+            raise ManifestError(of_system(error, f"{path} cannot be read", "put the file there, readable")) from error
         self._known[path] = after, digest, crc
         if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > _RACY_NS:
             self._records.put("stat", full, [*signature, digest.hash, digest.size, crc])

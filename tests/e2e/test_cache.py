@@ -150,3 +150,50 @@ def test_a_folder_of_the_cache_that_others_can_write_is_refused(built: Workspace
     (built.cache / "records").chmod(0o775)
     result = built.run("plan")
     assert (result.code, f"chmod 700 {built.cache / 'records'}" in result.err) == (1, True), result.err
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_check_tells_of_a_database_that_had_to_be_begun_anew(built: Workspace) -> None:
+    path = built.cache / "records" / "cache.db"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    result = built.run("cache", "verify")
+    assert (result.code, f"{path.parent} was damaged" in result.err) == (4, True), result.err
+    built.ok("cache", "verify")
+
+
+def test_a_check_looks_at_memos_too(built: Workspace) -> None:
+    built.age()
+    built.ok("apply")
+    built.age()
+    built.ok("plan")
+    toolchain = built.cache / "toolchains" / "some" / "toolchain.json"
+    toolchain.parent.mkdir()
+    toolchain.write_text("{}")
+    memos = [*built.cache.glob("snapshots/*"), *built.cache.glob("listings/*"), toolchain]
+    assert len(memos) == 3
+    for path in memos:
+        flip(path)
+    result = built.run("cache", "verify")
+    assert (result.code, [f"{p} was damaged" in result.err for p in memos]) == (4, [True] * 3), result.err
+    built.ok("cache", "verify")
+    assert "Nothing to do" in built.ok("apply").err
+
+
+def test_what_was_never_finished_is_no_damage_and_goes(built: Workspace) -> None:
+    left = [built.cache / "snapshots" / ".memo-x", built.cache / ".CACHEDIR.TAG.123"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    built.ok("cache", "verify")
+    built.ok("cache", "gc")
+    assert [p.exists() for p in left] == [True, True]
+    for path in left:
+        age(path, 2)
+    built.ok("cache", "gc")
+    assert [p.exists() for p in left] == [False, False]

@@ -7,21 +7,17 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gdcbuild.core.digest import Digest, read_verified
-from gdcbuild.core.graph import Toolchain
 from gdcbuild.errors import BlobDamaged, Problem
-from gdcbuild.runners.toolchains import VenvToolchains
 from gdcbuild.store.disk import DiskCAS
-from gdcbuild.store.folder import prepare
-from gdcbuild.store.locks import FileLocks
-from gdcbuild.store.memory import MemoryRecords, MemoryWorkspace
 from gdcbuild.store.records import DiskRecords
+from tests.faults import memos
+from tests.faults.edits import Case, damaged, fresh_folder
 from tests.faults.pool import each
 from tests.faults.scene import Fault, Scene, warmed
 
@@ -52,10 +48,6 @@ def run(folder: Path, amount: Amount) -> int:
     return failed + each("the command line", partial(_command_line, folder), list(range(amount.commands)))
 
 
-Case = tuple[str, int]
-"""What to do with which seed or length: "flip", "edit" or "cut"."""
-
-
 def _parts(scene: Scene, amount: Amount) -> Iterator[tuple[str, Callable[[Case], str], list[Case]]]:
     blobs = {str(p.relative_to(scene.cache)): p.read_bytes() for p in (scene.cache / "cas").rglob("*") if p.is_file()}
     flips = [("flip", n) for n in range(amount.flips)]
@@ -68,31 +60,8 @@ def _parts(scene: Scene, amount: Amount) -> Iterator[tuple[str, Callable[[Case],
         for name, data in files.items():
             cases = [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(0, len(data), stride))]
             yield f"{name}{state}", partial(_database, files, name), cases
-    for name, one, size in (("CACHEDIR.TAG", _tag, 100), ("toolchain.json", _toolchain, 100)):
-        cases = [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(size))]
-        yield name, one, cases
-
-
-@contextmanager
-def fresh_folder() -> Iterator[Path]:
-    """In memory where that can be: thousands of databases are written."""
-    with tempfile.TemporaryDirectory(prefix="gdcbuild-damage-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as made:
-        yield Path(made)
-
-
-def damaged(data: bytes, case: Case) -> bytes:
-    """The bytes with one bit flipped, one random edit made, or cut to a length."""
-    what, number = case
-    if what == "cut":
-        return data[:number]
-    chance = random.Random(number)
-    if what == "flip":
-        at = chance.randrange(len(data))
-        return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
-    start = chance.randrange(len(data) + 1)
-    length = chance.choice((1, 2, 4, 16, 100, 4096))
-    new = chance.choice((chance.randbytes(length), bytes(length), b"\xff" * length, data[:length]))
-    return data[:start] + new + data[start + chance.choice((0, length)) :]
+    for name, one, size in memos.kinds():
+        yield name, one, [*(("edit", n) for n in range(amount.edits)), *(("cut", n) for n in range(size))]
 
 
 def pristine(folder: Path) -> tuple[Files, Files]:
@@ -127,18 +96,20 @@ def _read(folder: Path, files: Files, name: str, case: Case) -> str:
         found = {key: records.get("result", key) for key in known}
         if wrong := {key: value for key, value in found.items() if value is not None and value != VALUES[key]}:
             raise Fault(f"believed {wrong}")
-        if strange := set(records.keys("result")) - known:
-            told.append(Problem(f"{strange}"))  # a key that was never put: to be found by whoever gets it
-            if any(records.get("result", key) is not None for key in strange):
-                raise Fault(f"believed {strange}")
+        strange = set(records.keys("result")) - known
+        if any(records.get("result", key) is not None for key in strange):
+            raise Fault(f"believed {strange}")
         records.put("result", "new", ["new"])
         if records.get("result", "new") != ["new"] and not told:
             raise Fault("it does not keep, and does not say so")
-        records.discard_damaged()
+        used, checked = bool(told), records.discard_damaged()
         if records.discard_damaged():
             raise Fault("what is damaged is not removed")
-        missed = None in found.values()
-        return ("miss, told" if told else "miss, not told") if missed else "no harm"
+        if None not in found.values():
+            return "no harm"
+        if not used and not checked:
+            raise Fault("a miss, and nobody tells")
+        return "miss, told" if used else "miss, told by a check"
     finally:
         records.close()
 
@@ -167,40 +138,6 @@ def _blob(blobs: Files, case: Case) -> str:
         if cas.discard_damaged() != [str(folder / name)]:
             raise Fault("the check does not find it")
         return "found"
-
-
-def _tag(case: Case) -> str:
-    with fresh_folder() as folder:
-        told: list[Problem] = []
-        prepare(folder / "cache", told.append)
-        tag = folder / "cache" / "CACHEDIR.TAG"
-        whole = tag.read_bytes()
-        tag.write_bytes(damaged(whole, case))
-        harmless = tag.read_bytes() == whole
-        prepare(folder / "cache", told.append)
-        if tag.read_bytes() != whole or bool(told) == harmless:
-            raise Fault(f"the tag is not mended, or it is not told: {told}")
-        return "no harm" if harmless else "miss, told"
-
-
-def _toolchain(case: Case) -> str:
-    """The mark of a finished toolchain: another digest makes another key, so no result of the old one is taken."""
-    with fresh_folder() as folder:
-        workspace = MemoryWorkspace({"r.txt": b"x==1\n"})
-        records = MemoryRecords()
-        toolchains = VenvToolchains(folder, folder, workspace, records, FileLocks(folder / "locks"), lambda _: None)
-        toolchain = Toolchain("t", "r.txt")
-        made = folder / toolchains._recipe(toolchain)
-        (made / "bin").mkdir(parents=True)
-        (made / "bin" / "python").touch()
-        whole = b'{"schema": 1, "digest": "' + b"0123456789abcdef" * 4 + b'"}'
-        (made / "toolchain.json").write_bytes(whole)
-        right = toolchains.digest(toolchain)
-        (made / "toolchain.json").write_bytes(damaged(whole, case))
-        found = toolchains.digest(toolchain)
-        if right is None or not (found is None or isinstance(found, str)):
-            raise Fault(f"{right} became {found}")
-        return "no harm" if found == right else "miss, not told"
 
 
 def _command_line(folder: Path, number: int) -> str:

@@ -33,18 +33,22 @@ environments:
 handlers:
   h: {file: handler.py}
 models:
-  a:
+  m:
     framework: pytorch-cpu.2-4
     handler: h
     versions:
+"""
+"""Of which the versions are wanting, and whatever else."""
+HANDLER = "def handle(data, context):\n    return data\n"
+FILES: dict[str, str | bytes] = {
+    "gdcbuild.yaml": MANIFEST
+    + """\
       "1": {weights: a.pt}
       "2": {weights: {step: copy, path: b.pt}}
 steps:
   copy: {run: [sh, -c, "cat a.pt seed > ${out}/b.pt"], inputs: [a.pt, seed], outputs: [b.pt]}
-"""
-FILES: dict[str, str | bytes] = {
-    "gdcbuild.yaml": MANIFEST,
-    "handler.py": "def handle(data, context):\n    return data\n",
+""",
+    "handler.py": HANDLER,
     "a.pt": bytes(range(256)) * 4,
     "seed": "seed",
 }
@@ -118,6 +122,7 @@ class Scene(Workspace):
             os.environ.update(before)
         if code:
             raise Fault(f"a clean run ended with {code}\n{said.getvalue()}")
+        gc.enable()  # which a command has switched off: many follow in this process
         gc.collect()  # whatever has the cache open
         return self.outcome()
 
@@ -167,9 +172,14 @@ class Scene(Workspace):
             json.loads(path.read_text())
         return Outcome(self.served(), seals, results(self.cache))
 
-    def mend(self, clean: Outcome) -> None:
-        """Run it again, which must succeed and end as the clean run did; and find nothing damaged."""
-        self.rerun(clean)
+    def mend(self, clean: Outcome, killed: bool = False) -> None:
+        """Run it again, which must succeed and end as the clean run did; and find nothing damaged.
+
+        After a kill it has nothing to warn of.
+        """
+        again = self.rerun(clean)
+        if killed and "warning: " in again.err:
+            raise Fault(f"the rerun warned\n{again.err}")
         if damaged := self.discard_damaged():
             raise Fault(f"cache verify finds {damaged}")
         check_blobs(self.cache, clean)
@@ -177,7 +187,7 @@ class Scene(Workspace):
         if checked.code != 0:
             raise Fault(f"verify --deep ended with {checked.code}\n{checked.err}")
 
-    def rerun(self, clean: Outcome, forgotten: bool = False) -> None:
+    def rerun(self, clean: Outcome, forgotten: bool = False) -> Result:
         """Run it again: it succeeds, and what is published and recorded is what the clean run published and recorded.
 
         Results may be `forgotten` where looking at all of them finds damage that the run did not come across.
@@ -191,6 +201,7 @@ class Scene(Workspace):
         for what in ("served", "seals", "results"):
             if getattr(found, what) != getattr(clean, what):
                 raise Fault(f"{what} differ: {getattr(found, what)}")
+        return again
 
     def discard_damaged(self) -> list[str]:
         """What `cache verify` finds and removes."""

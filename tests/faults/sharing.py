@@ -20,22 +20,9 @@ from pathlib import Path
 
 from gdcbuild.app.cache import Cache
 from tests.e2e.workspace import Result, Workspace
-from tests.faults.scene import TIMEOUT, Fault, sober
+from tests.faults.scene import HANDLER, MANIFEST, TIMEOUT, Fault, sober
 
 VERSIONS = ("1", "2", "3")
-HANDLER = "def handle(data, context):\n    return data\n"
-MANIFEST = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-handlers:
-  h: {file: handler.py}
-models:
-  m:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-"""
 
 
 @dataclass(frozen=True)

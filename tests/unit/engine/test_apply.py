@@ -12,11 +12,20 @@ from gdcbuild.core.plan import Build, Kind
 from gdcbuild.core.ports import Flag
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit
-from gdcbuild.engine.apply import Applying, Target
+from gdcbuild.engine.apply import Applying, Target, _raise
 from gdcbuild.engine.bucket import Observation
 from gdcbuild.engine.judge import desired, judge
 from gdcbuild.engine.planner import plan
-from gdcbuild.errors import ActionFailed, ContractViolated, GdcbuildError, Interrupted, Refused
+from gdcbuild.errors import (
+    ActionFailed,
+    BlobDamaged,
+    BlobMissing,
+    ContractViolated,
+    GdcbuildError,
+    Interrupted,
+    Problem,
+    Refused,
+)
 from tests.unit.engine.world import Toy, World, action, graph
 
 M = VersionId("m", "1")
@@ -235,6 +244,15 @@ def test_errors_of_several_kinds_are_told_together(world: World) -> None:
         "nothing is registered for the kind 'unheard of'",
     ]
     assert caught.value.exit_code == 1
+
+
+def test_blobs_gone_and_blobs_damaged_together_are_damage() -> None:
+    """So that both are mended, by beginning anew."""
+    gone, damaged = BlobMissing(Problem("gone")), BlobDamaged(Problem("damaged"))
+    for failed, kind in (([gone, gone], BlobMissing), ([gone, damaged], BlobDamaged), ([damaged], BlobDamaged)):
+        with pytest.raises(GdcbuildError) as caught:
+            _raise(failed)
+        assert type(caught.value) is kind
 
 
 def test_equal_versions_share_one_result(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,3 +110,32 @@ def test_a_file_and_a_folder_of_one_name(first: str, second: str, tmp_path: Path
 def test_urls_that_are_no_bucket(url: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is not a bucket"):
         open_remote(url, tmp_path)
+
+
+def test_what_a_killed_run_left_is_collected_and_nothing_that_is_held(tmp_path: Path) -> None:
+    temporary = tmp_path / ".gdcbuild" / "tmp"
+    temporary.mkdir(parents=True)
+    for name in ("left", "held", "young"):
+        (temporary / name).write_text("half")
+        if name != "young":
+            os.utime(temporary / name, (0, 0))
+    with (temporary / "held").open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        DirectoryRemote(tmp_path).create("key", BytesBlob(b"x"))
+    assert sorted(p.name for p in temporary.iterdir()) == ["held", "young"]
+    assert (tmp_path / "key").read_bytes() == b"x"
+
+
+def test_what_is_being_written_is_held(tmp_path: Path) -> None:
+    class Old(BytesBlob):
+        """While it is read, another run begins, to which our file looks old."""
+
+        def open(self) -> BinaryIO:
+            for path in (tmp_path / ".gdcbuild" / "tmp").iterdir():
+                os.utime(path, (0, 0))
+            DirectoryRemote(tmp_path).create("other", BytesBlob(b"y"))
+            return super().open()
+
+    assert DirectoryRemote(tmp_path).create("key", Old(b"x")).outcome == "created"
+    assert (tmp_path / "key").read_bytes() == b"x"
+    assert files(tmp_path) == ["key", "other"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,3 +254,72 @@ def test_a_full_disk_is_no_damage(tmp_path: Path, records: DiskRecords, warnings
         records.put("stat", str(n), "x" * 1000)
     assert ["full" in w.message for w in warnings] == [True], "it is told, and told once"
     assert records.get("result", "k") == {"a": [1, "x", None]}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gdcbuild.store.records import DiskRecords
+records = DiskRecords(Path(sys.argv[1]), print)
+for n in range(100):
+    records.put("result", str(n), "x" * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The log of a process that was killed with 100 records in it."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "records")], check=False)
+    return tmp_path / "records" / "cache.db-wal"
+
+
+def count(tmp_path: Path, warnings: list[Problem]) -> int:
+    return len(DiskRecords(tmp_path / "records", warnings.append).keys("result"))
+
+
+def test_what_a_killed_process_wrote_is_there(tmp_path: Path, killed: Path, warnings: list[Problem]) -> None:
+    assert killed.stat().st_size > 100_000
+    assert (count(tmp_path, warnings), warnings) == (100, [])
+
+
+@pytest.mark.parametrize("frames", [0, 1, 50, 101])
+def test_a_log_that_was_cut_is_told(tmp_path: Path, killed: Path, warnings: list[Problem], frames: int) -> None:
+    os.truncate(killed, 32 + frames * (4096 + 24))
+    assert count(tmp_path, warnings) < 100
+    assert ["written last" in w.message for w in warnings] == [True]
+
+
+@pytest.mark.parametrize("part", [0, 0.3, 0.9])
+def test_a_flipped_bit_of_a_log_is_told(tmp_path: Path, killed: Path, warnings: list[Problem], part: float) -> None:
+    data = bytearray(killed.read_bytes())
+    data[int(part * len(data))] ^= 4
+    killed.write_bytes(data)
+    found = DiskRecords(tmp_path / "records", warnings.append)
+    assert len(found.keys("result")) < 100
+    assert len(warnings) == 1
+    assert found.discard_damaged() == [str(tmp_path / "records")]
+    assert found.discard_damaged() == []
+
+
+def test_a_log_without_its_database_is_told(tmp_path: Path, killed: Path, warnings: list[Problem]) -> None:
+    (tmp_path / "records" / "cache.db").unlink()
+    assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 15, 16, 100, 511, 512, 4096])
+def test_a_database_that_was_cut_is_told(tmp_path: Path, records: DiskRecords, warnings: list[Problem], left: int) -> None:
+    records.close()
+    os.truncate(tmp_path / "records" / "cache.db", left)
+    assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
+
+
+def test_the_log_of_a_running_process_is_left_alone(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+    index = tmp_path / "records" / "cache.db-shm"
+    before = index.stat()
+    other = DiskRecords(tmp_path / "records", warnings.append)
+    assert other.get("result", "other") == 5
+    other.close()
+    assert (index.stat().st_ino, warnings) == (before.st_ino, [])
+    records.put("result", "k", 2)
+    assert records.get("result", "k") == 2

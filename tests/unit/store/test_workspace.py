@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -104,3 +105,13 @@ def test_a_small_file_is_sooner_read_than_asked_for(
     monkeypatch.setattr(module, "WORTH_A_MEMO", len(b"first") + 1)
     assert DiskWorkspace(tmp_path, records).digest("file") == Digest.of(b"first")
     assert memo(records, file) is None
+
+
+def test_a_failing_disk_is_not_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_stream: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr("gdcbuild.store.workspace.hash_stream", fail)
+    with pytest.raises(ManifestError, match=r"file cannot be read: Input/output error\n.*disk or its connection fails"):
+        DiskWorkspace(tmp_path, MemoryRecords()).digest("file")
