@@ -112,6 +112,6 @@ def test_a_failing_disk_is_not_the_users_mistake(tmp_path: Path, monkeypatch: py
         raise OSError(errno.EIO, "Input/output error")
 
     (tmp_path / "file").write_text("x")
-    monkeypatch.setattr("gdcbuild.store.workspace.hash_stream", fail)
+    monkeypatch.setattr("gdcbuild.store.workspace.hash_and_crc", fail)
     with pytest.raises(ManifestError, match=r"file cannot be read: Input/output error\n.*disk or its connection fails"):
         DiskWorkspace(tmp_path, MemoryRecords()).digest("file")
