@@ -87,6 +87,7 @@ PLANNING = {
     "gdcbuild.core",
     "gdcbuild.core.digest",
     "gdcbuild.core.ids",
+    "gdcbuild.core.memo",
     "gdcbuild.core.objects",
     "gdcbuild.core.plan",
     "gdcbuild.engine",
