@@ -156,7 +156,7 @@ def touch(root: Path, chance: random.Random) -> None:
 
 
 def add_file(root: Path, chance: random.Random) -> None:
-    (root / "models" / chance.choice("abc") / "files" / f"{chance.random()}.txt").write_text("new")
+    Workspace(root, root).write({f"models/{chance.choice('abc')}/files/{chance.random()}.txt": "new"})
 
 
 def remove_file(root: Path, chance: random.Random) -> None:
@@ -188,9 +188,7 @@ def other_source(root: Path, chance: random.Random) -> None:
 
 
 def broken_manifest(root: Path, chance: random.Random) -> None:
-    (root / "models" / chance.choice("abc")).mkdir(exist_ok=True)
-    (root / "models" / chance.choice("abc") / "gdcbuild.yaml").parent.mkdir(exist_ok=True)
-    (root / "models" / chance.choice("abc") / "gdcbuild.yaml").write_text("schema: 2\n")
+    Workspace(root, root).write({f"models/{chance.choice('abc')}/gdcbuild.yaml": "schema: 2\n"})
 
 
 def other_root(root: Path, chance: random.Random) -> None:
