@@ -211,7 +211,7 @@ def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> di
 
 def as_listed(tree: Tree, found: Mapping[str, RemoteObject]) -> bool:
     """Whether a listing shows the tree, as far as names and sizes tell, where the store has no etags to tell more."""
-    return tree.keys() == found.keys() and all(o.size == tree[path].size and not o.etag for path, o in found.items())
+    return tree.keys() == found.keys() and all(found[path].size == d.size and not found[path].etag for path, d in tree.items())
 
 
 def is_marker(found: RemoteObject) -> bool:
