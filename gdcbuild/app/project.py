@@ -120,13 +120,13 @@ class Project:
         With `deep`, every byte of what is sealed is read.
         """
         from gdcbuild.engine.bucket import observe
-        from gdcbuild.remotes import remembered
+        from gdcbuild.remotes import remembered, waited
 
         partial = bool(selection.include or selection.exclude)
         memo = LateRecords(lambda: self.cache.records)
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
         listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings", self._warn)
-        with listings:
+        with listings, waited(remote, self._warn):
             found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
         if deep:
             from gdcbuild.engine.verify import deepened
@@ -200,13 +200,20 @@ class Project:
 
         self._despite_damage(attempt)
 
+    def has(self, id: VersionId) -> bool:
+        """Whether the manifest has the version."""
+        return id.version in self.workspace.models().get(id.model, ())
+
     def verify(self, environment: str | None, selection: Selection, deep: bool) -> dict[VersionId, tuple[str, ...]]:
         """What is wrong with each published version, one line a file; without a selection of all that is sealed."""
         from gdcbuild.engine.verify import verify
+        from gdcbuild.remotes import waited
 
         everything = not (selection.include or selection.exclude)
         _, remote = self.environment(environment)
-        return verify(remote, None if everything else self.select(selection), deep)
+        wanted = None if everything else self.select(selection)
+        with waited(remote, self._warn):
+            return verify(remote, wanted, deep)
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""

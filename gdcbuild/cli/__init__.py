@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, terminate)
     try:
-        found = read(arguments)
+        found = read(["version"] if arguments == ["--version"] else arguments)  # as most programs are asked
         if found is not None:
             code = found[0](**found[1])
         else:

@@ -65,7 +65,7 @@ def gc(
     size = _measure(max_size, _SIZES, "20G, 500M") if max_size else None
     done = options.cache(cache_dir).collect(age, size)
     removed = f"{text.amount(done.blobs, 'blob')} ({done.bytes / 1e6:.1f} MB), {text.amount(done.toolchains, 'toolchain')}"
-    typer.echo(f"Removed {removed}; {done.left / 1e6:.1f} MB of blobs are left.", err=True)
+    typer.echo(f"Removed {removed}; {done.left / 1e6:.1f} MB of blobs are left. What was used within a day is kept.", err=True)
 
 
 def _measure(given: str, units: dict[str, int], example: str) -> int:

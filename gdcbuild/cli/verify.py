@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from gdcbuild.cli import options
+from gdcbuild.engine.bucket import BEGUN
 from gdcbuild.errors import DamageFound, Problem
 
 
@@ -21,13 +22,14 @@ def verify(
     """Compare the bucket with what was published. Exits 4 when it differs."""
     from gdcbuild.report import jsonl, text
 
-    found = options.project(directory, file, cache_dir).verify(env, options.selection(versions, exclude), deep)
+    project = options.project(directory, file, cache_dir)
+    found = project.verify(env, options.selection(versions, exclude), deep)
     if as_json:
         sys.stdout.write((jsonl.dumps(jsonl.findings(found))) + "\n")
     damage = [
         Problem(
             f"{version} is not what was published",
-            f"find out who changed it; then put it back: gdcbuild apply --repair {version}{f' --env {env}' if env else ''}",
+            _mend(lines, project.has(version), f"{version}{f' --env {env}' if env else ''}"),
             detail="\n".join(lines),
         )
         for version, lines in found.items()
@@ -36,3 +38,11 @@ def verify(
     if damage:
         raise DamageFound(*damage)
     sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}." + "\n")
+
+
+def _mend(lines: tuple[str, ...], known: bool, arguments: str) -> str:
+    if lines[0] == BEGUN:
+        return f"finish it: gdcbuild apply {arguments}"
+    if known:
+        return f"find out who changed it; then put it right: gdcbuild apply --repair {arguments}"
+    return "find out who changed it; it is not in the manifest, so nothing here can put it right"

@@ -120,7 +120,7 @@ class Applying:
         for change in plan.changes:
             if change.kind is Kind.DRIFT and self._target:
                 hint = (
-                    f"find out who changed it; then put it back: gdcbuild apply --repair {change.id} --env {plan.environment}"
+                    f"find out who changed it; then put it right: gdcbuild apply --repair {change.id} --env {plan.environment}"
                 )
                 yield Refused(
                     Problem(f"{change.id} is not what was published, and is left alone", hint, detail="\n".join(change.detail))

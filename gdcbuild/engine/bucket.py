@@ -24,6 +24,7 @@ CLAIMS = ".gdcbuild/v1/claims/"
 SEALS = ".gdcbuild/v1/seals/"
 SEAL_SCHEMA = 1
 MEMO_TABLE = "seals"
+BEGUN = "a publishing was begun and not ended"
 PAGE = 1000
 JOBS = 8
 

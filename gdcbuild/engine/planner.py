@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gdcbuild.core.plan import Change, Kind, Plan
+from gdcbuild.engine.bucket import BEGUN
 
 if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
@@ -39,7 +40,11 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
     digest = desired.tree.digest if desired.tree is not None else None
     other = Kind.CONFLICT if immutable else Kind.REPLACE
     lines: tuple[str, ...] = ()
-    if digest is None and (sealed or id in observed.foreign):
+    if sealed and observed.drift(id) and id not in observed.unfinished and not repair:
+        # whatever is to come: what lies there is nobody's that is known, and is not to be removed unseen
+        lines = observed.drift(id)
+        kind, why = Kind.DRIFT, lines[0]
+    elif digest is None and (sealed or id in observed.foreign):
         kind, why = Kind.UNKNOWN, desired.why if sealed else f"published by other means; {desired.why}"
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
         kind, why = Kind.CONFLICT, f"it is being published with {observed.unfinished[id]}"
@@ -48,10 +53,11 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         kind, why = _foreign(other, bool(unlike), repair)
         lines = unlike or ("it has no seal",)
     elif sealed is None:
-        begun = "a publishing was begun and not ended" if id in observed.unfinished else "not published yet"
-        kind, why = Kind.CREATE, "; ".join(w for w in (begun, desired.why) if w)
+        state = BEGUN if id in observed.unfinished else "not published yet"
+        kind, why = Kind.CREATE, "; ".join(w for w in (state, desired.why) if w)
     elif digest and digest.hash != published:
-        kind, why = other, "published with other bytes"
+        lines = observed.drift(id)
+        kind, why = other, f"{BEGUN}; {lines[0]}" if lines and id in observed.unfinished else "published with other bytes"
     else:
         lines = observed.drift(id)
         kind, why = _sealed(lines, id in observed.unfinished, repair)

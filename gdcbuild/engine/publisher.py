@@ -48,15 +48,21 @@ ROUNDS = 8
 CHECK_EVERY = 1.0
 """Seconds for which a publisher writes on without looking whether another one has taken over."""
 
+MOST_CLAIMS = 20
+"""Publishers that may come in between before we believe that it is no bucket that answers."""
+
 GRACE = 5.0
 """Seconds that are left to a publisher that is taken over, to see it. One that was killed needs none of them."""
+
+
+Outcome = Literal["created", "replaced", "repaired", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """What publishing a version came to, and how many objects it wrote (records included)."""
 
-    outcome: Literal["created", "replaced", "repaired", "unchanged"]
+    outcome: Outcome
     objects: int
 
 
@@ -83,35 +89,52 @@ def publish(
     with the same bytes completes what was begun.
     """
     tree = Tree((path, blob.digest) for path, blob in artifact.items())
-    newest, begun = newest_seals(remote, [id]).get(id), newest_claims(remote, [id]).get(id, 0)
+    newest = newest_seals(remote, [id]).get(id)
     seal = read_seal(remote, newest) if newest else None
     generation = newest.generation if newest else 0
     found = contents(remote, [id], jobs)[id]
+    begun = newest_claims(remote, [id]).get(id, 0)  # last: who changes what lies there has claimed it before
     writer = _Writer(remote, id, artifact, tree, entry, immutable, jobs, progress)
     if not repair:
         writer.learn(seal)
-    if newest and newest.digest == tree.digest.hash:
-        lines = differences(seal, found)
-        if not lines and (not repair or writer.is_whole(found)):
+    drift = differences(seal, found) if newest else ()
+    foreign = bool(found) and not newest and not begun
+    same = newest is not None and newest.digest == tree.digest.hash
+    if same:
+        if not drift and (not repair or writer.is_whole(found)):
             return Published("unchanged", 0)
         if begun <= generation and not repair:
-            hint = f"find out who changed it; then put it back: gdcbuild apply --repair {id}"
-            raise Refused(Problem(f"{id} is not what was published", hint, detail="\n".join(lines)))
+            raise Refused(_drifted(id, drift))
         writer.removes = True  # to put back the sealed bytes, and no others, also where versions may not change
     elif newest and immutable:
         raise Refused(_conflict(id, f"is published with sha256:{newest.digest}", tree))
     elif (newest.digest if newest else None) != planned:
         raise Refused(Problem(f"{id} has been published by somebody else since the plan was made", "run it again"))
-    elif found and not newest and not begun:
+    elif drift and begun <= generation and not repair:
+        raise Refused(_drifted(id, drift))
+    elif foreign:
         whole = writer.is_whole(found)
         if whole and not repair:
             return Published("unchanged", 0)
         if not whole and immutable:
             raise Refused(_conflict(id, "is published by other means, with other bytes,", tree))
     writer.claim(begun if begun > generation else generation + 1)
-    writer.seal(writer.settle(), tool)
-    replaced = newest or (found and not begun)
-    return Published("repaired" if repair else "replaced" if replaced else "created", writer.written)
+    try:
+        writer.seal(writer.settle(), tool)
+    except RemoteError as error:
+        if not writer.is_gone:
+            raise
+        gap = f"until {id} is published again, no server can load it"
+        raise RemoteError(*(p._replace(hint=f"{p.hint}\n{gap}".strip()) for p in error.problems)) from error
+    if not writer.written:  # somebody else was quicker, with the same bytes
+        return Published("unchanged", 0)
+    outcome: Outcome = "replaced" if newest or foreign else "created"
+    return Published("repaired" if repair and (same or drift or foreign) else outcome, writer.written)
+
+
+def _drifted(id: VersionId, lines: tuple[str, ...]) -> Problem:
+    hint = f"find out who changed it; then put it right: gdcbuild apply --repair {id}"
+    return Problem(f"{id} is not what was published", hint, detail="\n".join(lines))
 
 
 def _conflict(id: VersionId, state: str, tree: Tree) -> Problem:
@@ -136,6 +159,8 @@ class _Writer:
     ) -> None:
         self.written = 0
         self.removes = not immutable
+        self.is_gone = False
+        """Whether the entry object was removed, and no other one is there yet."""
         self._remote = remote
         self._id = id
         self._artifact = artifact
@@ -155,7 +180,9 @@ class _Writer:
         digest = str(self._tree.digest)
         claim = BytesBlob(json.dumps({"schema": CLAIM_SCHEMA, "digest": digest}).encode() + b"\n")
         taken_over = False
-        while True:
+        for _ in range(MOST_CLAIMS):
+            if self._progress is not None:
+                self._progress(0)  # it may be time to stop
             stored = self._remote.create(claim_key(self._id, generation), claim)
             if stored.outcome != "other":
                 break
@@ -165,6 +192,8 @@ class _Writer:
             if self._immutable:
                 raise Refused(_conflict(self._id, f"is being published with {other}", self._tree))
             generation, taken_over = generation + 1, True
+        else:
+            raise RemoteError(Problem(f"{MOST_CLAIMS} others claim {self._id}, one after the other", "see what answers there"))
         if taken_over:
             time.sleep(GRACE)  # whoever we have taken over, and is alive, has seen our claim after that
         self.written += stored.outcome == "created"
@@ -240,6 +269,7 @@ class _Writer:
             self._known.pop((path, stored.etag), None)
         else:
             self._known[path, stored.etag] = self._tree[path].hash
+            self.is_gone &= path != self._entry
         with self._lock:
             self.written += stored.outcome == "created"
 
@@ -251,6 +281,7 @@ class _Writer:
     def _remove(self, found: RemoteObject) -> None:
         self._stop_if_overtaken(CHECK_EVERY)
         self._remote.delete(found.key, found.etag)
+        self.is_gone |= found.key == self._key(self._entry)
 
     def _key(self, path: str) -> str:
         return f"{self._id.model}/{self._id.version}/{path}"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import JOBS, Observation, Seal, contents, differences, newest_seals, read_seal
+from gdcbuild.engine.bucket import BEGUN, JOBS, Observation, Seal, contents, differences, newest_claims, newest_seals, read_seal
 from gdcbuild.engine.parallel import each
 
 
@@ -29,7 +29,10 @@ def verify(
             return ("is not published: it has no seal",)
         return differences(seals[id], found[id], damaged.get(id))
 
-    return {id: findings(id) for id in wanted}
+    lines = {id: findings(id) for id in wanted}
+    claims = newest_claims(remote, [id for id in sealed if lines[id]], jobs)
+    begun = {id for id, claim in claims.items() if claim > sealed[id].generation}
+    return {id: (BEGUN, *found) if id in begun else found for id, found in lines.items()}
 
 
 def deepened(remote: Remote, observed: Observation) -> Observation:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from gdcbuild.errors import ManifestError, Problem
 
 if TYPE_CHECKING:
     from gdcbuild.core.ports import Remote
+
+WAIT_SECONDS = 5.0
 
 
 def open_remote(
@@ -41,6 +43,24 @@ def open_remote(
     from gdcbuild.remotes.s3 import S3Options, S3Remote
 
     return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
+
+
+@contextmanager
+def waited(remote: Remote, warn: Callable[[Problem], None]) -> Iterator[None]:
+    """Tell, while the context takes long, that it is the bucket which is waited for. A folder is not worth a watch."""
+    if remote.lookups == 1:
+        yield
+        return
+    from threading import Timer
+
+    hint = "press Ctrl-C to give up; a server that says nothing is given up after some minutes"
+    watch = Timer(WAIT_SECONDS, warn, [Problem(f"still waiting for {remote.url}", hint)])
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def remembered(remote: Remote, folder: Path, warn: Callable[[Problem], None]) -> AbstractContextManager[None]:

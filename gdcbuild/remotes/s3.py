@@ -24,7 +24,7 @@ from botocore.response import StreamingBody
 from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_endpoint, status_of
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_endpoint, no_store, status_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,6 +41,9 @@ IN_FLIGHT = 6
 
 MOST_PARTS = 10_000
 ATTEMPTS = 3
+
+_OF_A_LISTING = {"Name", "IsTruncated", "MaxKeys", "KeyCount"}
+"""What a store says in every listing, and a web page that answers in its place does not."""
 
 REFUSED_CONDITION = (409, 412, 501)
 """Statuses by which a store refuses to create only: in a race, because something is there, or because it cannot."""
@@ -84,6 +87,8 @@ class S3Remote:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._base + prefix, **start)
         with self._explained("list"):
             for page in pages:
+                if _OF_A_LISTING.isdisjoint(page):
+                    raise RemoteError(no_store(f"list {self.url}/{prefix}", self._place))
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self._base)
                     yield RemoteObject(key, found["Size"], _etag(found))
@@ -133,6 +138,8 @@ class S3Remote:
                     raise self._failure(error, "write", key) from error
                 doubt = error
             else:
+                if not etag:
+                    raise RemoteError(no_store(f"write {self.url}/{key}", self._place))
                 return Stored("created", etag)
         return found
 

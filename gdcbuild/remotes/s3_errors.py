@@ -102,6 +102,11 @@ def explain(error: Exception, what: str, place: Place) -> Problem:
     return Problem(f"cannot {what}: {reason}", hint)
 
 
+def no_store(what: str, place: Place) -> Problem:
+    """The problem that something answers, and it is no S3 server: a console, or a proxy that wants somebody to sign in."""
+    return Problem(f"cannot {what}: what answers at {place.shown} is no S3 server", ENDPOINT_HINT)
+
+
 def _meaning(error: Exception) -> tuple[str, str]:
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", "unknown error"))

@@ -213,7 +213,9 @@ def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Prob
     end = f"was ended by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
     lines = log.read_text(errors="replace").replace(f"{folder}{os.sep}", "").splitlines()
     what = run.action.run.argv[0] if isinstance(run.action.run, Command) else "the export"
-    return Problem(f"{what!r} {end}", f"all it printed is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:]))
+    return Problem(
+        f"{run.action.id}: {what!r} {end}", f"all it printed is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:])
+    )
 
 
 def _name(number: int) -> str:

@@ -114,7 +114,7 @@ def test_toolchain_that_cannot_be_installed(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("echo the reason; exit 3", ["'sh' ended with exit code 3", "| the reason"]),
+        ("echo the reason; exit 3", ["step:s: 'sh' ended with exit code 3", "| the reason"]),
         ("true", ["step:s did not make 'w.pt'", "it made nothing"]),
         ("touch ${out}/w.pt ${out}/more", ["step:s made 'more', which it does not declare"]),
         ("ln -s /etc/passwd ${out}/w.pt", ["'w.pt' is not a regular file"]),

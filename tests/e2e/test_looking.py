@@ -54,7 +54,7 @@ def test_boto3_is_imported_for_an_s3_environment_only(s3_server: str, tmp_path: 
     assert "boto3" not in modules(workspace.run("apply", "--env", "local"))
 
 
-@pytest.mark.parametrize("command", [["version"], ["--help"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["version"], ["--version"], ["--help"]], ids=" ".join)
 def test_start_up_is_light(workspace: Workspace, command: list[str]) -> None:
     workspace.variables["PYTHONPROFILEIMPORTTIME"] = "1"
     assert not modules(workspace.run(*command)) & {"yaml", "pydantic", "boto3", "diskcache", "sqlite3", "rich"}

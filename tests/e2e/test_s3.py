@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -11,6 +14,7 @@ import pytest
 from botocore.config import Config
 
 from tests.e2e.test_incremental import ALL, FILES, HANDLER, MANIFEST
+from tests.e2e.test_killed import started
 from tests.e2e.workspace import Workspace
 from tests.servers import HOST, AwkwardS3, awkward
 
@@ -117,6 +121,79 @@ def test_nobody_listens(tmp_path: Path) -> None:
     workspace = on_server(tmp_path, f"http://{HOST}:{port}")
     result = workspace.run("apply", "--env", "s3")
     assert (result.code, str(port) in result.err, "Traceback" in result.err) == (1, True, False), result.err
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "verify", "apply"])
+def test_a_web_page_answers_in_the_place_of_a_store(tmp_path: Path, command: str) -> None:
+    """A console, or a proxy that wants somebody to sign in: it says 200 to everything, and holds nothing."""
+
+    class Page(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            page = b"<html>login</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(page)
+
+        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = answer  # noqa: N815 - the names that http.server looks for
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer((HOST, 0), Page) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        result = on_server(tmp_path, f"http://{HOST}:{server.server_port}").run(command, "--env", "s3")
+        server.shutdown()
+    assert (result.code, result.out, "Traceback" in result.err) == (1, "", False), result.err
+    assert f"what answers at http://{HOST}:{server.server_port} is no S3 server" in result.err
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_in_silence(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        workspace = on_server(tmp_path, f"http://{HOST}:{silent.getsockname()[1]}")
+        with started(workspace, "plan", "--env", "s3") as process:
+            assert process.stderr is not None
+            assert select.select([process.stderr], [], [], 30)[0]
+            assert process.stderr.readline() == "warning: still waiting for s3://models/team\n"
+
+
+def test_what_somebody_else_has_written_is_not_replaced_unseen(tmp_path: Path) -> None:
+    with awkward(AwkwardS3()) as store:
+        workspace = on_server(tmp_path, store.endpoint)
+        workspace.ok("apply", "--env", "s3")
+        bucket = Bucket(store.endpoint, "models")
+        bucket.client.put_object(Bucket="models", Key="team/a/1/model.mar", Body=b"patched by hand")
+        workspace.write({"handlers/helper.py": "x = 2\n"})
+        for _ in range(2):
+            (change,) = workspace.ok("plan", "a@1", "--env", "s3", "--json").json["changes"]
+            assert change["change"] == "drift"
+            assert "drifted" in workspace.ok("status", "a@1", "--env", "s3").out
+            refused = workspace.run("apply", "--env", "s3")
+            assert (refused.code, "apply --repair a@1 --env s3" in refused.err) == (3, True), refused.err
+            assert bucket.read("team/a/1/model.mar") == b"patched by hand"
+        repaired = workspace.ok("apply", "--repair", "a@1", "--env", "s3", "--json")
+        assert repaired.jobs(what="publish", outcome="repaired") == ["a@1"]
+        assert "Nothing to do" in workspace.ok("apply", "--env", "s3").err
+
+
+def test_a_replacing_that_broke_off_tells_that_nothing_is_served(tmp_path: Path) -> None:
+    with awkward(AwkwardS3()) as store:
+        workspace = on_server(tmp_path, store.endpoint)
+        workspace.ok("apply", "a@1", "--env", "s3")
+        workspace.write({"handlers/helper.py": "x = 2\n"})
+        store.faults["PUT"] = ["", *["AccessDenied 403"] * 20]
+        broken = workspace.run("apply", "a@1", "--env", "s3")
+        assert broken.code == 1
+        assert "until a@1 is published again, no server can load it" in broken.err
+        store.faults.clear()
+        (change,) = workspace.ok("plan", "a@1", "--env", "s3", "--json").json["changes"]
+        assert change["why"] == "a publishing was begun and not ended; model.mar: is missing"
+        assert "model.mar: is missing" in workspace.ok("status", "a@1", "--env", "s3").out
+        verified = workspace.run("verify", "a@1", "--env", "s3")
+        assert (verified.code, "finish it: gdcbuild apply a@1 --env s3" in verified.err) == (4, True), verified.err
+        workspace.ok("apply", "a@1", "--env", "s3")
+        workspace.ok("verify", "a@1", "--env", "s3")
 
 
 def test_no_keys(tmp_path: Path) -> None:

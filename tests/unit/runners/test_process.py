@@ -80,7 +80,7 @@ def test_what_a_killed_run_left_is_not_there_in_the_next(runner: LocalRunner, tm
         ('mkfifo "$0/pipe"', "its output 'pipe' is not a regular file"),
         ('touch "$0/$(printf "a\\nb")"', r"the name of its output 'a\nb' has a control character"),
         ('touch "$0/$(printf "\\377")"', r"the name of its output '\udcff' has a control character"),
-        ("exit 3", "'sh' ended with exit code 3"),
+        ("exit 3", ": 'sh' ended with exit code 3"),
         ("kill -9 $$", "'sh' was ended by SIGKILL"),
         ("kill -40 $$", "'sh' was ended by signal 40"),
     ],
