@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
+from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, is_folder, shown
 from gdcbuild.errors import Location, Problem
 
 ENTRY = "model.mar"
@@ -59,7 +59,7 @@ class Uploads:
         for source in sources:
             number = self._at.get(source.rstrip("/"))
             if number is not None:
-                into = target.endswith("/") or Path(target).is_dir() or not target.endswith(".mar")
+                into = target.endswith("/") or is_folder(target) or not target.endswith(".mar")
                 path = posixpath.join(target, posixpath.basename(source)) if into else target
                 self._at[posixpath.normpath(path)] = number
                 self._found.copies[number] = posixpath.normpath(path)
@@ -87,7 +87,7 @@ class Uploads:
 
     def _folder(self, path: str, to: str, bucket: Bucket, where: Location) -> None:
         """A folder of files that nothing here makes: SavedModels, and archives, as they lie there now."""
-        inside = f"{path}/".startswith(f"{self._root}/")
+        inside = f"{path}/".startswith(f"{self._root}/") and is_folder(path)
         found = [*Path(path).rglob("saved_model.pb"), *Path(path).rglob("*.mar")] if inside else []
         for file in sorted(file.as_posix() for file in found):
             key = to + file.removeprefix(path)
