@@ -31,11 +31,14 @@ class Uploads:
 
     def concerns(self, fields: Sequence[str]) -> bool:
         """Whether a command takes files elsewhere."""
-        return fields[:1] in (["cp"], ["mv"]) or _pair(fields) is not None
+        return fields[:1] in (["cp"], ["mv"]) or _pair(fields) is not None or _other_program(fields)
 
     def command(self, fields: Sequence[str], folder: str, where: Location) -> None:
         """Follow a command for which that is so, run in a folder."""
         pair = _pair(fields)
+        if pair is None and _other_program(fields):
+            self._refuse(where, f"an upload by {fields[0]} is not followed", "write it as aws s3 cp, in a copy of the script")
+            return
         if pair is None:
             self._copy([f for f in fields[1:] if not f.startswith("-")], folder)
             return
@@ -136,12 +139,31 @@ class Uploads:
 def _pair(fields: Sequence[str]) -> tuple[str, str] | None:
     """Source and destination of an upload; None when the command is none."""
     line = [f for f in fields if not f.startswith("-")]
+    if fields[:1] == ["aws"] and "put-object" in line:
+        body, bucket, key = (_option(fields, f"--{name}") for name in ("body", "bucket", "key"))
+        return (body, f"{_SCHEME}{bucket}/{key}") if body and bucket and key else None
     aws = fields[:1] == ["aws"] and "s3" in line and bool({"cp", "sync", "mv"} & set(line))
     gdcloud = line[:2] in (["gdcloud", "storage"], ["gcloud", "storage"]) and line[2:3] in (["cp"], ["mv"])
     if not (aws or gdcloud):
         return None
     at = next((i for i in range(len(fields) - 1, 0, -1) if fields[i].startswith(_SCHEME)), None)
     return None if at is None or fields[at - 1].startswith("-") else (fields[at - 1], fields[at])
+
+
+def _other_program(fields: Sequence[str]) -> bool:
+    """Whether a command uploads by a program, or to a kind of bucket, whose options are not read here."""
+    line = [f for f in fields if not f.startswith("-")]
+    remote = bool(line) and ":" in line[-1]
+    match line:
+        case ["gsutil", "cp" | "mv" | "rsync", *_] | ["gcloud" | "gdcloud", "storage", "cp" | "mv" | "rsync", *_]:
+            return remote
+        case ["rclone", "copy" | "copyto" | "sync" | "move", *_]:
+            return remote
+        case ["s3cmd", "put" | "sync", *_]:
+            return True
+        case ["mc", "cp" | "mv" | "mirror", *_]:
+            return not line[-1].startswith((".", "/"))
+    return False
 
 
 def _option(fields: Sequence[str], name: str) -> str:

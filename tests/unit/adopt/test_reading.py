@@ -136,6 +136,29 @@ def test_a_default_that_is_assigned_in_an_if_is_not_known() -> None:
     assert [p.message.partition(",")[0] for p in result.problems] == ["--version is $V"]
 
 
+def test_an_upload_by_put_object() -> None:
+    result = found("aws s3api put-object --bucket b --key m/2/model.mar --body x.mar")
+    assert [(path, t.model, t.version, t.bucket.url) for path, t in result.archives] == [
+        (f"{FOLDER}/x.mar", "m", "2", "s3://b")
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gsutil -m cp -r out gs://b/m",
+        "gcloud storage cp x.mar gs://b/m/1/",
+        "s3cmd put x.mar s3://b/m/1/",
+        "mc cp x.mar gdc/b/m/1/",
+        "rclone copy out gdc:b",
+    ],
+)
+def test_uploads_that_are_not_followed_are_named(line: str) -> None:
+    (problem,) = found(f"\n{line}\n").problems
+    program = line.partition(" ")[0]
+    assert (problem.message, problem.where and problem.where.line) == (f"an upload by {program} is not followed", 2)
+
+
 def test_a_makefile_is_told_from_a_script() -> None:
     assert looks_like("A = 1\nall: a b\n\ttorch-model-archiver\n")
     assert not looks_like("set -e\ncase $1 in\n\ta) x ;;\nesac\nif x; then\n\ty\nfi\n")
