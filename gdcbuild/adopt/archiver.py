@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import posixpath
+import re
 from typing import Any, Never
 
 from gdcbuild.adopt.found import UNKNOWN, Packing, shown
@@ -14,6 +15,8 @@ from gdcbuild.errors import Location
 
 RUNTIMES = ("python", "python3", "LSP")
 FORMATS = ("tgz", "no-archive", "zip-store", "default")
+NO_NAME = re.compile("[\0\ufffd\ud800-\udfff]")
+"""Characters that JSON may hold and no path, and the one that stands for bytes that are no UTF-8."""
 FILES = ("serialized_file", "model_file", "requirements_file", "config_file")
 
 
@@ -55,6 +58,8 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
         if name != "export_path" and isinstance(value, str) and (found := UNKNOWN.search(value)):
             option = "--" + name.replace("_", "-")
             raise NotUnderstood(f"{option} is {shown(value)}, and {found[1]} is known only when it runs")
+        if isinstance(value, str) and NO_NAME.search(value):
+            raise NotUnderstood(f"--{name.replace('_', '-')} is {value!a}, which no file in UTF-8 can name")
     paths = {name: join(folder, given[name]) for name in FILES if given.get(name)}
     archive = posixpath.join(folder, given.get("export_path") or "", f"{given['model_name']}.mar")
     return Packing(

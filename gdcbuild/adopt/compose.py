@@ -71,7 +71,10 @@ class Composer:
             keys["runtime"] = packing.runtime
         for path in packing.extra_files:
             self._path(path.rstrip("/"), packing.where)  # before it is looked into
-        files = [self._entry(e, packing.where) for path in packing.extra_files for e in entries(path)]
+        try:
+            files = [self._entry(e, packing.where) for path in packing.extra_files for e in entries(path)]
+        except RecursionError as error:
+            raise _Refused("--extra-files is nested too deeply to be read", "name fewer folders in each path") from error
         if files:
             keys["files"] = files
         self._version(model, version, "pt", keys, packing.where)
@@ -188,18 +191,20 @@ class Composer:
         if packing.model_name != "model":
             self._note(
                 packing.where,
-                f"{id}: the archive is called model, not {packing.model_name}",
-                "GDC's servers look for model.mar",
+                f"{id}: torch-model-archiver packs {packing.model_name}.mar, and gdcbuild packs model.mar",
+                "GDC's servers look for model.mar only",
             )
         if packing.version != version:
             self._note(
                 packing.where,
-                f"{id}: the archive says version {version}, not {packing.version}",
+                f"{id}: torch-model-archiver writes version {packing.version} into the archive, and gdcbuild writes {version}",
                 "both are the version id here, which the folder in the bucket decides",
             )
         if packing.archive_format in ("tgz", "no-archive"):
             self._note(
-                packing.where, f"{id}: the archive is a model.mar, not {packing.archive_format}", "GDC's servers take no other"
+                packing.where,
+                f"{id}: torch-model-archiver packs a {packing.archive_format}, and gdcbuild packs a model.mar",
+                "GDC's servers take no other",
             )
 
     def _path(self, path: str, where: Location) -> str:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gdcbuild.adopt.found import is_file, is_folder
+
 Entry = str | tuple[str, str]
 """A path or glob, whose files lie under their base names; or (from, to)."""
 
@@ -23,21 +25,21 @@ def entries(path: str) -> Iterator[Entry]:
     """
     plain = path.rstrip("/")
     if not _GLOB.search(plain):
-        yield from _folder(plain) if path.endswith("/") or Path(plain).is_dir() else [plain]
+        yield from _folder(plain) if path.endswith("/") or is_folder(plain) else [plain]
         return
     matched = sorted(glob.glob(plain))
     hidden = sorted(glob.glob(plain, include_hidden=True)) != matched
-    if not hidden and "**" not in plain and matched and all(Path(m).is_file() for m in matched):
+    if not hidden and "**" not in plain and matched and all(is_file(m) for m in matched):
         yield plain
         return
     for match in matched:
-        yield from _folder(match) if Path(match).is_dir() else [match]
+        yield from _folder(match) if is_folder(match) else [match]
 
 
 def _folder(path: str) -> Iterator[Entry]:
     """A folder's content at the top of the archive. The archiver passes some folders over, so then each file is named."""
     if not _is_filtered(path):
-        if not Path(path).is_dir() or any(p.is_file() for p in Path(path).rglob("*")):
+        if not is_folder(path) or any(p.is_file() for p in Path(path).rglob("*")):
             yield f"{path}/", ROOT
         return
     for file in sorted(Path(path).rglob("*")):

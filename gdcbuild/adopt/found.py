@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 
@@ -19,6 +20,16 @@ def unknown(text: str) -> str:
 def shown(text: str) -> str:
     """A value for people, marks removed."""
     return UNKNOWN.sub(r"\1", text)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there. A path that no system takes, as scripts may well name, is none: pathlib's would raise."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str) -> bool:
+    """The same of a file."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 @dataclass(frozen=True, slots=True)

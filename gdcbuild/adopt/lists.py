@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from gdcbuild.adopt.archiver import NotUnderstood, from_options, join
-from gdcbuild.adopt.found import Found
+from gdcbuild.adopt.found import Found, is_file
 from gdcbuild.errors import Location, Problem
 
 _STORE = "/home/model-server/model-store/"
@@ -43,9 +42,10 @@ def read(found: Found, text: str, file: str, path: str, folder: str) -> None:
             continue
         if not given:
             continue
-        missing = [name for name in ("handler", "version") if not given.get(name)]
+        missing = [name for name in ("model_name", "handler", "version") if not given.get(name)]
         if missing:
-            _refuse(found, where, f"{given['model_name']} has no {' and no '.join(missing)}", "torch-model-archiver needs one")
+            name = given.get("model_name") or "a model"
+            _refuse(found, where, f"{name} has no {' and no '.join(missing)}", "torch-model-archiver needs one")
             continue
         try:
             found.packings.append(from_options(given, base, where))
@@ -70,7 +70,7 @@ def _entries(found: Found, text: str, file: str) -> Iterator[tuple[dict[str, Any
                 _refuse(found, where, "a model is wanted, as {...}", "")
             else:
                 yield entry, where
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         line, column = (error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else (1, 1)
         _refuse(found, Location(file, line, column), f"this is no JSON: {error}", "")
 
@@ -134,7 +134,7 @@ def _serve(found: Found, entry: Mapping[str, Any], where: Location) -> dict[str,
 def _base(given: Mapping[str, Any], folders: list[str]) -> str:
     """The folder below which most of the named files are; the first when none is better."""
     names = [given[key] for key in ("serialized_file", "model_file", "handler") if given.get(key)]
-    return max(folders, key=lambda folder: sum((Path(folder) / name).is_file() for name in names))
+    return max(folders, key=lambda folder: sum(is_file(posixpath.join(folder, name)) for name in names))
 
 
 def _unknown_keys(found: Found, entry: Mapping[str, Any], known: set[str], where: Location) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,11 +82,16 @@ def _variables(lines: list[tuple[str, int]]) -> dict[str, str]:
 
 
 def _automatic(targets: str, needs: str) -> dict[str, str]:
-    """$@, $< and $^ of a rule; of a pattern they are another for each file."""
+    """$@, $< and $^ of a rule, their folders and names; of a pattern they are another for each file."""
     if "%" in targets or len(targets.split()) != 1:
-        return {name: unknown(f"${name}") for name in "@<^*?"}
+        return {name: unknown(f"${name}") for name in ("@", "<", "^", "*", "?", "@D", "@F", "<D", "<F")}
     wanted = needs.partition("|")[0].split()
-    return {"@": targets, "<": "".join(wanted[:1]), "^": " ".join(wanted), "*": unknown("$*"), "?": unknown("$?")}
+    first = "".join(wanted[:1])
+    found = {"@": targets, "<": first, "^": " ".join(wanted), "*": unknown("$*"), "?": unknown("$?")}
+    for name, path in (("@", targets), ("<", first)):
+        found[f"{name}D"] = (posixpath.dirname(path) or ".") if path else ""
+        found[f"{name}F"] = posixpath.basename(path)
+    return found
 
 
 def _expand(text: str, variables: dict[str, str]) -> str:

@@ -49,6 +49,7 @@ class Shell:
         self._given = dict(variables or {})
         self._variables = dict(self._given)
         self._nesting: list[tuple[str, str]] = []
+        self._doubted = ""
 
     def restart(self) -> None:
         """A new shell in the first folder, as make starts one for every line."""
@@ -116,7 +117,7 @@ class Shell:
         return inside[-1] if inside else "a || branch" if after == "||" else ""
 
     def _command(self, words: list[Word], after: str) -> None:
-        doubt = self._doubt(after)
+        doubt = self._doubted = self._doubt(after)
         while words and (match := _ASSIGNMENT.match(words[0].parts[0].text if words[0].parts else "")):
             self._assign(words[0], match, doubt)
             words = words[1:]
@@ -164,9 +165,12 @@ class Shell:
         text = "".join(self._text(part) for part in value.parts)
         if match[2] == "+=":
             text = self._variables.get(match[1], "") + text
+        self._set(match[1], text, doubt)
+
+    def _set(self, name: str, text: str, doubt: str) -> None:
         if doubt or len(text) > LONGEST:
-            text = unknown(f"${match[1]}, which {doubt} sets," if doubt else f"${match[1]}")
-        self._variables[match[1]] = text
+            text = unknown(f"${name}, which {doubt} sets," if doubt else f"${name}")
+        self._variables[name] = text
 
     def _fields(self, word: Word) -> Iterator[str]:
         """A word as the shell would pass it on: expanded, split where it is not quoted, globs matched."""
@@ -206,8 +210,10 @@ class Shell:
         if name == "PWD":
             return self._folder
         held = self._variables.get(name)
-        if held is None and part.default is not None:
-            return "".join(self._text(p) for p in part.default)
+        if part.default is not None and (held is None or (not held and ":" in part.how)):
+            held = "".join(self._text(p) for p in part.default)
+            if "=" in part.how:
+                self._set(name, held, self._doubted)
         return unknown(f"${name}") if held is None else held
 
 

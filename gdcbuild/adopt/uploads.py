@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
+from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, is_folder, shown
 from gdcbuild.errors import Location, Problem
 
 ENTRY = "model.mar"
@@ -31,11 +31,14 @@ class Uploads:
 
     def concerns(self, fields: Sequence[str]) -> bool:
         """Whether a command takes files elsewhere."""
-        return fields[:1] in (["cp"], ["mv"]) or _pair(fields) is not None
+        return fields[:1] in (["cp"], ["mv"]) or _pair(fields) is not None or _other_program(fields)
 
     def command(self, fields: Sequence[str], folder: str, where: Location) -> None:
         """Follow a command for which that is so, run in a folder."""
         pair = _pair(fields)
+        if pair is None and _other_program(fields):
+            self._refuse(where, f"an upload by {fields[0]} is not followed", "write it as aws s3 cp, in a copy of the script")
+            return
         if pair is None:
             self._copy([f for f in fields[1:] if not f.startswith("-")], folder)
             return
@@ -59,7 +62,7 @@ class Uploads:
         for source in sources:
             number = self._at.get(source.rstrip("/"))
             if number is not None:
-                into = target.endswith("/") or Path(target).is_dir() or not target.endswith(".mar")
+                into = target.endswith("/") or is_folder(target) or not target.endswith(".mar")
                 path = posixpath.join(target, posixpath.basename(source)) if into else target
                 self._at[posixpath.normpath(path)] = number
                 self._found.copies[number] = posixpath.normpath(path)
@@ -87,7 +90,7 @@ class Uploads:
 
     def _folder(self, path: str, to: str, bucket: Bucket, where: Location) -> None:
         """A folder of files that nothing here makes: SavedModels, and archives, as they lie there now."""
-        inside = f"{path}/".startswith(f"{self._root}/")
+        inside = f"{path}/".startswith(f"{self._root}/") and is_folder(path)
         found = [*Path(path).rglob("saved_model.pb"), *Path(path).rglob("*.mar")] if inside else []
         for file in sorted(file.as_posix() for file in found):
             key = to + file.removeprefix(path)
@@ -136,12 +139,31 @@ class Uploads:
 def _pair(fields: Sequence[str]) -> tuple[str, str] | None:
     """Source and destination of an upload; None when the command is none."""
     line = [f for f in fields if not f.startswith("-")]
+    if fields[:1] == ["aws"] and "put-object" in line:
+        body, bucket, key = (_option(fields, f"--{name}") for name in ("body", "bucket", "key"))
+        return (body, f"{_SCHEME}{bucket}/{key}") if body and bucket and key else None
     aws = fields[:1] == ["aws"] and "s3" in line and bool({"cp", "sync", "mv"} & set(line))
     gdcloud = line[:2] in (["gdcloud", "storage"], ["gcloud", "storage"]) and line[2:3] in (["cp"], ["mv"])
     if not (aws or gdcloud):
         return None
     at = next((i for i in range(len(fields) - 1, 0, -1) if fields[i].startswith(_SCHEME)), None)
     return None if at is None or fields[at - 1].startswith("-") else (fields[at - 1], fields[at])
+
+
+def _other_program(fields: Sequence[str]) -> bool:
+    """Whether a command uploads by a program, or to a kind of bucket, whose options are not read here."""
+    line = [f for f in fields if not f.startswith("-")]
+    remote = bool(line) and ":" in line[-1]
+    match line:
+        case ["gsutil", "cp" | "mv" | "rsync", *_] | ["gcloud" | "gdcloud", "storage", "cp" | "mv" | "rsync", *_]:
+            return remote
+        case ["rclone", "copy" | "copyto" | "sync" | "move", *_]:
+            return remote
+        case ["s3cmd", "put" | "sync", *_]:
+            return True
+        case ["mc", "cp" | "mv" | "mirror", *_]:
+            return not line[-1].startswith((".", "/"))
+    return False
 
 
 def _option(fields: Sequence[str], name: str) -> str:

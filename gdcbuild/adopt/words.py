@@ -6,12 +6,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from gdcbuild.errors import Location
 
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
-_BRACED = re.compile(r"(?P<name>\w+|[@*#?$!-])(?:\[0\])?(?::?\?.*|(?P<rest>:?-(?P<default>.*)))?\Z", re.DOTALL)
+_BRACED = re.compile(r"(?P<name>\w+|[@*#?$!-])(?:\[0\])?(?::?\?.*|(?P<how>:?[-=])(?P<default>.*))?\Z", re.DOTALL)
 _OPERATORS = ("&&", "||", ";;", ";", "&", "|", "(", ")", "\n")
 _REDIRECTION = re.compile(r"\d*(?:&>>?|>>?\||>>?&?|<<<|<&|<>|<)|\d+>>?&?")
 _HEREDOC = re.compile(r"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[\w.-]+)['\"]?")
@@ -19,12 +20,16 @@ _HEREDOC = re.compile(r"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[\w.-]+)['\
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a word. A variable has its name as text, `default` for when it is not set; a command what is in $(...)."""
+    """A piece of a word. A variable has its name as text, a command what is in $(...).
+
+    `default` is for a variable that is not set, or is empty too if `how` has a colon; with "=" in `how` it is assigned.
+    """
 
     kind: Literal["text", "variable", "command", "unknown"]
     text: str
     quoted: bool
     default: tuple[Part, ...] | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +204,8 @@ def _braced(whole: str, quoted: bool) -> Part:
     match = _BRACED.match(inner)
     if match is None:
         return Part("unknown", whole, quoted)
-    default = None if match["rest"] is None else tuple(_parts(match["default"]))
-    return Part("variable", match["name"], quoted, default)
+    default = None if match["how"] is None else tuple(_parts(match["default"]))
+    return Part("variable", match["name"], quoted, default, match["how"] or "")
 
 
 def _parts(text: str) -> list[Part]:
@@ -211,13 +216,8 @@ def _parts(text: str) -> list[Part]:
 
 def _joined(parts: list[Part]) -> Iterator[Part]:
     """Neighbouring text of one kind as one part."""
-    held: Part | None = None
-    for part in parts:
-        if held is not None and held.kind == part.kind == "text" and held.quoted == part.quoted:
-            held = Part("text", held.text + part.text, part.quoted)
+    for (kind, quoted), group in groupby(parts, key=lambda part: (part.kind, part.quoted)):
+        if kind == "text":
+            yield Part("text", "".join(part.text for part in group), quoted)
         else:
-            if held is not None:
-                yield held
-            held = part
-    if held is not None:
-        yield held
+            yield from group

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gdcbuild.cli import options
-from gdcbuild.errors import ManifestError, NotImported, Problem, UsageError
+from gdcbuild.errors import Location, ManifestError, NotImported, Problem, UsageError
 
 if TYPE_CHECKING:
     from gdcbuild.adopt.found import Found
 
 STDIO = "-"
+LARGEST = 1 << 24
+"""Bytes of a script: what is larger is none, and may have no end."""
 
 
 def import_(
@@ -34,19 +36,18 @@ def import_(
 
     here = Path(os.path.abspath(directory))  # noqa: PTH100 - a symlinked folder keeps the name that scripts know it by
     target = here / output
-    if output != STDIO and target.exists():
+    if output != STDIO and os.path.lexists(target):
         raise UsageError(Problem(f"{directory / output} exists already", "choose another one with -o, or remove it first"))
     found = Found()
     for file in files:
         _read(found, file, here)
     root = here if output == STDIO else Path(os.path.normpath(target.parent))
     made = Composer(found, root.as_posix(), FRAMEWORKS["pytorch"].default_handlers).compose()
-    for note in found.notes:
+    for note in sorted(found.notes, key=_place):
         typer.echo(text.problem(note, "warning"), err=True)
     if not made.models:
-        raise NotImported(
-            *(found.problems or [Problem(f"no torch-model-archiver command, and no list of models, is in {', '.join(files)}")])
-        )
+        nothing = Problem(f"no torch-model-archiver command, and no list of models, is in {', '.join(files)}")
+        raise NotImported(*(sorted(found.problems, key=_place) or [nothing]))
     written = manifest_text(made, [name if name != STDIO else "standard input" for name in files])
     if output == STDIO:
         typer.echo(written, nl=False)
@@ -58,7 +59,7 @@ def import_(
             "Next: gdcbuild plan.",
             err=True,
         )
-    problems = sorted(found.problems, key=lambda p: (str(p.where), p.message))
+    problems = sorted(found.problems, key=_place)
     try:
         if output != STDIO:
             options.project(target.parent, target.name, None)
@@ -70,17 +71,32 @@ def import_(
         raise NotImported(*problems)
 
 
+def _place(problem: Problem) -> tuple[Location, str]:
+    """What messages are sorted by."""
+    return problem.where or Location(""), problem.message
+
+
 def _read(found: Found, file: str, here: Path) -> None:
     from gdcbuild.adopt.read import read
 
     try:
-        data = sys.stdin.buffer.read() if file == STDIO else (here / file).read_bytes()
+        if file == STDIO:
+            data = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with (here / file).open("rb") as stream:
+                data = stream.read(LARGEST + 1)
     except OSError as error:
         raise UsageError(
             Problem(f"{file} cannot be read: {error.strerror}", "name scripts, Makefiles or JSON files")
         ) from error
+    name = "stdin" if file == STDIO else file
+    if b"\0" in data or len(data) > LARGEST:
+        what = "is no text" if b"\0" in data else f"is larger than {LARGEST >> 20} MiB"
+        raise ManifestError(
+            Problem(f"{name} {what}: not a script, a Makefile or a JSON list", "name the one that runs torch-model-archiver")
+        )
     path = "" if file == STDIO else os.path.normpath(here / file)
-    read(found, data.decode(errors="replace"), "stdin" if file == STDIO else file, path, here.as_posix())
+    read(found, data.decode("utf-8-sig", "replace"), name, path, here.as_posix())
 
 
 def _write(path: Path, content: str) -> None:

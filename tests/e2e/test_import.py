@@ -230,6 +230,14 @@ def test_a_makefile_and_its_manifest_make_the_same(source: str, ready: Workspace
     assert_same(ready, ready.root / "build")
 
 
+def test_the_variables_that_make_sets_for_a_rule(ready: Workspace) -> None:
+    pack = PLAIN.replace("-v 1", "-v 2")
+    rules = f"OUT = build/2\n$(OUT)/model.mar: net.py\n\t{pack} --export-path $(@D) -f\nup: $(OUT)/model.mar\n"
+    ready.write({"Makefile": f"{rules}\taws s3 cp $(<D)/$(<F) s3://bkt/digits/2/model.mar\n"})
+    out = ready.ok("import", "Makefile", "-o", "-").out
+    assert ("  digits:\n" in out, "mar:" in out) == (True, False), out
+
+
 def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> None:
     script = """\
         set -eu
@@ -279,7 +287,7 @@ def test_a_mar_config_and_its_manifest_make_the_same(ready: Workspace, tmp_path:
     result = ready.run("import", "ts/mar_config.json")
     assert result.code == 1
     assert "ts/mar_config.json:17:3: error: vgg is left out: its file is downloaded: vgg.pth" in result.err
-    assert "warning: digits@1.0: the archive is called model, not digits" in result.err
+    assert "warning: digits@1.0: torch-model-archiver packs digits.mar, and gdcbuild packs model.mar" in result.err
     commands = []
     for entry in MAR_CONFIG:
         folder = f"build/{entry['model_name']}/{entry['version']}"
@@ -435,13 +443,16 @@ def test_what_is_understood_is_written_beside_what_is_not(ready: Workspace) -> N
 NOTED = {
     "another version": (
         f"{PLAIN.replace('-v 1', '-v 1.0')}\naws s3 cp model.mar s3://b/m/3/",
-        "m@3: the archive says version 3, not 1.0",
+        "m@3: torch-model-archiver writes version 1.0 into the archive, and gdcbuild writes 3",
     ),
     "another name": (
         f"{PLAIN.replace('name model', 'name digits')} --export-path out",
-        "digits@1: the archive is called model",
+        "digits@1: torch-model-archiver packs digits.mar, and gdcbuild packs model.mar",
     ),
-    "another format": (f"{PLAIN} --archive-format tgz --export-path m", "m@1: the archive is a model.mar, not tgz"),
+    "another format": (
+        f"{PLAIN} --archive-format tgz --export-path m",
+        "m@1: torch-model-archiver packs a tgz, and gdcbuild packs a model.mar",
+    ),
     "a handler without .py": (
         f"{PLAIN.replace('digits.py', 'digits')} --export-path m",
         "stands as digits.py in the archive's manifest",
@@ -502,6 +513,59 @@ def test_lists_that_are_none(text: str, expected: str, ready: Workspace) -> None
     ready.write({"x.json": text})
     result = ready.run("import", "x.json")
     assert (result.code, expected in result.err, "Traceback" in result.err) == (1, True, False), result.err
+
+
+UNREADABLE: dict[str, tuple[bytes, int, str]] = {
+    "weights": (weights("one"), 65, "error: x.sh is no text: not a script, a Makefile or a JSON list\n"),
+    "no end": (b"x" * (1 << 24) + b"x", 65, "error: x.sh is larger than 16 MiB: not a script"),
+    "a long line": (b"echo " + b"x" * (1 << 20), 1, "no torch-model-archiver command"),
+    "empty": (b"", 1, "no torch-model-archiver command"),
+    "not UTF-8": (f"# caf\xe9\n{PLAIN} --export-path caf\xe9/1\n".encode("latin-1"), 1, "which no file in UTF-8 can name"),
+    "a path that no system takes": (
+        f"{PLAIN} --extra-files {'a' * 9000}\ncp model.mar {'b' * 9000}\n".encode(),
+        1,
+        "is no model id",
+    ),
+    "a deep glob": (f"{PLAIN} --export-path m --extra-files '{'*/' * 5000}x'\n".encode(), 1, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_is_no_script_is_told_in_one_line(case: str, ready: Workspace) -> None:
+    data, code, expected = UNREADABLE[case]
+    ready.write({"x.sh": data})
+    result = ready.run("import", "x.sh", "-o", "-")
+    assert (result.code, expected in result.err, "Traceback" in result.err) == (code, True, False), result.err[-2000:]
+
+
+def test_a_folder_and_a_pipe(ready: Workspace) -> None:
+    assert (ready.run("import", "weights").code, ready.run("import", "/dev/zero").code) == (64, 65)
+    os.mkfifo(ready.root / "pipe")
+    writer = subprocess.Popen(["sh", "-c", f'echo "{PLAIN} --export-path m" > pipe'], cwd=ready.root)
+    assert "m:\n" in ready.ok("import", "pipe", "-o", "-").out
+    assert writer.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"model_name": "", "version": "1"}',
+        '{"model_name": "m", "version": "1", "handler": "h\\u0000"}',
+        '{"model_name": "m\\ud800", "version": "1", "handler": "h"}',
+        '{"model_name": "m", "version": ' + "9" * 5000 + "}",
+    ],
+)
+def test_lists_that_no_tool_could_read(entry: str, ready: Workspace) -> None:
+    ready.write({"x.json": f"[{entry}]"})
+    result = ready.run("import", "x.json")
+    assert (result.code, "x.json:1" in result.err, "Traceback" in result.err) == (1, True, False), result.err
+
+
+def test_messages_stand_in_the_order_of_their_lines(ready: Workspace) -> None:
+    lines = [f"{PLAIN.replace('-v 1', f'-v {n}')} --colour" for n in range(1, 13)]
+    ready.write({"x.sh": "\n".join(lines)})
+    told = [int(line.split(":")[1]) for line in ready.run("import", "x.sh").err.splitlines() if line.startswith("x.sh:")]
+    assert told == list(range(1, 13))
 
 
 def test_nothing_that_is_read_is_run(ready: Workspace) -> None:

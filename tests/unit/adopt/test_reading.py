@@ -27,6 +27,11 @@ WORDS = {
     "a default": ("", "${V:-2}", "2"),
     "a default that is not needed": ("V=1", "${V:-2}", "1"),
     "a default of a default": ("W=3", '${V:-"${W:-4}"}', "3"),
+    "a default for what is empty": ("V=", "${V:-2}", "2"),
+    "a default only for what is not set": ("V=", "${V-2}1", "1"),
+    "an assigned default": (': "${V:=2}"', "$V", "2"),
+    "an assigned default where it is used": ("", "${V:=2}$V", "22"),
+    "an assigned default that is not needed": ("V=1; : ${V:=2}", "$V", "1"),
     "appended": ("V=1; V+=2", "$V", "12"),
     "exported": ("export V=1 W=2", "$W", "2"),
     "in front of a command": ("V=1 true", "$V", "1"),
@@ -124,6 +129,34 @@ def test_variables_of_make(reference: str) -> None:
 def test_variables_of_make_that_are_not_known(text: str, reference: str) -> None:
     (recipe,) = recipes(f"{text}\nall:\n\trun {reference}\n")
     assert recipe.text != shown(recipe.text)
+
+
+def test_a_default_that_is_assigned_in_an_if_is_not_known() -> None:
+    result = found("if a; then : ${V:=2}; fi\ntorch-model-archiver --model-name model --handler h.py -v $V\n")
+    assert [p.message.partition(",")[0] for p in result.problems] == ["--version is $V"]
+
+
+def test_an_upload_by_put_object() -> None:
+    result = found("aws s3api put-object --bucket b --key m/2/model.mar --body x.mar")
+    assert [(path, t.model, t.version, t.bucket.url) for path, t in result.archives] == [
+        (f"{FOLDER}/x.mar", "m", "2", "s3://b")
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gsutil -m cp -r out gs://b/m",
+        "gcloud storage cp x.mar gs://b/m/1/",
+        "s3cmd put x.mar s3://b/m/1/",
+        "mc cp x.mar gdc/b/m/1/",
+        "rclone copy out gdc:b",
+    ],
+)
+def test_uploads_that_are_not_followed_are_named(line: str) -> None:
+    (problem,) = found(f"\n{line}\n").problems
+    program = line.partition(" ")[0]
+    assert (problem.message, problem.where and problem.where.line) == (f"an upload by {program} is not followed", 2)
 
 
 def test_a_makefile_is_told_from_a_script() -> None:
