@@ -214,6 +214,31 @@ def test_all_mistakes_in_one_run(prepared: Workspace) -> None:
     assert result.code == 65
 
 
+HANDLED = HEAD + "models:\n  m:\n    framework: pt\n    handler: base_handler\n    versions:\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("{weights: w.pt, files: [{from: lab/, to: ./}]}", "{from: labels/, to: dirlink/}"),
+        ("{weights: w.pt, files: ['lab/**']}", "{from: labels/, to: dirlink/}"),
+        ("{export: {function: 'a:b', files: [lab/]}}", "{from: labels/, to: lab/dirlink/}"),
+        ("{weights: {step: s, path: w.pt}}", "{from: labels/, to: lab/dirlink/}"),
+        ("{framework: tf, saved_model: lab/}", "or put the folder itself there"),
+    ],
+)
+def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hint: str) -> None:
+    steps = "steps:\n  s: {run: [sh, -c, x], inputs: [lab/], outputs: [w.pt]}\n" if "step:" in source else ""
+    source = f"{source[:-1]}, handler: base_handler}}" if "framework" not in source else source
+    manifest = HANDLED.replace("    handler: base_handler\n", "") + f'      "1": {source}\n' + steps
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w", "lab/a.txt": "a", "labels/b.txt": "b"})
+    (workspace.root / "lab/dirlink").symlink_to("../labels")
+    result = workspace.run("validate")
+    assert result.code == 65, result.err
+    assert "'lab/dirlink' is a symlink to the folder 'labels': such links are not followed" in result.err
+    assert hint in result.err
+
+
 def test_two_models_with_one_id(workspace: Workspace) -> None:
     part = 'schema: 1\nmodels:\n  m:\n    framework: tf2-cpu.2-18\n    versions: {"1": {keras: m.keras}}\n'
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/g.yaml, b/g.yaml]\n", "a/g.yaml": part, "b/g.yaml": part})
