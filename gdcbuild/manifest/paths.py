@@ -114,7 +114,8 @@ class Paths:
     def _start(self, path: str) -> bytes:
         try:
             with (self.root / path).open("rb") as stream:
-                return stream.read(secrets.MAX_BYTES + 1)
+                small = os.fstat(stream.fileno()).st_size <= secrets.MAX_BYTES
+                return stream.read(secrets.MAX_BYTES) if small else b""
         except OSError:
             return b""  # whoever needs its bytes will say so
 
