@@ -239,6 +239,55 @@ def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hi
     assert hint in result.err
 
 
+def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Workspace) -> None:
+    config = '    config:\n      batchSize: "8"\n      maxBatchDely: 3\n      minWorkers: -1\n'
+    manifest = HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w"})
+    result = workspace.run("validate")
+    assert result.code == 65
+    for text in (
+        "gdcbuild.yaml:12:7: error: config: batchSize is '8'",
+        "gdcbuild.yaml:13:7: error: config: TorchServe does not know maxBatchDely",
+        "gdcbuild.yaml:14:7: error: config: minWorkers is -1",
+    ):
+        assert text in result.err
+
+
+def test_a_number_in_quotes_and_a_version_given_twice(workspace: Workspace) -> None:
+    manifest = MODEL + '      "1": {keras: m.keras}\n      1: {keras: m.keras}\n'
+    workspace.write({"gdcbuild.yaml": manifest.replace("schema: 1", 'schema: "1"'), "m.keras": b"k"})
+    result = workspace.run("validate")
+    assert result.code == 65
+    assert "write it without quotes: 1" in result.err
+    assert "?" not in result.err
+
+
+def test_what_is_no_root_manifest_is_called_what_it_is(workspace: Workspace) -> None:
+    (workspace.root / "loop").symlink_to("loop")
+    (workspace.root / "folder").mkdir()
+    os.mkfifo(workspace.root / "pipe")
+    for name, said in {"loop": "symlink to nothing", "folder": "is a folder", "pipe": "no regular file"}.items():
+        result = workspace.run("validate", "-f", name)
+        assert (result.code, said in result.err) == (64, True), result.err
+
+
+def test_every_mistake_in_what_a_step_declares(workspace: Workspace) -> None:
+    step = "steps:\n  s: {run: [sh], outputs: [x, x/y, ./, ../a, ../b, d/, d/e], env: [A-B, OK, 1X]}\n"
+    workspace.write({"gdcbuild.yaml": HEAD + step})
+    result = workspace.run("validate")
+    assert result.code == 65
+    assert result.err.count("gdcbuild.yaml:8:") == 6, result.err
+    for text in (
+        "'x' and 'x/y' are a file and a folder",
+        "'./' is the folder",
+        "'../a'",
+        "'../b'",
+        "'A-B' is no",
+        "'1X' is no",
+    ):
+        assert text in result.err
+
+
 def test_two_models_with_one_id(workspace: Workspace) -> None:
     part = 'schema: 1\nmodels:\n  m:\n    framework: tf2-cpu.2-18\n    versions: {"1": {keras: m.keras}}\n'
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/g.yaml, b/g.yaml]\n", "a/g.yaml": part, "b/g.yaml": part})
