@@ -269,7 +269,7 @@ def test_configuration_that_would_be_ignored_is_refused(workspace: Workspace) ->
     config = "    config: {batchSize: '8', maxbatchdelay: 5, minWorkers: 4, maxWorkers: 2}\n"
     workspace.write({"gdcbuild.yaml": HEAD + EAGER.replace("    versions", config + "    versions")})
     done = workspace.run("build")
-    assert done.code == 1
+    assert done.code == 65
     for said in (
         "batchSize is '8'; TorchServe would ignore it",
         "did you mean maxBatchDelay?",

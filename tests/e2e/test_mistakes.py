@@ -288,6 +288,16 @@ def test_every_mistake_in_what_a_step_declares(workspace: Workspace) -> None:
         assert text in result.err
 
 
+@pytest.mark.parametrize(
+    "given",
+    ['bucket: "s3://"', 'bucket: b, endpoint: "127.0.0.1:5998"', 'bucket: b, endpoint: "http://x y"', "bucket: ftp://x"],
+)
+def test_what_is_no_bucket_or_endpoint(workspace: Workspace, given: str) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", given)})
+    result = workspace.run("validate")
+    assert (result.code, "gdcbuild.yaml:3:" in result.err, " is not a" in result.err) == (65, True, True), result.err
+
+
 def test_two_models_with_one_id(workspace: Workspace) -> None:
     part = 'schema: 1\nmodels:\n  m:\n    framework: tf2-cpu.2-18\n    versions: {"1": {keras: m.keras}}\n'
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/g.yaml, b/g.yaml]\n", "a/g.yaml": part, "b/g.yaml": part})
