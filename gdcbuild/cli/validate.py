@@ -12,5 +12,5 @@ def validate(
 ) -> None:
     """Check the manifest and every file it names. Builds nothing, looks at no bucket."""
     graph = options.project(directory, file, cache_dir).graph()[0]
-    models = len({v.model for v in graph.versions})
-    sys.stderr.write(f"Valid: {models} models, {len(graph.versions)} versions, {len(graph.actions)} actions." + "\n")
+    counts = {"model": len({v.model for v in graph.versions}), "version": len(graph.versions), "action": len(graph.actions)}
+    sys.stderr.write(f"Valid: {', '.join(f'{n} {what}' + 's' * (n != 1) for what, n in counts.items())}.\n")

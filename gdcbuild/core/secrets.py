@@ -12,6 +12,9 @@ from gdcbuild.errors import Caution, Problem
 MAX_BYTES = 64 << 10
 """Of a file whose content is looked at; keys are not larger."""
 
+VERSION = 1
+"""Raise it when more is told than before: what was checked once is then checked again."""
+
 UNSURE = ""
 """A name from which one cannot tell: look at the content."""
 
@@ -45,7 +48,7 @@ _FILES = {
 _STORES = (".p12", ".pfx", ".jks", ".keystore", ".kubeconfig")
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
 _SUSPICIOUS = re.compile(
-    r"\.(?:pem|key|ppk)$|credential|secret|service.?account|gcp|gcloud|\btoken\b|[-_]token\b|[-_.]key\b|^key\b|^sa\b|-[0-9a-f]{12}\.json$"
+    r"\.(?:pem|key|ppk|p8|ini|cfg|conf|properties|toml)$|^[^.]+$|^config\.json$|credential|secret|service.?account|gcp|gcloud|\btoken\b|[-_]token\b|[-_.]key\b|^key\b|^sa\b|-[0-9a-f]{12}\.json$"
 )
 _CODE = (".py", ".pyi", ".so", ".pt", ".pth", ".npy", ".npz", ".onnx", ".safetensors", ".pb")
 
@@ -58,6 +61,26 @@ _AWS = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 """The value itself: not an expression of code that has it from elsewhere."""
+
+_REGISTRY = re.compile(rb'"auths"\s*:\s*\{'), re.compile(rb'"(?:auth|identitytoken|password)"\s*:\s*"[^"\s]{8,}"')
+"""What `docker login` writes, unless the password is kept elsewhere."""
+
+_TOKENS = tuple(
+    (kind, prefixes, re.compile(rb"(?<![\w-])" + form + rb"(?![\w-])"))
+    for kind, prefixes, form in (
+        ("a GitHub token", (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"), rb"gh[pousr]_([A-Za-z0-9]{36})"),
+        ("a GitHub token", (b"github_pat_",), rb"github_pat_([A-Za-z0-9]{22}_[A-Za-z0-9]{59})"),
+        ("a GitLab token", (b"glpat-",), rb"glpat-([\w-]{20})"),
+        ("a Google API key", (b"AIza",), rb"AIza([\w-]{35})"),
+        ("a Slack token", (b"xoxb-",), rb"xoxb-(\d{10,13}-\d{10,13}-[A-Za-z0-9]{24})"),
+        ("a Slack token", (b"xoxp-",), rb"xoxp-(\d{10,13}-\d{10,13}-\d{10,13}-[0-9a-f]{32})"),
+        ("a Hugging Face token", (b"hf_",), rb"hf_([A-Za-z]{34})"),
+    )
+)
+"""Tokens that are told by their form: what it is, how it begins (which is quick to look for), and its exact shape."""
+
+_FEW = 8
+"""Different characters that a placeholder (xxxx, 1234) has at most, and a token of thirty random ones practically never."""
 
 _CLUSTER = re.compile(rb"^\s*(?:- )?(?:client-key-data|token)\s*:\s*\S", re.MULTILINE)
 
@@ -96,7 +119,17 @@ def by_content(data: bytes) -> str | None:
         return "the key of a service account"
     if _AWS.search(data):
         return "AWS credentials"
-    return "Kubernetes credentials" if b"kind: Config" in data and _CLUSTER.search(data) else None
+    if b"kind: Config" in data and _CLUSTER.search(data):
+        return "Kubernetes credentials"
+    if all(part.search(data) for part in _REGISTRY):
+        return "registry credentials"
+    return next(_tokens(data), None)
+
+
+def _tokens(data: bytes) -> Iterator[str]:
+    for kind, prefixes, form in _TOKENS:
+        if any(prefix in data for prefix in prefixes) and any(len(set(m[1])) > _FEW for m in form.finditer(data)):
+            yield kind
 
 
 def problems(artifact: Mapping[str, Blob], named: frozenset[str]) -> Iterator[Problem]:

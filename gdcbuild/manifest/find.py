@@ -14,7 +14,7 @@ def find(start: Path, file: str | None) -> Path:
     if file is not None:
         path = start / file
         if not path.is_file():
-            raise UsageError(Problem(f"there is no file {path}", "correct -f, or -C"))
+            raise UsageError(Problem(_no_file(path), "correct -f, or -C"))
         return path.resolve()
     if not start.is_dir():
         raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
@@ -22,3 +22,12 @@ def find(start: Path, file: str | None) -> Path:
         if (folder / NAME).is_file():
             return folder / NAME
     raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
+
+
+def _no_file(path: Path) -> str:
+    """What is there instead of a file."""
+    if path.is_dir():
+        return f"{path} is a folder, the root manifest is wanted"
+    if path.exists():
+        return f"{path} is no regular file"
+    return f"{path} is a symlink to nothing" if path.is_symlink() else f"there is no file {path}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
+from gdcbuild.manifest.globs import fixed
 from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
@@ -110,8 +111,8 @@ class Inputs:
 
     def _any(self, folder: str, text: str, where: Location) -> list[str]:
         if self.paths.is_folder(folder, text, where):
-            return self.paths.folder(folder, text, where)
-        return self.paths.expand(folder, text, where)
+            return self.paths.folder(folder, text, where, text)
+        return self.paths.expand(folder, text, where, fixed(text))
 
     def _mapped(self, named: Named, value: FolderMap) -> list[Input]:
         where, folder = named.node.where, self.folder(named.node)
@@ -123,7 +124,7 @@ class Inputs:
         cut = len(start) + 1 if start else 0
         return [
             Input(_clean(posixpath.join(value.to, path[cut:]), where), SourceFile(path), where)
-            for path in self.paths.folder(folder, value.source, where)
+            for path in self.paths.folder(folder, value.source, where, value.to)
         ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gdcbuild.errors import Location, ManifestError, Problem, UsageError, raise_all
+from gdcbuild.manifest import environments
 from gdcbuild.manifest.model import Environment, Manifest
 from gdcbuild.manifest.paths import Paths
 from gdcbuild.manifest.validate import Fault, did_you_mean, validate
@@ -76,6 +77,7 @@ class Loaded:
         found = validate(Environment, filled)
         if isinstance(found, list):
             problems += said(found)
+        problems += environments.problems(filled)
         raise_all(ManifestError, problems)
         assert isinstance(found, Environment)
         return chosen, found
@@ -127,6 +129,9 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         files.append(File(path, folder, node, checked))
         if len(files) > 1:
             problems += _root_only(node)
+        section = node.get("environments")
+        for _, environment in section.items() if section else ():
+            problems += environments.problems(environment)
         for pattern, where in _includes(node):
             try:
                 with paths.watched() as seen_here:

@@ -16,13 +16,13 @@ from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Inputs, Named, clean_reference
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.merge import SOURCES, merge
+from gdcbuild.manifest.requirements import unpinned
+from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import did_you_mean, validate
 from gdcbuild.manifest.validate import problems as said
 from gdcbuild.manifest.yaml import Node
 
 INTERPRETER = "interpreter"
-_PINNED = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*==\s*[^\s*;#,]+\s*(;[^#]*)?(\s*--hash=\S+|\s*\\)*\s*(#.*)?$")
-_ALLOWED = re.compile(r"\s*(#.*|--(hash|require-hashes|only-binary|no-binary|no-index|prefer-binary)\b.*)?$")
 
 
 def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Graph:
@@ -191,7 +191,7 @@ class _Lowering:
         if name not in self.toolchains:
             self.toolchains[name] = Toolchain(name, requirements, where)
             if requirements is not None:
-                self.problems += _unpinned(self.loaded, requirements)
+                self.problems += unpinned(self.loaded.root, requirements)
         return name
 
     def _step(self, file: File, inputs: Inputs, name: str, step: m.Step) -> None:
@@ -206,7 +206,7 @@ class _Lowering:
         pools = self.loaded.main.manifest.pools
         if step.pool is not None and step.pool not in pools:
             raise self._unknown("pools", step.pool, pools, _at(file, "steps", name, "pool"))
-        outputs = tuple(clean_reference(o, where) for o in step.outputs)
+        outputs = declared(step, node)
         identifier = _step_id(file, name)
         self.actions[identifier] = Action(
             identifier,
@@ -306,7 +306,7 @@ class _Lowering:
             version.runtime or "python",
             version.compression == "deflate",
             self.epoch,
-            {key: node.key(key) for key, _ in node.items() if key != "framework"},
+            _places(node),
         )
         raise_all(ManifestError, problems)
         return request
@@ -351,6 +351,13 @@ def _export(file: File, inputs: Inputs, export: m.Export | None, node: Node) -> 
     return Export(export.function, laid, export.args or {}, export.method, cwd, node.key("export"))
 
 
+def _places(node: Node) -> dict[str, Location]:
+    """Where each key of a version stands, and as `config.KEY` those of its configuration."""
+    config = node.get("config")
+    inner = {f"config.{key}": config.key(key) for key, _ in config.items()} if config else {}
+    return {**{key: node.key(key) for key, _ in node.items() if key != "framework"}, **inner}
+
+
 def _named(values: Sequence[Any], node: Node | None) -> list[Named]:
     if node is None or not isinstance(node.value, list):
         return []
@@ -380,17 +387,3 @@ def _without(node: Node, key: str) -> Node:
 
 def _step_id(file: File, name: str) -> str:
     return f"{STEP}{file.folder}/{name}" if file.folder else f"{STEP}{name}"
-
-
-def _unpinned(loaded: Loaded, path: str) -> list[Problem]:
-    """Every line of a requirements file that does not say exactly what is installed."""
-    lines = (loaded.root / path).read_text(errors="replace").splitlines()
-    return [
-        Problem(
-            f"{line.strip()!r} does not say exactly what is installed",
-            "pin it: NAME==VERSION, for every package that pip would install (pip freeze lists them)",
-            Location(path, number, 1),
-        )
-        for number, line in enumerate(lines, 1)
-        if not (_ALLOWED.match(line) or _PINNED.match(line.strip()))
-    ]

@@ -8,19 +8,25 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
+from gdcbuild.manifest.globs import GLOB, compiled, fixed
 
-_GLOB = re.compile(r"[*?\[]")
-_SET = re.compile(r"(?P<not>[!^]?+)(?P<set>\][^]]*|[^]]+)\]", re.DOTALL)
-_RANGE = re.compile(r"(.)(?:-(.))?", re.DOTALL)
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 """What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
 
 _NEVER = frozenset({"__pycache__", ".git"})
+
+
+class _Asked(NamedTuple):
+    """What a walk is for: a place in a manifest, that manifest's folder, and where what is found is laid (None: in no list)."""
+
+    where: Location
+    folder: str
+    to: str | None
 
 
 class Paths:
@@ -60,38 +66,33 @@ class Paths:
             raise _refuse(f"{text!r} is a folder, a file is wanted", "name the file in it", where)
         return path
 
-    def folder(self, folder: str, text: str, where: Location) -> list[str]:
-        """All files below an existing folder; byte code is not among them."""
+    def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
+        """All files below an existing folder; byte code is not among them. `to`: where they are laid, None in no list."""
         path = self.resolve(folder, text, where)
         if not stat.S_ISDIR(self._mode(path, text, where)):
             raise _refuse(f"{text!r} is a file, a folder is wanted", "name the folder it lies in", where)
-        found = self._walk(path, where)
+        found = self._walk(path, _Asked(where, folder, to))
         if not found:
             raise _refuse(f"the folder {text!r} is empty", "put the files there, or correct the path", where)
         self._refuse_secrets(found, text, where)
         return found
 
-    def expand(self, folder: str, text: str, where: Location) -> list[str]:
+    def expand(self, folder: str, text: str, where: Location, to: str = "") -> list[str]:
         """The files that a path or a glob names: one file, or for a glob all that match (and at least one)."""
-        if not _GLOB.search(text):
+        if not GLOB.search(text):
             return [self.file(folder, text, where)]
         pattern = self.resolve(folder, text, where)
-        fixed = []
-        for part in pattern.split("/"):
-            if _GLOB.search(part):
-                break
-            fixed.append(part)
-        start = "/".join(fixed)
+        start = fixed(pattern)
         self._looked.add(start)
         try:
-            match = _compile(pattern)
+            match = compiled(pattern)
         except re.error as error:
             raise _refuse(f"{text!r} is not a glob: {error.msg}", "correct what stands in brackets", where) from error
         found = []
         if _is_folder(self.root / start):
             self._inside(start, text, where)
             levels = None if "**" in pattern.split("/") else pattern.count("/")
-            found = self._walk(start, where, match, levels)
+            found = self._walk(start, _Asked(where, folder, to), match, levels)
         if not found:
             raise _refuse(f"{text!r} matches no file", "correct the glob, or remove it", where)
         self._refuse_secrets(found, text, where)
@@ -113,7 +114,8 @@ class Paths:
     def _start(self, path: str) -> bytes:
         try:
             with (self.root / path).open("rb") as stream:
-                return stream.read(secrets.MAX_BYTES + 1)
+                small = os.fstat(stream.fileno()).st_size <= secrets.MAX_BYTES
+                return stream.read(secrets.MAX_BYTES) if small else b""
         except OSError:
             return b""  # whoever needs its bytes will say so
 
@@ -136,9 +138,12 @@ class Paths:
         return mode
 
     def _inside(self, path: str, text: str, where: Location) -> None:
+        if not self._is_inside(path):
+            raise ManifestError(_leaves(text, where))
+
+    def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(self.root / path)
-        if real != self._real and not real.startswith(self._real + os.sep):
-            raise _refuse(f"{text!r} is a symlink that leaves the workspace", "copy the file into the workspace", where)
+        return real == self._real or real.startswith(self._real + os.sep)
 
     def _similar(self, path: str) -> str:
         import difflib
@@ -153,13 +158,15 @@ class Paths:
             f"did you mean {posixpath.join(folder, near[0])!r}?" if near else "paths are relative to the file that names them"
         )
 
-    def _walk(self, start: str, where: Location, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
+    def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
         """Files below a folder that match, sorted, with a stack; folders behind symlinks are not entered.
 
-        No more than `levels` slashes are in what is looked for. What does not match may be anything.
+        No more than `levels` slashes are in what is looked for. What does not match may be anything. A link to a
+        folder is refused where that folder would be entered for all that is in it: its files would be lost.
         """
         stack: list[str] = [start]
         found: list[str] = []
+        problems: list[Problem] = []
         while stack:
             folder = stack.pop()
             self._looked.add(folder)
@@ -170,22 +177,41 @@ class Paths:
                         if entry.is_dir(follow_symlinks=False):
                             if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
                                 stack.append(path)
-                        elif (match is None or match.match(path)) and self._is_file(entry, path, where):
-                            found.append(path)
+                        elif match is None or match.match(path):
+                            problem = self._unfit(entry, path, asked.where)
+                            if problem is not None:
+                                problems.append(problem)
+                            elif entry.is_file():
+                                found.append(path)
+                            elif entry.name not in _NEVER:
+                                self._looked.add(path)  # it may come to lead to a file, and its folder look the same
+                                if levels is None:
+                                    problems.append(self._linked(path, start, asked))
             except OSError as error:
                 name = os.path.relpath(error.filename or folder, self.root)
-                raise _refuse(f"{name!r} cannot be read: {error.strerror}", "mend or remove it", where) from error
+                raise _refuse(f"{name!r} cannot be read: {error.strerror}", "mend or remove it", asked.where) from error
+        raise_all(ManifestError, problems)
         return sorted(found)
 
-    def _is_file(self, entry: os.DirEntry[str], path: str, where: Location) -> bool:
-        """False for a symlink to a folder; anything else that is no file of the workspace is refused."""
+    def _unfit(self, entry: os.DirEntry[str], path: str, where: Location) -> Problem | None:
+        """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
         if not _UNFIT.isdisjoint(entry.name):
-            raise _refuse(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
-        if entry.is_symlink():
-            self._inside(path, path, where)
+            return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
+        if entry.is_symlink() and not self._is_inside(path):
+            return _leaves(path, where)
         if not (entry.is_file() or entry.is_dir()):
-            raise _refuse(f"{path!r} is neither a file nor a folder", "remove it from the folder", where)
-        return entry.is_file()
+            return Problem(f"{path!r} is neither a file nor a folder", "remove it from the folder", where)
+        return None
+
+    def _linked(self, path: str, start: str, asked: _Asked) -> Problem:
+        """The refusal of a link to a folder. To follow it could end in a loop, to pass it over would lose files."""
+        target = posixpath.relpath(os.path.realpath(self.root / path), self._real)
+        laid = posixpath.normpath(posixpath.join(asked.to or "", posixpath.relpath(path, start or ".")))
+        hint = "remove the link, or put the folder itself there"
+        if asked.to is not None and target != "." and not path.startswith(f"{target}/") and not laid.startswith("../"):
+            source = posixpath.relpath(target, asked.folder or ".")
+            hint = f"remove the link, and name the folder itself as another entry: {{from: {source}/, to: {laid}/}}"
+        return Problem(f"{path!r} is a symlink to the folder {target!r}: such links are not followed", hint, asked.where)
 
 
 def lay(folder: str, paths: list[str]) -> tuple[str, dict[str, str]]:
@@ -201,36 +227,6 @@ def lay(folder: str, paths: list[str]) -> tuple[str, dict[str, str]]:
     return folder[cut:] if above != folder else "", {p: p[cut:] for p in paths}
 
 
-@lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    """`**` stands for any number of folders, `*` and `?` stay within one, as in git and bash's globstar."""
-    parts = pattern.split("/")
-    text = "".join("(?:[^/]+/)*" if part == "**" else _segment(part) + "/" for part in parts)
-    return re.compile((text + "[^/]+" if parts[-1] == "**" else text[:-1]) + r"\Z")
-
-
-def _segment(part: str) -> str:
-    out, i = "", 0
-    while i < len(part):
-        c = part[i]
-        i += 1
-        if c == "*":
-            out += "[^/]*"
-        elif c == "?":
-            out += "[^/]"
-        elif c == "[" and (found := _SET.match(part, i)):
-            out += f"(?!/)[{'^' if found['not'] else ''}{_RANGE.sub(_escaped, found['set'])}]"
-            i = found.end()
-        else:
-            out += re.escape(c)
-    return out
-
-
-def _escaped(found: re.Match[str]) -> str:
-    """One character or range of a set, with nothing in it that means more to `re` than it does to a shell."""
-    return f"{re.escape(found[1])}-{re.escape(found[2])}" if found[2] else re.escape(found[1])
-
-
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -240,3 +236,7 @@ def _is_folder(path: Path) -> bool:
 
 def _refuse(message: str, hint: str, where: Location) -> ManifestError:
     return ManifestError(Problem(message, hint, where))
+
+
+def _leaves(text: str, where: Location) -> Problem:
+    return Problem(f"{text!r} is a symlink that leaves the workspace", "copy the file into the workspace", where)

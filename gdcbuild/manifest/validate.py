@@ -76,10 +76,14 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         return Problem(f"unknown key {name!r}", did_you_mean(name, keys, "remove it"), where)
     if kind == "missing":
         return Problem(f"{name!r} is missing", _described(model, path), node.at(path[:-1])[0])
+    if kind == "string_pattern_mismatch" and is_placeholder(name):
+        return None
     if kind == "string_pattern_mismatch":
         return Problem(f"{found.text or name!r} is not a name that can be used here", _pattern_hint(error), where)
     if kind == "string_type" and isinstance(found.value, int | float) and not isinstance(found.value, bool):
         return Problem(f"{found.text} is a number, text is wanted", f'write "{found.text}"', where)
+    if kind == "literal_error" and isinstance(found.value, str) and found.text == error["ctx"]["expected"]:
+        return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {found.text}", where)
     if kind == "literal_error":
         return Problem(f"{found.text!r} is not one of {error['ctx']['expected']}", "write one of them", where)
     if kind == "union_tag_invalid":

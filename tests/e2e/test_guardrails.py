@@ -115,6 +115,18 @@ def test_secrets_are_refused_unless_named(workspace: Workspace, files: str, secr
     workspace.ok("build")
 
 
+def test_secrets_by_content_are_told_before_anything_is_built(workspace: Workspace) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+    workspace.write({"extra/creds.ini": "[default]\naws_secret_access_key = wJalrXUtnFEMI\n", "extra/p8": key})
+    workspace.write(
+        {"extra/config.json": '{"auths": {"registry.example": {"auth": "dXNlcjpwYXNz"}}}', "extra/big": b"x" * 99999}
+    )
+    workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", "{from: extra/, to: ./}")})
+    for command in ("validate", "plan"):
+        done = workspace.run(command)
+        assert (done.code, done.err.count("looks like a secret")) == (65, 3), done.err
+
+
 def test_every_secret_is_told_at_once(workspace: Workspace) -> None:
     workspace.write({"extra/.env": "", "extra/id_rsa": "", "extra/a.txt": ""})
     workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", "extra/*")})
@@ -257,7 +269,7 @@ def test_configuration_that_would_be_ignored_is_refused(workspace: Workspace) ->
     config = "    config: {batchSize: '8', maxbatchdelay: 5, minWorkers: 4, maxWorkers: 2}\n"
     workspace.write({"gdcbuild.yaml": HEAD + EAGER.replace("    versions", config + "    versions")})
     done = workspace.run("build")
-    assert done.code == 1
+    assert done.code == 65
     for said in (
         "batchSize is '8'; TorchServe would ignore it",
         "did you mean maxBatchDelay?",

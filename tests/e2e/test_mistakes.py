@@ -214,6 +214,90 @@ def test_all_mistakes_in_one_run(prepared: Workspace) -> None:
     assert result.code == 65
 
 
+HANDLED = HEAD + "models:\n  m:\n    framework: pt\n    handler: base_handler\n    versions:\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("{weights: w.pt, files: [{from: lab/, to: ./}]}", "{from: labels/, to: dirlink/}"),
+        ("{weights: w.pt, files: ['lab/**']}", "{from: labels/, to: dirlink/}"),
+        ("{export: {function: 'a:b', files: [lab/]}}", "{from: labels/, to: lab/dirlink/}"),
+        ("{weights: {step: s, path: w.pt}}", "{from: labels/, to: lab/dirlink/}"),
+        ("{framework: tf, saved_model: lab/}", "or put the folder itself there"),
+    ],
+)
+def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hint: str) -> None:
+    steps = "steps:\n  s: {run: [sh, -c, x], inputs: [lab/], outputs: [w.pt]}\n" if "step:" in source else ""
+    source = f"{source[:-1]}, handler: base_handler}}" if "framework" not in source else source
+    manifest = HANDLED.replace("    handler: base_handler\n", "") + f'      "1": {source}\n' + steps
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w", "lab/a.txt": "a", "labels/b.txt": "b"})
+    (workspace.root / "lab/dirlink").symlink_to("../labels")
+    result = workspace.run("validate")
+    assert result.code == 65, result.err
+    assert "'lab/dirlink' is a symlink to the folder 'labels': such links are not followed" in result.err
+    assert hint in result.err
+
+
+def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Workspace) -> None:
+    config = '    config:\n      batchSize: "8"\n      maxBatchDely: 3\n      minWorkers: -1\n'
+    manifest = HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w"})
+    result = workspace.run("validate")
+    assert result.code == 65
+    for text in (
+        "gdcbuild.yaml:12:7: error: config: batchSize is '8'",
+        "gdcbuild.yaml:13:7: error: config: TorchServe does not know maxBatchDely",
+        "gdcbuild.yaml:14:7: error: config: minWorkers is -1",
+    ):
+        assert text in result.err
+
+
+def test_a_number_in_quotes_and_a_version_given_twice(workspace: Workspace) -> None:
+    manifest = MODEL + '      "1": {keras: m.keras}\n      1: {keras: m.keras}\n'
+    workspace.write({"gdcbuild.yaml": manifest.replace("schema: 1", 'schema: "1"'), "m.keras": b"k"})
+    result = workspace.run("validate")
+    assert result.code == 65
+    assert "write it without quotes: 1" in result.err
+    assert "?" not in result.err
+
+
+def test_what_is_no_root_manifest_is_called_what_it_is(workspace: Workspace) -> None:
+    (workspace.root / "loop").symlink_to("loop")
+    (workspace.root / "folder").mkdir()
+    os.mkfifo(workspace.root / "pipe")
+    for name, said in {"loop": "symlink to nothing", "folder": "is a folder", "pipe": "no regular file"}.items():
+        result = workspace.run("validate", "-f", name)
+        assert (result.code, said in result.err) == (64, True), result.err
+
+
+def test_every_mistake_in_what_a_step_declares(workspace: Workspace) -> None:
+    step = "steps:\n  s: {run: [sh], outputs: [x, x/y, ./, ../a, ../b, d/, d/e], env: [A-B, OK, 1X]}\n"
+    workspace.write({"gdcbuild.yaml": HEAD + step})
+    result = workspace.run("validate")
+    assert result.code == 65
+    assert result.err.count("gdcbuild.yaml:8:") == 6, result.err
+    for text in (
+        "'x' and 'x/y' are a file and a folder",
+        "'./' is the folder",
+        "'../a'",
+        "'../b'",
+        "'A-B' is no",
+        "'1X' is no",
+    ):
+        assert text in result.err
+
+
+@pytest.mark.parametrize(
+    "given",
+    ['bucket: "s3://"', 'bucket: b, endpoint: "127.0.0.1:5998"', 'bucket: b, endpoint: "http://x y"', "bucket: ftp://x"],
+)
+def test_what_is_no_bucket_or_endpoint(workspace: Workspace, given: str) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", given)})
+    result = workspace.run("validate")
+    assert (result.code, "gdcbuild.yaml:3:" in result.err, " is not a" in result.err) == (65, True, True), result.err
+
+
 def test_two_models_with_one_id(workspace: Workspace) -> None:
     part = 'schema: 1\nmodels:\n  m:\n    framework: tf2-cpu.2-18\n    versions: {"1": {keras: m.keras}}\n'
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/g.yaml, b/g.yaml]\n", "a/g.yaml": part, "b/g.yaml": part})

@@ -30,7 +30,7 @@ class TensorFlow:
     kind = "tensorflow"
     entry = contract.ENTRY
     default_handlers: Sequence[str] = ()
-    check_version = contract.CHECK_VERSION
+    check_version = contract.CHECK_VERSION + secrets.VERSION
 
     def version_problem(self, version: str) -> str | None:
         """TensorFlow Serving takes a folder for a version if its name is a number, and passes over others in silence."""

@@ -7,6 +7,7 @@ handler. Both are told here, from what its `ModelConfig.java`, `Model.java` and 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -153,6 +154,14 @@ def check(config: Mapping[str, Any], name: str, base: bool) -> Iterator[Problem]
             )
     if base and "pt2" in config:
         yield from _compiled(config["pt2"], name)
+
+
+def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[tuple[str, Problem]]:
+    """The same, each with the key of the configuration that it speaks of first."""
+    keys = re.compile("|".join(sorted((rf"\b{re.escape(str(key))}\b" for key in config), key=len, reverse=True)))
+    for problem in check(config, name, base):
+        found = keys.search(problem.message.removeprefix(f"{name}: ")) if config else None
+        yield found[0] if found else "", problem
 
 
 def _typed(

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Location, Problem
-from gdcbuild.frameworks.torchserve import contract
+from gdcbuild.frameworks.torchserve import config, contract
 from gdcbuild.frameworks.torchserve.contract import DEFAULT_HANDLERS, NATIVE
 from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST
@@ -30,7 +31,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 3
+    check_version: int = 3 + secrets.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""
@@ -39,7 +40,7 @@ class TorchServe:
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         """The actions that make this version, or every reason why there can be none."""
         roles = _roles(request)
-        problems = [*_refusals(request), *_clashes(request, roles)]
+        problems = [*_refusals(request), *_clashes(request, roles), *_configured(request)]
         if problems:
             return problems
         if any(source.key == "mar" for source in request.sources):
@@ -96,6 +97,14 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
         )
     else:
         yield from _misfit(request, request.handler)
+
+
+def _configured(request: VersionRequest) -> Iterator[Problem]:
+    """What TorchServe would ignore of a configuration given as a mapping, each at its key; of a file the contract tells."""
+    if isinstance(request.config, Mapping):
+        base = request.handler is not None and request.handler.file is None
+        for key, problem in config.located(request.config, "config", base):
+            yield problem._replace(where=request.given.get(f"config.{key}") or request.given.get("config"))
 
 
 def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:

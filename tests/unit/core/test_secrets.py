@@ -26,6 +26,7 @@ def test_names_that_tell(path: str) -> None:
     [
         *("tls.pem", "server.key", "credentials.json", "service-account.json", "serviceAccount.json", "gcp.json", "sa.json"),
         *("project-0123456789ab.json", "api_key.txt", "key.json", "secrets.yaml", "client_secret.json", "token"),
+        *("creds.ini", "setup.cfg", "app.conf", "app.properties", "a.toml", "p8", "ssh/x", "AuthKey.p8", "config.json"),
     ],
 )
 def test_names_that_do_not_tell(path: str) -> None:
@@ -36,13 +37,24 @@ def test_names_that_do_not_tell(path: str) -> None:
     "path",
     [
         *("net.py", "labels.txt", "index_to_name.json", "tokenizer.json", "keras/saved_model.pb", "monkey.txt", "id_rsa.pub"),
-        *(".env.example", "secrets.py", "environment.yaml", "aws/config.json", "ssh/x", "keypoints.csv", ".gitignore"),
+        *(
+            ".env.example",
+            "secrets.py",
+            "environment.yaml",
+            "aws/model_config.json",
+            "ssh/x.txt",
+            "variables.data-00000-of-00001",
+            "keypoints.csv",
+            ".gitignore",
+        ),
     ],
 )
 def test_names_of_other_files(path: str) -> None:
     assert by_path(path) is None
 
 
+MIXED = b"aB3dE5gH7jK9mN1pQ2sT4vW6yZ8" * 3
+LETTERS = b"aBcDeFgHiJkLmNoPqRsTuVwXyZ" * 2
 KEY = b"-----BEGIN %sPRIVATE KEY-----\nMIIE\n-----END %sPRIVATE KEY-----\n"
 
 
@@ -56,6 +68,20 @@ KEY = b"-----BEGIN %sPRIVATE KEY-----\nMIIE\n-----END %sPRIVATE KEY-----\n"
         (json.dumps({"type": "service_account", "private_key": "x"}).encode(), "the key of a service account"),
         (json.dumps({"private_key": "x", "type": "service_account"}, indent=2).encode(), "the key of a service account"),
         (b"[default]\naws_access_key_id = A\naws_secret_access_key = B\n", "AWS credentials"),
+        (b"token: ghp_%s\n" % MIXED[:36], "a GitHub token"),
+        (b"'github_pat_%s_%s'" % (MIXED[:22], MIXED[:59]), "a GitHub token"),
+        (b"GITLAB=glpat-%s" % MIXED[:20], "a GitLab token"),
+        (b'{"key": "AIza%s"}' % MIXED[:35], "a Google API key"),
+        (b"xoxb-1234567890-1234567890123-%s\n" % MIXED[:24], "a Slack token"),
+        (b"xoxp-1234567890-1234567890-1234567890-0123456789abcdef0123456789abcdef", "a Slack token"),
+        (b"hf_%s" % LETTERS[:34], "a Hugging Face token"),
+        (b"ghp_%s" % (b"x" * 36), None),
+        (b"ghp_%s" % MIXED[:37], None),
+        (b"x_ghp_%s" % MIXED[:36], None),
+        (b"if token.startswith('ghp_') or re.match(r'hf_[A-Za-z]{34}', token) or 'xoxb-' in token or 'AIza' in token:\n", None),
+        (b"hf_hub_download_of_a_file_from_the_hub_x", None),
+        (b'{"auths": {"registry.example": {"auth": "dXNlcjpwYXNz"}}}', "registry credentials"),
+        (b'{"auths": {"registry.example": {}}, "credsStore": "desktop"}', None),
         (b"apiVersion: v1\nkind: Config\nusers:\n- user:\n    token: abc\n", "Kubernetes credentials"),
         (b"-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----\n", None),
         (b"-----BEGIN PUBLIC KEY-----\n", None),

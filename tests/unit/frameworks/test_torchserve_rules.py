@@ -181,7 +181,7 @@ GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(
             [("gdcbuild.yaml:31:3", "'digits.py' in the archive: handlers/digits.py (gdcbuild.yaml:9:3) and other/digits.py")],
         ),
         (
-            {"config": {"minWorkers": 1}, "files": (file("conf/model-config.yaml", 31),), "given": GIVEN},
+            {"config": {"batchSize": 1}, "files": (file("conf/model-config.yaml", 31),), "given": GIVEN},
             [("gdcbuild.yaml:31:3", "the mapping given as `config` (gdcbuild.yaml:24:3) and conf/model-config.yaml")],
         ),
         ({"runtime": "LSP"}, [("gdcbuild.yaml:4:3", "the runtime LSP has no use for the handler base_handler")]),

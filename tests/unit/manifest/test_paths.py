@@ -129,6 +129,32 @@ def test_a_folder_with_a_link_that_leaves(paths: Paths) -> None:
         paths.folder("", "d", HERE)
 
 
+@pytest.mark.parametrize("pattern", ["d/**", "d/**/*", "**"])
+def test_a_link_to_a_folder_that_would_be_lost_is_refused(paths: Paths, pattern: str) -> None:
+    (paths.root / "d/e/link").symlink_to("../../f")
+    with pytest.raises(ManifestError, match="'d/e/link' is a symlink to the folder 'f'"):
+        paths.expand("", pattern, HERE)
+    with pytest.raises(ManifestError, match="remove the link, or put the folder itself there"):
+        paths.folder("", "d", HERE)
+    with pytest.raises(ManifestError, match=r"{from: \.\./f/, to: x/e/link/}"):
+        paths.folder("d", ".", HERE, "x/")
+
+
+def test_a_link_into_its_own_folder_is_no_loop(paths: Paths) -> None:
+    (paths.root / "d/e/link").symlink_to("..")
+    with pytest.raises(ManifestError, match="'d/e/link' is a symlink to the folder 'd'") as caught:
+        paths.folder("", "d", HERE, "./")
+    assert "another entry" not in str(caught.value)
+
+
+def test_a_link_to_a_folder_is_looked_at(paths: Paths) -> None:
+    """It may come to lead to a file while the folder that it lies in looks the same."""
+    (paths.root / "d/link.py").symlink_to("../f")
+    with paths.watched() as looked:
+        assert paths.expand("", "d/*.py", HERE) == ["d/a.py"]
+    assert {"d", "d/link.py"} <= looked
+
+
 def test_what_a_glob_does_not_ask_for_may_be_anything(paths: Paths) -> None:
     """A virtual environment, for one: its python is a link that leaves the workspace."""
     (paths.root / ".venv/bin").mkdir(parents=True)
