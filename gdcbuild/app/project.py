@@ -58,6 +58,10 @@ class Project:
         """The graph of what is selected and all it needs, or of everything, and what judges its actions."""
         return self.workspace.graph(None if selection is None else {v.model for v in self.select(selection)})
 
+    def declared(self) -> Graph:
+        """The graph of everything, for which nothing but the workspace is looked at."""
+        return self.workspace.declared()
+
     def _rebuilder(self, graph: Graph) -> Rebuilder:
         from gdcbuild.engine.rebuilder import Rebuilder
 

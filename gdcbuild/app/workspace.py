@@ -126,6 +126,13 @@ class Workspace:
             self._remember(judged)
         return {id: fresh[id] if id.model in rest else known[id.model][id.version] for id in wanted}
 
+    def declared(self) -> Graph:
+        """The graph of everything there is, read anew where it has not been."""
+        if self._snapshot is not None:
+            self._load_all()
+        assert self._graph is not None
+        return self._graph
+
     def _with_needs(self, models: Collection[str]) -> set[str]:
         """These models and all whose artifacts they rest on: a model is remembered whole or not at all."""
         from gdcbuild.core.graph import owner
@@ -142,8 +149,7 @@ class Workspace:
     def graph(self, models: Collection[str] | None = None) -> tuple[Graph, Rebuilder]:
         """A graph that has these models and all they need, or everything there is; and what judges its actions."""
         if models is None:
-            if self._snapshot is not None:
-                self._load_all()
+            self.declared()
         elif self._snapshot is not None:
             homes, closure = self._snapshot.head.models, Known(self._snapshot, self.root).closure(models)
             files = {homes[name][0] for name in closure if name in homes} | {

@@ -18,7 +18,10 @@ from gdcbuild.manifest.globs import GLOB, compiled, fixed
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 """What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
 
-_NEVER = frozenset({"__pycache__", ".git"})
+_RECORDS = ".gdcbuild"
+"""In a bucket: what was published."""
+
+_NEVER = frozenset({"__pycache__", ".git", _RECORDS})
 
 
 class _Asked(NamedTuple):
@@ -177,6 +180,9 @@ class Paths:
                         if entry.is_dir(follow_symlinks=False):
                             if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
                                 stack.append(path)
+                            elif entry.name == _RECORDS and match is None:
+                                hint = "what is published there would be packed anew each time: name another folder as bucket"
+                                problems.append(Problem(f"{folder or '.'!r} holds a bucket", hint, asked.where))
                         elif match is None or match.match(path):
                             problem = self._unfit(entry, path, asked.where)
                             if problem is not None:

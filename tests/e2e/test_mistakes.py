@@ -337,3 +337,20 @@ def test_found_in_a_folder_above(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": MODEL + '      "1": {keras: no.keras}\n', "deep/er/x": b""})
     result = workspace.run("validate", cwd="deep/er")
     assert "../../gdcbuild.yaml:11:20: error:" in result.err
+
+
+def test_a_bucket_in_a_folder_that_is_packed_is_refused(workspace: Workspace) -> None:
+    manifest = (
+        "schema: 1\nenvironments: {local: {bucket: lab}}\nmodels:\n  a:\n    framework: pytorch-cpu.2-4\n"
+        "    handler: base_handler\n    files: [{from: lab/, to: ./}]\n    versions: {'1': {weights: w.pt}}\n"
+    )
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": "w", "lab/.gdcbuild/v1/claims/x": "", "lab/f": ""})
+    result = workspace.run("validate")
+    assert (result.code, "gdcbuild.yaml:7:" in result.err, "'lab' holds a bucket" in result.err) == (65, True, True), result.err
+
+
+def test_validating_needs_no_cache(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": "schema: 1\nmodels: {}\n"})
+    workspace.cache.parent.mkdir(parents=True, exist_ok=True)
+    workspace.cache.write_text("no folder, and none can be made")
+    assert workspace.ok("validate").err == "Valid: 0 models, 0 versions, 0 actions.\n"
