@@ -62,7 +62,7 @@ def pytorch() -> Sample:
     good = {
         "torchscript": replace(base, sources=(source("weights", "m.pt"),)),
         "eager": replace(base, sources=(source("weights", "m.pt"),), model_file=file("net.py"), files=(file("x.json"),)),
-        "handler": replace(base, sources=(source("weights", "m.pt"),), handler=own, config={"minWorkers": 1}),
+        "handler": replace(base, sources=(source("weights", "m.pt"),), handler=own, config={"minWorkers": 1, "maxWorkers": 1}),
         "export": replace(base, export=replace(EXPORT, method="script"), config=file("config.yaml")),
         "mar": replace(base, sources=(source("mar", "old.mar"),), handler=None),
     }
