@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,9 +146,9 @@ class DiskRecords:
         removed, self._gone = self._gone, []
         for name in self._names():
             try:
-                _opened(name, self._try(lambda cache, name=name: cache.get(name), None))  # type: ignore[misc]
+                _opened(name, self._try(methodcaller("get", name), None))
             except _NoRecord:
-                self._try(lambda cache, name=name: cache.delete(name), None)  # type: ignore[misc]
+                self._try(methodcaller("delete", name), None)
                 removed.append(f"the record {name[:40]}")
         return removed
 

@@ -162,6 +162,7 @@ def is_whole(file: Path) -> bool:
     """Whether all of it is as it was written."""
     wrong: list[bool] = []
     snapshot = Snapshot.read(file, lambda: wrong.append(True))
-    for name in snapshot.names() if snapshot else ():
-        snapshot.raw(name)  # type: ignore[union-attr]
+    if snapshot is not None:
+        for name in snapshot.names():
+            snapshot.raw(name)
     return not wrong

@@ -105,7 +105,7 @@ def test_early_cut_off(world: World) -> None:
     world.files.files["a"] = b"1 and more"
     world.apply(found)
     assert world.ran == ["short"]
-    assert world.recorder.events[-1] == Summed(1, 0, 0, 0, world.recorder.events[-1].seconds)  # type: ignore[union-attr]
+    assert world.recorder.events[-1] == Summed(1, 0, 0, 0, world.recorder.events[-1].seconds)
 
 
 def test_what_nobody_needs_is_not_run(world: World) -> None:

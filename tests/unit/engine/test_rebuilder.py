@@ -107,7 +107,7 @@ def test_a_result_that_is_known_needs_no_toolchain(world: World) -> None:
     one = action("one", "a", toolchain="t")
     make(world, one)
     seen: list[str] = []
-    world.toolchains.ensure = lambda toolchain, _cancel: seen.append(toolchain.name)  # type: ignore[assignment,method-assign,return-value]
+    world.toolchains.ensure = lambda toolchain, _cancel: seen.append(toolchain.name)
     assert make(world, one)[1] == "cached"
     assert seen == []
 

@@ -52,7 +52,7 @@ def action(identifier: str, *inputs: str, kind: str = "join", **more: object) ->
         Input(f"{n}", MadeBy(name[1:], "out")) if name.startswith("@") else Input(f"{n}", SourceFile(name))
         for n, name in enumerate(inputs)
     )
-    return Action(identifier, kind, Command(("join",)), given, outputs=("out",), **more)  # type: ignore[arg-type]
+    return Action(identifier, kind, Command(("join",)), given, outputs=("out",), **more)
 
 
 def graph(actions: Sequence[Action], published: Sequence[str], toolchains: Mapping[str, Toolchain] | None = None) -> Graph:
