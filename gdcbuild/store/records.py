@@ -11,13 +11,13 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, TypeVar
 
 import diskcache
-from diskcache.core import MODE_RAW, UNKNOWN
+from diskcache.core import DBNAME, MODE_RAW, UNKNOWN
 
 from gdcbuild.errors import Problem, StoreError
 from gdcbuild.store.locks import FileLocks
@@ -114,16 +114,20 @@ class DiskRecords:
         self._said: set[str] = set()
         self._gone: list[str] = []
         self._lock = threading.RLock()
+        self._checked = False
         self._locks = FileLocks(folder.parent / "locks")
         self._cache, self._inode, self._leave = self._open()
 
     def get(self, table: str, key: str) -> Any | None:
         name = _name(table, key)
         try:
-            return _opened(name, self._try(lambda cache: cache.get(name), None))
+            found = _opened(name, self._try(lambda cache: cache.get(name), None))
         except _NoRecord as error:
             self._say(f"the record {name[:40]} is damaged and is not used: {error}")
             return None
+        if found is None:
+            self._check_once()
+        return found
 
     def put(self, table: str, key: str, value: Any) -> None:
         name = _name(table, key)
@@ -171,6 +175,17 @@ class DiskRecords:
                 self._say(f"records in {self._folder} are not read or kept: {_cause(error)}", "see what is in its way")
             return otherwise
 
+    def _check_once(self) -> None:
+        """Tell a record that never was from one that a damaged index hides: once, since a hit costs far less than this."""
+        with self._lock:
+            if self._checked:
+                return
+            self._checked = True
+            checked = self._cache
+            found = self._try(lambda _: _integrity(self._folder / DBNAME), "ok")
+            if found != "ok":
+                self._begin_anew(checked, found)
+
     def _open(self) -> tuple[Any, int, Callable[[], object]]:
         """The database, its inode, and how to let go of it; begun anew if it is damaged. Processes do this one at a time."""
         with self._locks.hold("records"):
@@ -185,7 +200,7 @@ class DiskRecords:
 
     def _obstructed(self) -> bool:
         """Whether a folder, a link or the like has the name of a file of the database."""
-        return any(p.is_symlink() or not p.is_file() for p in self._folder.glob("cache.db*"))
+        return any(p.is_symlink() or not p.is_file() for p in self._folder.glob(f"{DBNAME}*"))
 
     def _new(self) -> tuple[Any, int, Callable[[], object]]:
         leave = self._enter()
@@ -194,7 +209,7 @@ class DiskRecords:
             cache = diskcache.Cache(
                 str(self._folder), disk=_TextDisk, eviction_policy="none", cull_limit=0, statistics=0, sqlite_mmap_size=0
             )
-            return cache, (self._folder / "cache.db").stat().st_ino, leave
+            return cache, (self._folder / DBNAME).stat().st_ino, leave
         except BaseException:
             leave()
             raise
@@ -211,7 +226,7 @@ class DiskRecords:
         try:
             with suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not settle(self._folder / "cache.db"):
+                if not settle(self._folder / DBNAME):
                     self._lost("what was written last to the action cache is damaged and is not used")
             fcntl.flock(handle, fcntl.LOCK_SH)
         except BaseException:
@@ -233,7 +248,7 @@ class DiskRecords:
             if self._cache is not broken:
                 return
             with self._locks.hold("records"), suppress(OSError):
-                if (self._folder / "cache.db").stat().st_ino == self._inode:
+                if (self._folder / DBNAME).stat().st_ino == self._inode:
                     self._remove(why)
             leave = self._leave
             self._cache, self._inode, self._leave = self._open()
@@ -246,6 +261,12 @@ class DiskRecords:
             if message not in self._said:
                 self._said.add(message)
                 self._warn(Problem(message, hint))
+
+
+def _integrity(database: Path) -> str:
+    """What SQLite says of the whole database: "ok", or the first thing that is wrong."""
+    with closing(sqlite3.connect(database)) as connection:
+        return str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 
 def _each_once(keys: Iterator[Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sqlite3
 import subprocess
 import sys
@@ -323,3 +324,27 @@ def test_the_log_of_a_running_process_is_left_alone(tmp_path: Path, records: Dis
     assert (index.stat().st_ino, warnings) == (before.st_ino, [])
     records.put("result", "k", 2)
     assert records.get("result", "k") == 2
+
+
+def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: DiskRecords) -> None:
+    records.close()
+    database = tmp_path / "records" / "cache.db"
+    whole, name = database.read_bytes(), b"result:other"
+    hidden = 0
+    for found in re.finditer(name, whole):  # in its row, and in an index
+        database.write_bytes(whole[: found.start()] + b"z" + whole[found.start() + 1 :])
+        told: list[Problem] = []
+        again = DiskRecords(tmp_path / "records", told.append)
+        if again.get("result", "other") is None:
+            hidden += 1
+            assert any("begun anew" in problem.message for problem in told)
+        again.close()
+    assert hidden
+
+
+def test_a_database_is_checked_once(records: DiskRecords, warnings: list[Problem], monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr("gdcbuild.store.records._integrity", lambda path: checked.append(path) or "ok")
+    assert [records.get("result", k) for k in ("none", "k", "nor this")] == [None, {"a": [1, "x", None]}, None]
+    assert len(checked) == 1
+    assert not warnings
