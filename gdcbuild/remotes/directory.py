@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, hash_stream, place
+from gdcbuild.core.digest import Blob, flushing, hash_stream, place
 from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError, of_system
 from gdcbuild.remotes.listings import Listings
@@ -43,10 +43,13 @@ class DirectoryRemote:
             key = stack.pop()
             if not key or key[-1] == "/":
                 if _may_hold(key, prefix, after) and key != TEMPORARY:
-                    stack += [key + name for name in self.listings.names(self._root, key)]
+                    stack += [key + name for name in self.listings.names(root, key)]
             elif key > after and key.startswith(prefix):
-                with suppress(FileNotFoundError):  # removed since its folder was read
-                    yield RemoteObject(key, os.stat(root + key).st_size)  # noqa: PTH116 - quick, and there are many
+                try:
+                    size = os.stat(root + key).st_size  # noqa: PTH116 - quick, and there are many
+                except FileNotFoundError:  # removed since its folder was read
+                    continue
+                yield RemoteObject(key, size)
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
         target = self._path(key)
@@ -54,7 +57,7 @@ class DirectoryRemote:
             return found
         try:
             with self._temporary() as stream:
-                place(blob, stream)
+                place(blob, stream, flushing(stream))
                 stream.flush()
                 os.fsync(stream.fileno())
                 created = _link(Path(stream.name), target)

@@ -41,13 +41,13 @@ class Listings:
         finally:
             self._old, self._new = {}, None
 
-    def names(self, root: Path, folder: str) -> list[str]:
-        """The files and folders in a folder below `root`, the last one first.
+    def names(self, root: str, folder: str) -> list[str]:
+        """The files and folders in a folder below `root`, the last one first; both end in "/", unless they are "".
 
         Folders end in "/", which sorts them as keys sort. Nothing when there is no such folder. Symlinks to folders, and what
         is no file, are left out. (Thousands of folders are read this way, so this is plain on purpose.)
         """
-        path = f"{root}/{folder}"
+        path = root + folder
         try:
             if self._new is None:
                 return _scan(path)

@@ -13,6 +13,7 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,14 +23,28 @@ SCHEMA = 1
 RACY_NS = 1_000_000_000
 """A file that changed so shortly before it was looked at may change again within one tick of its clock."""
 
+_LOOK = attrgetter("st_size", "st_ino", "st_mtime_ns", "st_ctime_ns")
+_NOTHING = (-1, -1, -1, -1)
+
 Rows = list[tuple[str, str, tuple[str, int], Any]]
 
 
 class Stamp(NamedTuple):
-    """How some files and folders look: a digest of size, times and inode of each, and the newest change (ns since 1970)."""
+    """How some files and folders look: size, inode, and times of change of content and of anything (ns since 1970) of each."""
 
-    digest: str
-    newest: int
+    looks: list[int]
+
+    @property
+    def digest(self) -> str:
+        try:
+            data = array("q", self.looks).tobytes()
+        except OverflowError:  # an inode of 64 bits
+            data = repr(self.looks).encode()
+        return hashlib.sha256(data).hexdigest()[:32]
+
+    @property
+    def newest(self) -> int:
+        return max(self.looks[3::4], default=0)
 
 
 class Part(NamedTuple):
@@ -66,24 +81,18 @@ class Head(NamedTuple):
 
 def stamp(root: Path, paths: Iterable[str]) -> Stamp:
     """Look at each path: relative to the folder `root`, or absolute. What is not there looks like nothing."""
-    found = array("q")
-    newest = 0
-    stat = os.stat
+    found: list[int] = []
+    stat, look = os.stat, _LOOK  # quick to reach: there may be many
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # its own way is gone only once
     try:
         for path in paths:
             try:
-                s = stat(path, dir_fd=folder)
+                found += look(stat(path, dir_fd=folder))
             except (OSError, ValueError):
-                found.extend((-1, -1, -1, -1))
-                continue
-            changed = s.st_ctime_ns
-            if changed > newest:
-                newest = changed
-            found.extend((s.st_size, s.st_mtime_ns, changed, s.st_ino & 0x7FFFFFFFFFFFFFFF))
+                found += _NOTHING
     finally:
         os.close(folder)
-    return Stamp(hashlib.sha256(found.tobytes()).hexdigest()[:32], newest)
+    return Stamp(found)
 
 
 class Snapshot:

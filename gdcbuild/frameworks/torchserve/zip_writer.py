@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
 
-from gdcbuild.core.digest import Blob, Digest, beside, hash_and_crc, read_verified, refuse_other
+from gdcbuild.core.digest import Blob, Digest, beside, flushing, hash_and_crc, read_verified, refuse_other
 from gdcbuild.errors import BlobDamaged, Problem
 
 FIRST, LAST = 315_532_800, 4_354_819_198
@@ -148,7 +148,8 @@ class ZipWriter:
             if self._deflate:
                 self._pack(beside(stream, check))
             else:
-                for data in beside(stream, check, self._file.write):
+                flush = flushing(self._file)
+                for data in beside(stream, check, lambda data: (self._file.write(data), flush(data))):
                     self._count(data)
         if (found, size) != (crc, blob.digest.size):
             raise BlobDamaged(Problem(f"{blob.digest} has changed while it was read"))
