@@ -73,7 +73,8 @@ class AwkwardS3:
     refuses every conditional completion. `faults` maps an operation to what happens to its next requests, in order.
 
     Operations: HEAD GET PUT PART COMPLETE DELETE LIST. Faults: "lose-reply" (done, no answer), "drop" (not done, no
-    answer), "not-stored" (200, not done), "cut" (half a body), or an error code with status, such as "AccessDenied 403".
+    answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body), or an error
+    code with status, such as "AccessDenied 403".
     """
 
     conditions: str = "honoured"
@@ -154,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.store.fault(operation)
         self.store.headers.append(dict(self.headers))
+        if fault == "silence":
+            time.sleep(600)  # in a thread that does not outlive the tests
         if fault == "drop":
             self.close_connection = True
             return

@@ -8,9 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from types import FrameType
 
 from gdcbuild.errors import GdcbuildError, Interrupted, Problem, of_system
+
+_SIGNALLED = 128
+"""Exit codes above it say by which signal a command was ended."""
 
 
 class _Terminated(KeyboardInterrupt):
@@ -23,9 +27,12 @@ def main() -> None:
         # a file's name goes into artifacts, and must be the same text in every locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this very program
     code = run(sys.argv[1:])
-    if "sqlite3" not in sys.modules:  # nothing is open, and putting a plan's objects away takes as long as making it
-        sys.stdout.flush()
-        sys.stderr.flush()
+    # Threads of what was interrupted may wait for a server, and Python would wait for them. Else, where nothing is open,
+    # putting a plan's objects away would take as long as making it.
+    if code > _SIGNALLED or "sqlite3" not in sys.modules:
+        with suppress(OSError):  # whoever read our output may have been interrupted too
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -41,7 +48,7 @@ def run(arguments: list[str]) -> int:
     ended = {"code": 130}
 
     def terminate(number: int, _frame: FrameType | None) -> None:
-        ended["code"] = 128 + number
+        ended["code"] = _SIGNALLED + number
         raise _Terminated
 
     for number in (signal.SIGTERM, signal.SIGHUP):

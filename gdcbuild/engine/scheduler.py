@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import GdcbuildError, Interrupted, Problem
+
+END_SECONDS = 5.0
+"""How long what runs may take to end once it is told to: a command has less, a server may say nothing for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
 
     Of those that may start, the one goes first behind which the longest chain of work waits. After a failure nothing that
     needs the failed job starts; without `keep_going` nothing new starts at all. An interrupt (KeyboardInterrupt in this
-    thread) cancels what is running, waits for it to end, and raises Interrupted.
+    thread) cancels what is running, waits a while for it to end, and raises Interrupted.
     """
     known = {job.id: job for job in jobs}
     waiting = {job.id: {n for n in job.needs if n in known} for job in known.values()}
@@ -67,39 +70,41 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
                 del waiting[job]
                 stack.extend(dependents.get(job, ()))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="job") as pool:
-        try:
-            while True:
-                while not stopped and len(running) < workers and (next_job := ready.take()) is not None:
-                    del waiting[next_job]
-                    future = pool.submit(known[next_job].work, cancel)
-                    running[future] = next_job
-                    future.add_done_callback(ended.put)
-                if not running:
-                    break
-                future = ended.get()
-                job = running.pop(future)
-                ready.ended(job)
-                error = future.exception()
-                if error is None:
-                    report.done.append(job)
-                    for dependent in dependents.get(job, ()):
-                        if dependent in waiting:
-                            waiting[dependent].discard(job)
-                            if not waiting[dependent]:
-                                ready.add(dependent)
-                elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
-                    report.failed[job] = error
-                    skip(job)
-                    stopped = stopped or not keep_going
-                else:
-                    raise error
-        except BaseException as error:
-            cancel.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            if isinstance(error, KeyboardInterrupt):
-                raise Interrupted(Problem("interrupted; nothing half-made was kept")) from error
-            raise
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
+    try:
+        while True:
+            while not stopped and len(running) < workers and (next_job := ready.take()) is not None:
+                del waiting[next_job]
+                future = pool.submit(known[next_job].work, cancel)
+                running[future] = next_job
+                future.add_done_callback(ended.put)
+            if not running:
+                break
+            future = ended.get()
+            job = running.pop(future)
+            ready.ended(job)
+            error = future.exception()
+            if error is None:
+                report.done.append(job)
+                for dependent in dependents.get(job, ()):
+                    if dependent in waiting:
+                        waiting[dependent].discard(job)
+                        if not waiting[dependent]:
+                            ready.add(dependent)
+            elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
+                report.failed[job] = error
+                skip(job)
+                stopped = stopped or not keep_going
+            else:
+                raise error
+        pool.shutdown()
+    except BaseException as error:
+        cancel.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in running if not future.cancelled()], END_SECONDS)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(Problem("interrupted; nothing half-made was kept")) from error
+        raise
     report.not_started.extend(waiting)
     return report
 

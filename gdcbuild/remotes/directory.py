@@ -52,21 +52,22 @@ class DirectoryRemote:
                 yield RemoteObject(key, size)
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
+        gone: Callable[[int], object] = progress or int
         target = self._path(key)
         if (found := self._compare(target, blob)) is not None:
             return found
         try:
             with self._temporary() as stream:
-                place(blob, stream, flushing(stream))
+                flush = flushing(stream)
+                place(blob, stream, lambda data: (flush(data), gone(len(data))))
                 stream.flush()
                 os.fsync(stream.fileno())
                 created = _link(Path(stream.name), target)
         except OSError as error:
             raise _failure(target, "write", error) from error
         if created:
-            if progress is not None:
-                progress(blob.digest.size)
             return Stored("created")
+        gone(-blob.digest.size)
         found = self._compare(target, blob)
         if found is None:
             raise RemoteError(Problem(f"{target} exists and is not a file", "remove it, or publish to another folder"))

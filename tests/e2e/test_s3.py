@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from botocore.config import Config
 
 from tests.e2e.test_incremental import ALL, FILES, HANDLER, MANIFEST
-from tests.e2e.test_killed import started
+from tests.e2e.test_killed import PATIENCE, started, until
 from tests.e2e.workspace import Workspace
 from tests.servers import HOST, AwkwardS3, awkward
 
@@ -156,6 +157,31 @@ def test_a_server_that_says_nothing_is_not_waited_for_in_silence(tmp_path: Path)
             assert process.stderr is not None
             assert select.select([process.stderr], [], [], 30)[0]
             assert process.stderr.readline() == "warning: still waiting for s3://models/team\n"
+
+
+@pytest.mark.parametrize("versions", [["a@1"], ["a@1", "a@2"]], ids=["one version", "several versions at a time"])
+def test_an_interrupt_ends_the_wait_for_a_server_that_says_nothing(tmp_path: Path, versions: list[str]) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        workspace = on_server(tmp_path, f"http://{HOST}:{silent.getsockname()[1]}")
+        with started(workspace, "plan", *versions, "--env", "s3") as process:
+            assert process.stderr is not None
+            assert select.select([process.stderr], [], [], 30)[0]
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+            assert (process.returncode, "error: interrupted" in err, "Traceback" in err) == (130, True, False), err
+
+
+def test_an_interrupt_ends_the_wait_for_a_server_that_falls_silent_while_it_is_written_to(tmp_path: Path) -> None:
+    with awkward(AwkwardS3(faults={"PUT": ["silence"] * 99})) as store:
+        workspace = on_server(tmp_path, store.endpoint)
+        with started(workspace, "apply", "--env", "s3") as process:
+            until(lambda: "PUT" in store.log)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE + 3)
+            assert (process.returncode, "interrupted" in err, "Traceback" in err) == (130, True, False), err
+        store.faults.clear()
+        workspace.ok("apply", "--env", "s3")
+        workspace.ok("cache", "verify")
 
 
 def test_what_somebody_else_has_written_is_not_replaced_unseen(tmp_path: Path) -> None:

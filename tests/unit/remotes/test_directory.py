@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from gdcbuild.core.digest import BytesBlob, Digest
-from gdcbuild.errors import ManifestError, RemoteError
+from gdcbuild.errors import Interrupted, ManifestError, Problem, RemoteError
 from gdcbuild.remotes import open_remote
 from gdcbuild.remotes.directory import DirectoryRemote
 
@@ -62,6 +63,41 @@ def test_nothing_is_left_of_a_failed_create(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="Input/output error"):
         DirectoryRemote(tmp_path).create("m/1/f", Breaking())
     assert files(tmp_path) == []
+
+
+def test_what_the_caller_raises_ends_a_copy_under_way(tmp_path: Path) -> None:
+    read, told = [], []
+
+    class Watched(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            read.append(size)
+            return super().read(size)
+
+    class Large(BytesBlob):
+        def open(self) -> BinaryIO:
+            return Watched(self.data)
+
+    def stop(size: int) -> None:
+        told.append(size)
+        raise Interrupted(Problem("interrupted"))
+
+    with pytest.raises(Interrupted):
+        DirectoryRemote(tmp_path).create("m/1/f", Large(bytes(5 << 20)), stop)
+    assert (read, told) == ([1 << 20], [1 << 20])
+    assert files(tmp_path) == []
+
+
+def test_what_somebody_else_was_quicker_to_write_is_taken_back_from_the_progress(tmp_path: Path) -> None:
+    class Raced(BytesBlob):
+        """While it is read, another run writes the same key."""
+
+        def open(self) -> BinaryIO:
+            DirectoryRemote(tmp_path).create("key", BytesBlob(b"other"))
+            return super().open()
+
+    told: list[int] = []
+    assert DirectoryRemote(tmp_path).create("key", Raced(b"x"), told.append).outcome == "other"
+    assert (told, (tmp_path / "key").read_bytes()) == ([1, -1], b"other")
 
 
 def test_leftovers_of_a_killed_create_are_no_objects(tmp_path: Path) -> None:
