@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, BinaryIO
 
+from gdcbuild.core.folders import remove
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def put_away(path: Path) -> None:
         path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
     for name in os.listdir(path.parent):  # noqa: PTH208 - glob would compile a pattern for each action
         if name.startswith(f"{path.name}."):
-            shutil.rmtree(path.parent / name, ignore_errors=True)
+            remove(path.parent / name)
 
 
 def _users(folder: Path) -> str:

@@ -6,13 +6,14 @@ a blob all the same, between looking for it and reading it, begins anew.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from gdcbuild.core.digest import Digest
+from gdcbuild.core.folders import remove
 from gdcbuild.core.memo import UNFINISHED
 from gdcbuild.core.ports import Records
 from gdcbuild.core.result import ActionResult
@@ -38,8 +39,8 @@ class Collected:
 def collect(
     folder: Path, cas: DiskCAS, records: DiskRecords, locks: FileLocks, max_age: float | None, max_size: int | None
 ) -> Collected:
-    """Remove blobs no result names and leftovers of killed runs; blobs, logs and toolchains unused for `max_age` seconds;
-    and then, oldest first, as many blobs as it takes to come below `max_size` bytes."""
+    """Remove blobs no result names and leftovers of killed runs; blobs, logs, memos and toolchains unused for `max_age`
+    seconds; and then, oldest first, as many blobs as it takes to come below `max_size` bytes."""
     oldest = float("inf") if max_age is None else max(max_age, GUARD_SECONDS)
     blobs = sorted((_age(b.path), b.digest) for b in cas.all())[::-1]  # oldest first
     named = set(_named(records, records.keys("result")))  # after the blobs: what is listed and recorded since is named
@@ -52,18 +53,15 @@ def collect(
             cas.discard(digest)
             removed += 1
             freed += digest.size
-    for log in (folder / "logs").glob("*"):
-        if _age(log) > oldest:
-            log.unlink(missing_ok=True)
+    for path in chain.from_iterable((folder / part).glob("*") for part in ("logs", "snapshots", "listings")):
+        if _age(path) > oldest:
+            path.unlink(missing_ok=True)
     for path in (*folder.glob(f"*/{UNFINISHED}*"), *folder.glob(f"{UNFINISHED_TAG}*")):
         if _age(path) > GUARD_SECONDS:
             path.unlink(missing_ok=True)
     running = _remove_leftovers(folder / "work", locks)
-    toolchains = [] if running else list(_unused(folder / "toolchains", oldest))
-    for path in toolchains:
-        (path / "toolchain.json").unlink(missing_ok=True)  # first: without it the rest is no toolchain
-        shutil.rmtree(path, ignore_errors=True)
-    return Collected(removed, freed, len(toolchains), total - freed)
+    toolchains = 0 if running else _remove_toolchains(folder / "toolchains", locks, oldest)
+    return Collected(removed, freed, toolchains, total - freed)
 
 
 def _named(records: Records, keys: Iterable[str]) -> Iterator[Digest]:
@@ -81,18 +79,29 @@ def _remove_leftovers(folder: Path, locks: FileLocks) -> bool:
         if _age(work) > GUARD_SECONDS:
             with locks.held(work.name) as ended:
                 if ended:
-                    shutil.rmtree(work, ignore_errors=True)
+                    remove(work)
                 running |= not ended
     return running
 
 
-def _unused(folder: Path, oldest: float) -> Iterator[Path]:
-    """Toolchains that nothing has run in for `oldest` seconds, and those whose making was never finished."""
-    for path in folder.glob("*"):
-        marker = path / "toolchain.json"
-        limit = oldest if marker.exists() else GUARD_SECONDS
-        if _age(marker if marker.exists() else path) > limit:
-            yield path
+def _remove_toolchains(folder: Path, locks: FileLocks, oldest: float) -> int:
+    """Remove those that nothing has run in for `oldest` seconds, or whose making was never finished; tells how many."""
+    removed = 0
+    for path in sorted(folder.glob("*")):
+        with locks.held(f"toolchain-{path.name}") as ours:  # whoever comes to use it says so under this lock
+            unused = ours and _is_unused(path, oldest)
+            if unused:
+                (path / "toolchain.json").unlink(missing_ok=True)  # first: without it the rest is no toolchain
+                away = path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
+        if unused:
+            remove(away)  # which may take minutes: nobody should wait for that
+            removed += 1
+    return removed
+
+
+def _is_unused(path: Path, oldest: float) -> bool:
+    mark = path / "toolchain.json"
+    return _age(mark) > oldest if mark.exists() else _age(path) > GUARD_SECONDS
 
 
 def _age(path: Path) -> float:

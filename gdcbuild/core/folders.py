@@ -1,0 +1,24 @@
+"""Removing folders that user code has written in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, or a link that has its name; what is read-only too. What cannot be removed stays."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_symlink() or not folder.is_dir():
+        with suppress(OSError):
+            folder.unlink()
+        return
+    with suppress(OSError):
+        folder.chmod(0o700)
+        for path, names, _ in os.walk(folder):  # which looks into each of these after they have been made accessible
+            for name in names:
+                if not os.path.islink(inner := f"{path}/{name}"):  # noqa: PTH114 - quick, and there may be many
+                    os.chmod(inner, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
