@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
+from gdcbuild.runners.logs import end_of
 
 LOG_LINES = 30
 _CHILD = Path(__file__).with_name("child.py")
@@ -71,6 +73,7 @@ class LocalRunner:
         """Run the action; whatever goes wrong is told at its place in the manifest."""
         how, out = run.action.run, place.path / "out"
         out.mkdir()
+        place_of_out = os.path.realpath(out)
         try:
             if isinstance(how, Inline):
                 inputs = {path: _Stoppable(blob, cancel) for path, blob in run.inputs.items()}
@@ -78,6 +81,10 @@ class LocalRunner:
                 return Outputs(_files(out), digests)
             if isinstance(how, Command | Worker):
                 self._child(run, how, place, cancel)
+            if os.path.realpath(out) != place_of_out or not out.is_dir():
+                # what lies behind a link is the user's, and would be moved into the cache
+                hint = "write into the folder it was given, and leave the folder itself where it is"
+                raise ActionFailed(Problem("its output folder is not where it was", hint))
             return Outputs(_files(out))
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
@@ -199,8 +206,17 @@ def _files(out: Path) -> dict[str, Path]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ActionFailed(Problem(f"its output {name!r} is not a regular file", "write the file itself, not a link to it"))
         if path.is_file():
+            if path.stat().st_nlink > 1:
+                _part(path, out.with_name("copy"))
             found[name] = path
     return found
+
+
+def _part(path: Path, spare: Path) -> None:
+    """Make a file with several names one of its own: the cache would share its bytes, and its rights, with the others."""
+    with path.open("rb") as source, spare.open("xb") as target:
+        shutil.copyfileobj(source, target)
+    spare.replace(path)
 
 
 def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Problem:
@@ -211,7 +227,7 @@ def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Prob
     except (OSError, ValueError, KeyError, TypeError):
         pass
     end = f"was ended by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
-    lines = log.read_text(errors="replace").replace(f"{folder}{os.sep}", "").splitlines()
+    lines = end_of(log).replace(f"{folder}{os.sep}", "").splitlines()
     what = run.action.run.argv[0] if isinstance(run.action.run, Command) else "the export"
     return Problem(
         f"{run.action.id}: {what!r} {end}", f"all it printed is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:])

@@ -80,6 +80,10 @@ def test_what_a_killed_run_left_is_not_there_in_the_next(runner: LocalRunner, tm
         ('mkfifo "$0/pipe"', "its output 'pipe' is not a regular file"),
         ('touch "$0/$(printf "a\\nb")"', r"the name of its output 'a\nb' has a control character"),
         ('touch "$0/$(printf "\\377")"', r"the name of its output '\udcff' has a control character"),
+        ('rmdir "$0"; ln -s "$HOME" "$0"', "its output folder is not where it was"),
+        ('rmdir "$0"; touch "$0"', "its output folder is not where it was"),
+        ('rmdir "$0"', "its output folder is not where it was"),
+        ('w="${0%/out}"; mkdir "$HOME/out"; mv "$w" "$w-"; ln -s "$w-/home" "$w"', "its output folder is not where it was"),
         ("exit 3", ": 'sh' ended with exit code 3"),
         ("kill -9 $$", "'sh' was ended by SIGKILL"),
         ("kill -40 $$", "'sh' was ended by signal 40"),
@@ -99,6 +103,21 @@ def test_the_end_of_what_it_printed_is_shown_and_all_of_it_kept(runner: LocalRun
     assert str(tmp_path / "work") not in problem.detail
     assert runner.log(KEY).read_text().startswith("1\n2\n")
     assert str(runner.log(KEY)) in problem.hint
+
+
+def test_however_much_it_printed(runner: LocalRunner) -> None:
+    """A terabyte, of which the disk holds next to nothing."""
+    problem = refused(runner, shell("truncate -s 1T /dev/stdout; seq 9 >> /dev/stdout; exit 3"))
+    assert problem.detail.splitlines()[-8:] == [*"23456789"]
+
+
+def test_an_output_that_is_another_name_of_a_file_is_copied(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "mine").chmod(0o644)
+    with runner.run(shell(f'ln {tmp_path}/mine "$0/a"; ln "$0/a" "$0/b"'), threading.Event()) as made:
+        assert [made[name].read_text() for name in ("a", "b")] == ["mine", "mine"]
+        assert [made[name].stat().st_nlink for name in ("a", "b")] == [1, 1]
+    assert (tmp_path / "mine").stat().st_nlink == 1
 
 
 def test_a_command_that_is_not_there(runner: LocalRunner) -> None:
