@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +58,18 @@ class Cache:
     def _discard_damaged_memos(self) -> Iterator[str]:
         from gdcbuild.core.memo import UNFINISHED
         from gdcbuild.remotes import listings
-        from gdcbuild.runners.toolchains import MARK, mark_of
+        from gdcbuild.runners.toolchains import MARK, mark_of, unmark
         from gdcbuild.store import snapshot
 
-        kinds: dict[str, Callable[[Path], bool]] = {
-            "snapshots/*": snapshot.is_whole,
-            "listings/*": listings.is_whole,
-            f"toolchains/*/{MARK}": lambda path: mark_of(path.parent) != "",
+        kinds: dict[str, tuple[Callable[[Path], bool], Callable[[Path], None]]] = {
+            "snapshots/*": (snapshot.is_whole, partial(Path.unlink, missing_ok=True)),
+            "listings/*": (listings.is_whole, partial(Path.unlink, missing_ok=True)),
+            f"toolchains/*/{MARK}": (lambda path: mark_of(path.parent) != "", lambda path: unmark(path.parent)),
         }
-        for pattern, is_whole in kinds.items():
+        for pattern, (is_whole, discard) in kinds.items():
             for path in sorted(self.folder.glob(pattern)):
                 if not path.name.startswith(UNFINISHED) and not is_whole(path):
-                    path.unlink(missing_ok=True)
+                    discard(path)
                     yield str(path)
 
     def _warn(self, problem: Problem) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
-from gdcbuild.errors import ActionFailed, Problem, damaged
+from gdcbuild.errors import ActionFailed, Location, Problem, damaged
 from gdcbuild.runners.guarded import Place, claimed, put_away
+from gdcbuild.runners.logs import end_of
 
 _SCHEMA = 1
 MARK = "toolchain.json"
@@ -63,7 +64,7 @@ class VenvToolchains:
     def digest(self, toolchain: Toolchain) -> str | None:
         if toolchain.requirements is None:
             if self._interpreter is None:
-                self._interpreter = self._made_of(_site_packages(), ignore={"gdcbuild"})
+                self._interpreter = self._made_of(_site_packages(), {"gdcbuild"}, toolchain.where)
             return self._interpreter
         recipe = self._recipe(toolchain)
         found = self._marker(recipe) or self._records.get("toolchain", recipe)
@@ -84,16 +85,15 @@ class VenvToolchains:
         recipe = self._recipe(toolchain)
         folder = self._folder / recipe
         python = folder / "bin" / "python"
-        if self._marker(recipe) is None:
-            waiting = JobWaiting(toolchain.name, "toolchain")
-            with self._locks.hold(f"toolchain-{recipe}", cancel, partial(self._emit, waiting)):
-                if self._marker(recipe) is None:
-                    if python.exists() and (folder / MARK).exists():  # it was finished: only the mark is damaged
-                        self._mark(recipe)
-                    else:
-                        with claimed(folder, cancel) as place:
-                            self._install(toolchain, recipe, place, cancel)
-        os.utime(folder / MARK)  # when it was last used is what a collection goes by
+        waiting = JobWaiting(toolchain.name, "toolchain")
+        with self._locks.hold(f"toolchain-{recipe}", cancel, partial(self._emit, waiting)):
+            if self._marker(recipe) is None:
+                if python.exists() and (folder / MARK).exists():  # it was finished: only the mark is damaged
+                    self._mark(recipe, toolchain.where)
+                else:
+                    with claimed(folder, cancel) as place:
+                        self._install(toolchain, recipe, place, cancel)
+            os.utime(folder / MARK)  # under the lock: when it was last used is what a collection goes by
         return python
 
     def _recipe(self, toolchain: Toolchain) -> str:
@@ -103,8 +103,9 @@ class VenvToolchains:
         text = json.dumps([_SCHEMA, digest.hash, platform.python_version(), sysconfig.get_platform()])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _made_of(self, folders: Iterable[Path], ignore: set[str]) -> str:
-        """Digest of an environment, with what it stands for remembered."""
+    def _made_of(self, folders: list[Path], ignore: set[str], where: Location | None) -> str:
+        """Digest of an environment, with what it stands for remembered. Raises ActionFailed when there can be none."""
+        _refuse_editable(folders, ignore, where)
         distributions = _distributions(folders, ignore)
         digest = _digest(distributions)
         if not self.contents(digest):
@@ -118,32 +119,22 @@ class VenvToolchains:
         log = self._logs / f"toolchain-{recipe}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if not self._fill(toolchain, place, log, cancel):
-                lines = log.read_text(errors="replace").splitlines()
-                said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
-                problem = Problem(
-                    f"the toolchain of {toolchain.requirements} cannot be installed",
-                    f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
-                    toolchain.where,
-                    "\n".join(said),
-                )
-                self._emit(JobFailed(toolchain.name, "toolchain", (problem,), time.monotonic() - started))
-                raise ActionFailed(problem)
-        except BaseException:
+            self._fill(toolchain, place, log, cancel)
+            self._mark(recipe, toolchain.where)
+        except BaseException as error:
             put_away(folder)
+            if isinstance(error, ActionFailed):
+                self._emit(JobFailed(toolchain.name, "toolchain", error.problems, time.monotonic() - started))
             raise
-        self._mark(recipe)
         self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
 
-    def _mark(self, recipe: str) -> None:
+    def _mark(self, recipe: str, where: Location | None) -> None:
         """Say in a finished environment what it is made of."""
         folder = self._folder / recipe
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
-        digest = self._made_of(site, ignore={"pip", "setuptools"})
+        digest = self._made_of(site, {"pip", "setuptools"}, where)
         os.sync()  # pip does not wait for the disk, and the mark says that everything is there
-        mark, unfinished = folder / MARK, folder / f"{MARK}.tmp"
-        unfinished.write_text(_marked(recipe, digest))
-        unfinished.replace(mark)
+        _write(folder, digest)
         self._records.put("toolchain", recipe, digest)
 
     def _marker(self, recipe: str) -> str | None:
@@ -155,8 +146,8 @@ class VenvToolchains:
             self._emit(Warned(damaged(folder / MARK)))
         return found if found and (folder / "bin" / "python").exists() else None
 
-    def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> bool:
-        """Make the environment in its empty folder; False when that failed, for reasons that are in the log."""
+    def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> None:
+        """Make the environment in its empty folder. Raises ActionFailed when that fails."""
         requirements, python = place.path / "requirements.txt", place.path / "bin" / "python"
         assert toolchain.requirements is not None
         with self._workspace.blob(toolchain.requirements).open() as stream:
@@ -165,7 +156,18 @@ class VenvToolchains:
         commands = ([sys.executable, "-m", "venv", str(place.path)], [*pip, "-r", str(requirements)])
         environment = _pip_environment(os.environ)
         with log.open("wb") as output:
-            return all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands)
+            if all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands):
+                return
+        lines = end_of(log).splitlines()
+        said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
+        raise ActionFailed(
+            Problem(
+                f"the toolchain of {toolchain.requirements} cannot be installed",
+                f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
+                toolchain.where,
+                "\n".join(said),
+            )
+        )
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:
@@ -174,7 +176,10 @@ def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def mark_of(folder: Path) -> str | None:
-    """The digest that the environment in a folder is marked with; None when it is not finished, "" when that is damaged."""
+    """The digest that the environment in a folder is marked with, "" when that is damaged.
+
+    None when it is not finished, or is to be marked anew.
+    """
     try:
         text = (folder / MARK).read_text(errors="replace")
     except OSError:
@@ -183,7 +188,19 @@ def mark_of(folder: Path) -> str | None:
         digest = str(json.loads(text)["digest"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-    return digest if text == _marked(folder.name, digest) else ""
+    return (digest or None) if text == _marked(folder.name, digest) else ""
+
+
+def unmark(folder: Path) -> None:
+    """Have a finished environment marked anew by whoever uses it next: without any mark it would be installed anew."""
+    _write(folder, "")
+
+
+def _write(folder: Path, digest: str) -> None:
+    """Write the mark of an environment, which is there whole or not at all."""
+    unfinished = folder / f"{MARK}.tmp"
+    unfinished.write_text(_marked(folder.name, digest))
+    unfinished.replace(folder / MARK)
 
 
 def _marked(recipe: str, digest: str) -> str:
@@ -198,6 +215,29 @@ def _site_packages() -> list[Path]:
 
 def _interpreter() -> str:
     return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
+
+
+def _refuse_editable(folders: Iterable[Path], ignore: set[str], where: Location | None) -> None:
+    """Raise ActionFailed for packages that are links to folders elsewhere: what changes there, nothing here tells.
+
+    (To hash those folders would not do: they are whole projects, with all that is built and published from them.)
+    """
+    names = set()
+    for folder in folders:
+        names |= {link.stem for link in folder.glob("*.egg-link")}
+        names |= {info.name.split("-")[0] for info in folder.glob("*.dist-info") if _is_editable(info)}
+    found = sorted(name for name in names if name.lower() not in ignore)
+    if found:
+        problem = f"its toolchain has {', '.join(found)} installed as editable: the code can change, and no digest tells"
+        hint = "install it without -e, again after each change; or uninstall it and name its files among the inputs"
+        raise ActionFailed(Problem(problem, hint, where))
+
+
+def _is_editable(info: Path) -> bool:
+    try:
+        return bool(json.loads((info / "direct_url.json").read_text())["dir_info"]["editable"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[str]]:

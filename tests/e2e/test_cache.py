@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from gdcbuild.store.locks import FileLocks
-from tests.e2e.test_incremental import ALL, FILES
+from tests.e2e.test_incremental import ALL, FILES, HANDLER
 from tests.e2e.workspace import Workspace
 
 DAY = 86_400
+ONE_STEP = """\
+schema: 1
+environments:
+  local: {bucket: bucket}
+models:
+  m:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: {step: s, path: w.pt}}
+handlers:
+  h: {file: h.py}
+steps:
+  s:
+    run: [sh, -c, "%s"]
+    outputs: [w.pt]
+"""
 
 
 @pytest.fixture
@@ -133,6 +152,71 @@ def test_old_logs_go(built: Workspace) -> None:
         age(path, 40)
     built.ok("cache", "gc", "--max-age", "30d")
     assert not any(p.exists() for p in logs)
+
+
+@pytest.mark.parametrize("folder", ["snapshots", "listings"])
+def test_old_memos_go(built: Workspace, folder: str) -> None:
+    (built.cache / folder).mkdir(exist_ok=True)
+    old, young = built.cache / folder / "old", built.cache / folder / "young"
+    for path in (old, young):
+        path.write_text("of a workspace that is gone")
+    age(old, 40)
+    built.ok("cache", "gc")
+    assert old.exists()
+    built.ok("cache", "gc", "--max-age", "30d")
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+PLAIN = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+"""Makes root a user who must heed the rights of files."""
+
+
+@pytest.mark.skipif(subprocess.run([*PLAIN, "true"], check=False).returncode != 0, reason="root may do all, and unshare cannot")
+def test_folders_that_were_made_read_only_go(workspace: Workspace) -> None:
+    """As Go's module cache is."""
+    script = (
+        "mkdir -p $HOME/a/b/c; touch $HOME/a/b/c/file; chmod 000 $HOME/a/b/c; chmod -R a-w $HOME/a $TMPDIR; echo > ${out}/w.pt"
+    )
+    workspace.write({"h.py": HANDLER, "gdcbuild.yaml": ONE_STEP % script})
+    left = workspace.cache / "work" / "left" / "home" / "a"
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run(
+            [*PLAIN, sys.executable, "-m", "gdcbuild", *arguments],
+            cwd=workspace.root,
+            env=workspace.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    run("build")
+    assert list((workspace.cache / "work").iterdir()) == []
+    left.mkdir(parents=True)
+    (left / "file").touch()
+    left.chmod(0o500)
+    age(workspace.cache / "work" / "left", 2)
+    run("cache", "gc")
+    assert list((workspace.cache / "work").iterdir()) == []
+
+
+def test_a_check_of_a_damaged_mark_costs_no_installing(workspace: Workspace) -> None:
+    """As in an air gap, where nothing can be installed again."""
+    manifest = ONE_STEP.replace("    run:", "    framework: pt\n    run:") % "echo one > ${out}/w.pt"
+    frameworks = "frameworks:\n  pt: {image: pytorch-cpu.2-4, toolchain: {requirements: none.txt}}\n"
+    workspace.write({"h.py": HANDLER, "gdcbuild.yaml": manifest + frameworks, "none.txt": "# nothing\n"})
+    workspace.ok("build")
+    (mark,) = (workspace.cache / "toolchains").glob("*/toolchain.json")
+    before = (mark.parent / "bin").stat()
+    flip(mark)
+    result = workspace.run("cache", "verify")
+    assert (result.code, f"{mark} was damaged" in result.err) == (4, True), result.err
+    workspace.ok("cache", "verify")
+    workspace.write({"gdcbuild.yaml": (manifest + frameworks).replace("echo one", "echo two")})
+    assert "installed" not in workspace.ok("build").err
+    assert (mark.parent / "bin").stat() == before
+    workspace.ok("cache", "verify")
 
 
 def test_a_check_looks_at_records_too(built: Workspace) -> None:

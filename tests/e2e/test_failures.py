@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -111,9 +112,25 @@ def test_toolchain_that_cannot_be_installed(workspace: Workspace) -> None:
     assert not list((workspace.cache / "toolchains").iterdir())
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_an_interpreter_with_a_package_that_is_only_a_link(workspace: Workspace, tmp_path: Path, command: str) -> None:
+    info = tmp_path / "site-packages" / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "direct_url.json").write_text('{"url": "file:///mine", "dir_info": {"editable": true}}')
+    workspace.variables["PYTHONPATH"] = f"{info.parent}:{os.environ.get('PYTHONPATH', '')}"
+    step = STEP % "echo > ${out}/w.pt"
+    workspace.write({"gdcbuild.yaml": step})
+    workspace.ok(command)
+    workspace.write({"gdcbuild.yaml": step.replace("  s:\n", "  s:\n    framework: pytorch-cpu.2-4\n")})
+    result = workspace.run(command)
+    assert (result.code, "Traceback" in result.err) == (1, False), result.err
+    assert "gdcbuild.yaml:13:5: error: its toolchain has mine installed as editable" in result.err
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
+        ("rmdir ${out}; ln -s $HOME ${out}", ["its output folder is not where it was", "leave the folder itself where it is"]),
         ("echo the reason; exit 3", ["step:s: 'sh' ended with exit code 3", "| the reason"]),
         ("true", ["step:s did not make 'w.pt'", "it made nothing"]),
         ("touch ${out}/w.pt ${out}/more", ["step:s made 'more', which it does not declare"]),

@@ -67,7 +67,7 @@ def _toolchain(case: Case) -> str:
         for path in (made / "bin" / "python", made / "lib/python3/site-packages/x-1.dist-info" / "RECORD"):
             path.parent.mkdir(parents=True)
             path.write_text("x.py,sha256=abc,1\n")
-        fresh()._mark(recipe)
+        fresh()._mark(recipe, None)
         whole, right = (made / MARK).read_bytes(), fresh().digest(toolchain)
         (made / MARK).write_bytes(damaged(whole, case))
         harmless = (made / MARK).read_bytes() == whole

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gdcbuild.core.events import Event, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag
+from gdcbuild.errors import ActionFailed, Location
 from gdcbuild.runners.toolchains import VenvToolchains, _pip_environment, mark_of
 from gdcbuild.store.memory import MemoryLocks, MemoryRecords, MemoryWorkspace
+
+WHERE = Location("gdcbuild.yaml", 7, 3)
 
 
 def test_pip_sees_its_settings_and_no_keys() -> None:
@@ -27,7 +32,7 @@ def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
     made = tmp_path / fresh()._recipe(toolchain)
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "python").touch()
-    fresh()._mark(made.name)
+    fresh()._mark(made.name, None)
     right = fresh().digest(toolchain)
     assert (right is not None, told) == (True, [])
     text = (made / "toolchain.json").read_text()
@@ -50,6 +55,59 @@ def test_a_mark_holds_in_its_place_only(tmp_path: Path) -> None:
     for folder in (one, other):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").touch()
-    toolchains._mark(one.name)
+    toolchains._mark(one.name, None)
     (other / "toolchain.json").write_bytes((one / "toolchain.json").read_bytes())
     assert (mark_of(other), bool(mark_of(one))) == ("", True)
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that the interpreter has besides its own."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def distribution(folder: Path, name: str, direct_url: str = "") -> None:
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text(f"{name}.py,sha256=abc,1\n")
+    if direct_url:
+        (info / "direct_url.json").write_text(direct_url)
+
+
+def digest(tmp_path: Path) -> str | None:
+    records = MemoryRecords()
+    made = VenvToolchains(tmp_path, tmp_path, MemoryWorkspace({}), records, MemoryLocks(), lambda _: None)
+    return made.digest(Toolchain("interpreter", where=WHERE))
+
+
+def test_what_is_installed_as_editable_is_refused_by_name(tmp_path: Path, interpreter: Path) -> None:
+    distribution(interpreter, "plain")
+    distribution(interpreter, "from_a_folder", '{"url": "file:///x", "dir_info": {}}')
+    distribution(interpreter, "odd", "[]")
+    assert digest(tmp_path)
+    distribution(interpreter, "mine", '{"url": "file:///x", "dir_info": {"editable": true}}')
+    (interpreter / "older.egg-link").write_text("/x\n.")
+    with pytest.raises(ActionFailed) as caught:
+        digest(tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.where, "has mine, older installed as editable" in problem.message) == (WHERE, True)
+    assert "install it without -e" in problem.hint
+
+
+def test_gdcbuild_itself_may_be_editable(tmp_path: Path, interpreter: Path) -> None:
+    before = digest(tmp_path)
+    distribution(interpreter, "gdcbuild", '{"url": "file:///x", "dir_info": {"editable": true}}')
+    assert digest(tmp_path) == before
+
+
+def test_an_environment_with_an_editable_package_is_not_marked(tmp_path: Path) -> None:
+    site = tmp_path / "recipe/lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    distribution(site, "mine", '{"url": "file:///x", "dir_info": {"editable": true}}')
+    toolchains = VenvToolchains(tmp_path, tmp_path, MemoryWorkspace({}), MemoryRecords(), MemoryLocks(), lambda _: None)
+    with pytest.raises(ActionFailed, match="has mine installed as editable"):
+        toolchains._mark("recipe", WHERE)
+    assert mark_of(tmp_path / "recipe") is None
