@@ -149,7 +149,7 @@ class S3Remote:
             head = self._head(key)
         if head is None:
             return None
-        if head["ContentLength"] != blob.digest.size:
+        if head.get("ContentLength", blob.digest.size) != blob.digest.size:  # some proxies leave it out
             return Stored("other", _etag(head))
         try:
             with self.open(key) as stream:
@@ -228,6 +228,8 @@ class S3Remote:
     def _send_part(self, name: str, upload: str, number: int, data: bytes, sending: _Sending) -> CompletedPartTypeDef:
         try:
             reply = self._client.upload_part(Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=data)
+            if "ETag" not in reply:
+                raise RemoteError(no_store(f"write {self.url}/{name}", self._place))
             sending.sent(len(data))
         except BaseException:
             sending.failed.set()
