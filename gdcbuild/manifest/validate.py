@@ -30,11 +30,11 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake: the path to it in the value, and what to say; `extra` when it is a key that should not be there."""
+    """One mistake: the path to it in the value, what to say of it (None: all has been said), and whether it is not there."""
 
     path: tuple[str | int, ...]
     problem: Problem | None
-    extra: bool
+    missing: bool
 
 
 def validate(model: type[M], node: Node) -> M | list[Fault]:
@@ -43,14 +43,8 @@ def validate(model: type[M], node: Node) -> M | list[Fault]:
         return model.model_validate(node.plain())
     except ValidationError as error:
         return [
-            Fault(tuple(e["loc"]), _problem(model, node, e), e["type"] == "extra_forbidden")
-            for e in error.errors(include_url=False)
+            Fault(_written(e["loc"]), _problem(model, node, e), e["type"] == "missing") for e in error.errors(include_url=False)
         ]
-
-
-def problems(faults: Iterable[Fault]) -> list[Problem]:
-    """What to say of the faults; of some all has been said already."""
-    return [fault.problem for fault in faults if fault.problem is not None]
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -69,6 +63,8 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
     if name == "[key]":
         name, found = str(path[-2]), Node(path[-2], where, text=str(path[-2]))
     kind = error["type"]
+    if found.refused and kind != "missing":
+        return None
     if kind == "extra_forbidden":
         if is_placeholder(name):
             return None
@@ -90,8 +86,13 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         hint = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
         return Problem(f"{name}: neither a path nor what another action makes", hint, where)
     message = _WANTED.get(kind) or error["msg"].removeprefix("Value error, ")
-    written = tuple(step for step in path if not str(step).startswith("("))  # without the branches of unions
+    written = _written(path)
     return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", _described(model, written), where)
+
+
+def _written(path: Iterable[str | int]) -> tuple[str | int, ...]:
+    """A path of pydantic's as it stands in the file: without the branches of unions, and the mark of a key."""
+    return tuple(step for step in path if step != "[key]" and not str(step).startswith("("))
 
 
 def _called(path: tuple[Any, ...]) -> str:

@@ -32,12 +32,16 @@ _AMBIGUOUS = re.compile(
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands. In a mapping, `keys` says where each key stands; `text` is a scalar as written."""
+    """A value and where it stands. In a mapping, `keys` says where each key stands; `text` is a scalar as written.
+
+    `refused` is true for a value that has been told of already, so that nothing more need be said of it.
+    """
 
     value: dict[str, Node] | list[Node] | Scalar
     where: Location
     keys: dict[str, Location] = field(default_factory=dict)
     text: str = ""
+    refused: bool = False
 
     def plain(self) -> Any:
         """The value without its places. (Nesting is limited, so recursion is too.)"""
@@ -210,16 +214,16 @@ class _Composer:
         if isinstance(event, yaml.SequenceStartEvent):
             return Node([], where)
         if not isinstance(event, yaml.ScalarEvent):
-            return Node(None, where)
+            return Node(None, where, refused=True)
         if event.style or event.tag is not None:
-            return Node(event.value, where, text=event.value)
+            return Node(event.value, where, text=event.value, refused=event.tag is not None or "\0" in event.value)
         if _AMBIGUOUS.match(event.value):
             self.problem(
                 event,
                 f"{event.value} is not quoted, and YAML readers do not agree on what it is",
                 f'write "{event.value}" for the text; true or false; numbers as 10 or 0.5',
             )
-            return Node(event.value, where, text=event.value)
+            return Node(event.value, where, text=event.value, refused=True)
         return Node(_resolve(event.value), where, text=event.value)
 
 
