@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from gdcbuild.core.endpoint import FORM, is_endpoint
 from gdcbuild.errors import Problem
 from gdcbuild.manifest.yaml import Node
 
@@ -33,9 +33,4 @@ def _bucket(text: str) -> str:
 
 
 def _endpoint(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    return "" if fine and not any(c.isspace() for c in text) else "write https://HOST or https://HOST:PORT"
+    return "" if is_endpoint(text) else f"write {FORM}"
