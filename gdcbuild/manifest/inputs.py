@@ -10,6 +10,7 @@ from typing import Any
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest.globs import fixed
+from gdcbuild.manifest.instead import unfit
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
@@ -104,7 +105,7 @@ class Inputs:
             where, value = named.node.where, named.value
             with mistakes:
                 if isinstance(value, str):
-                    found = self.paths.expand(self.folder(named.node), value, where)
+                    found = self.paths.expand(self.folder(named.node), value, where, flat=True)
                     itself = self._is_named(named, found)
                     inputs += [Input(posixpath.basename(p), SourceFile(p), where, itself) for p in found]
                 elif isinstance(value, FolderMap):
@@ -129,8 +130,10 @@ class Inputs:
         where, folder = named.node.where, self.folder(named.node)
         if not self.paths.is_folder(folder, value.source, where):
             path = self.paths.file(folder, value.source, where)
-            target = posixpath.join(value.to, posixpath.basename(path)) if value.to.endswith("/") else value.to
-            return [Input(_clean(target, where), SourceFile(path), where, named=True)]
+            target = _clean(value.to, where)
+            if value.to.endswith("/") or not target:
+                target = posixpath.join(target, posixpath.basename(path))
+            return [Input(target, SourceFile(path), where, named=True)]
         start = self.paths.resolve(folder, value.source, where)
         cut = len(start) + 1 if start else 0
         return [
@@ -176,6 +179,9 @@ def _clean(text: str, where: Location) -> str:
     path = posixpath.normpath(text) if text else ""
     if path.startswith(("/", "../")) or path == "..":
         raise ManifestError(Problem(f"{text!r} leads out of the folder", "write a relative path without ..", where))
+    problem = unfit(text)
+    if problem is not None:
+        raise ManifestError(Problem(*problem, where))
     return "" if path == "." else path
 
 

@@ -17,7 +17,7 @@ from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names, step_id
 from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import did_you_mean
-from gdcbuild.manifest.versions import Served, merged, request
+from gdcbuild.manifest.versions import Served, incomplete, merged, request
 
 
 def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Graph:
@@ -136,6 +136,7 @@ class _Lowering:
             if problem is not None:
                 mistakes.problems.append(Problem(problem, "", where))
             if not self._lacks(identifier, served.image.kind):
+                mistakes.problems += incomplete(asked)
                 lowered = framework.lower(asked)
                 if isinstance(lowered, list):
                     mistakes.problems += lowered
@@ -148,7 +149,7 @@ class _Lowering:
         model = file.at("models", identifier.model)
         own = file.at("models", identifier.model, "versions", identifier.version)
         node = own.get("framework") or model.get("framework")
-        if node is None:
+        if node is None or node.value is None:
             if self._lacks(identifier):
                 raise ManifestError()
             known = did_you_mean("", self.names.scope(file, "frameworks"), "an image, such as tf2-cpu.2-18")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic.config import JsonDict
 
 NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$"
@@ -15,6 +15,11 @@ def _scalar(value: Any) -> Any:
     if not isinstance(value, str | int | float):
         raise ValueError("text, a number, or true or false is wanted")
     return value
+
+
+def _whole(value: Any) -> Any:
+    """Only the number 1 is a 1: for Python, true and 1.0 are too."""
+    return value if type(value) is int else str(value)
 
 
 Value = Annotated[Any, AfterValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
@@ -191,7 +196,7 @@ class Defaults(_Strict):
 class Manifest(_Strict):
     """A gdcbuild.yaml."""
 
-    schema_: Literal[1] = Field(alias="schema", description="The manifest's schema.")
+    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(alias="schema", description="The manifest's schema.")
     include: list[str] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")

@@ -17,15 +17,21 @@ from gdcbuild.manifest.yaml import Node, is_placeholder
 M = TypeVar("M", bound=BaseModel)
 
 
+_FILE = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
+_SHOWN = 80
+
 _WANTED = {
-    "bool_type": "true or false is wanted",
-    "dict_type": "a mapping is wanted",
-    "list_type": "a list is wanted",
-    "model_type": "a mapping is wanted",
-    "string_type": "text is wanted",
-    "string_too_short": "is empty",
-    "too_short": "is empty, at least one is wanted",
+    "bool_type": ("true or false is wanted", "write true or false"),
+    "dict_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "list_type": ("a list is wanted", "write [ONE, ANOTHER]"),
+    "model_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "string_type": ("text is wanted", "write text, in quotes if it looks like something else"),
+    "string_too_short": ("is empty", "write it, or remove it"),
+    "too_short": ("is empty, at least one is wanted", "write [ONE, ANOTHER]"),
+    "int_type": ("a whole number is wanted", "write it without quotes, as 4"),
+    "greater_than_equal": ("a number of at least 1 is wanted", "write 1 or more"),
 }
+"""What is wanted where pydantic finds something else, and how to write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +78,31 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         return Problem(f"unknown key {name!r}", did_you_mean(name, keys, "remove it"), where)
     if kind == "missing":
         return Problem(f"{name!r} is missing", _described(model, path), node.at(path[:-1])[0])
-    if kind == "string_pattern_mismatch" and is_placeholder(name):
-        return None
     if kind == "string_pattern_mismatch":
-        return Problem(f"{found.text or name!r} is not a name that can be used here", _pattern_hint(error), where)
+        if is_placeholder(name):
+            return None
+        return Problem(f"{_quoted(found.text)} is not a name that can be used here", _pattern_hint(error), where)
     if kind == "string_type" and isinstance(found.value, int | float) and not isinstance(found.value, bool):
         return Problem(f"{found.text} is a number, text is wanted", f'write "{found.text}"', where)
-    if kind == "literal_error" and isinstance(found.value, str) and found.text == error["ctx"]["expected"]:
-        return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {found.text}", where)
     if kind == "literal_error":
-        return Problem(f"{found.text!r} is not one of {error['ctx']['expected']}", "write one of them", where)
+        expected = error["ctx"]["expected"]
+        if isinstance(found.value, str) and found.text == expected:
+            return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
+        return Problem(f"{_quoted(found.text)} is not one of {expected}", f"write {expected}", where)
     if kind == "union_tag_invalid":
-        hint = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
-        return Problem(f"{name}: neither a path nor what another action makes", hint, where)
-    message = _WANTED.get(kind) or error["msg"].removeprefix("Value error, ")
+        return Problem(f"{name}: neither a path nor what another action makes", _FILE, where)
     written = _written(path)
-    return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", _described(model, written), where)
+    message, mend = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
+    branch = str(path[-1]) if path else ""
+    if branch.startswith("("):
+        mend = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
+    described = _described(model, written)
+    hint = f"{mend}; {described}" if described else mend
+    return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", hint, where)
+
+
+def _quoted(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
 def _written(path: Iterable[str | int]) -> tuple[str | int, ...]:

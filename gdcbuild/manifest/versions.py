@@ -67,6 +67,13 @@ def request(
     )
 
 
+def incomplete(asked: VersionRequest) -> list[Problem]:
+    """What no framework could do without."""
+    if asked.export is None or asked.export.function:
+        return []
+    return [Problem("the export has no function", 'add function: "package.module:function"', asked.export.where)]
+
+
 def _one(names: Names, file: File, given: Any, place: Node | None, mistakes: Mistakes) -> Input | None:
     """The one file that is given."""
     if given is None or place is None:
@@ -99,8 +106,6 @@ def _export(names: Names, file: File, export: m.Export | None, node: Node, mista
     if export is None or place is None:
         return None
     where = node.key("export")
-    if export.function is None:
-        mistakes.problems.append(Problem("the export has no function", 'add function: "package.module:function"', where))
     given = [*listed(export.files or (), place.get("files")), *listed(export.data or (), place.get("data"))]
     cwd, laid = names.inputs(file).in_place(file.folder, given, mistakes)
     return Export(export.function or "", laid, export.args or {}, export.method, cwd, where)
