@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 FORM = "https://HOST or https://HOST:PORT"
@@ -16,3 +17,8 @@ def is_endpoint(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def shown(text: str) -> str:
+    """A URL for people: without the password that somebody may have put into it."""
+    return re.sub(r"//[^/]*@", "//", text)

@@ -74,10 +74,11 @@ class Loaded:
         known = manifest.environments
         chosen = name or manifest.default_environment
         if chosen is None:
+            if not known:
+                hint = "add to the root manifest: environments: {local: {bucket: bucket}}"
+                raise UsageError(Problem("there is no environment to publish to", hint))
             if len(known) != 1:
-                raise UsageError(
-                    Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known, 'none is declared')}")
-                )
+                raise UsageError(Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known)}"))
             chosen = next(iter(known))
         if chosen not in known:
             error = UsageError if name else ManifestError

@@ -48,11 +48,20 @@ class ModelRef(_Strict):
     to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
 
 
+_REFERENCE = ("step", "model", "version", "path", "to")
+IN_REFERENCE = frozenset({*_REFERENCE, "from"})
+"""Keys of a mapping that stands for files: without one of them it would stand for others."""
+
+
 class FolderMap(_Strict):
     """A file or folder of the workspace, laid under another name."""
 
     source: str = Field(alias="from", description="A file, or a folder whose structure is kept.")
     to: str = Field(description='The name it gets; ending in "/" the folder it goes into.')
+
+
+TAGS = ("(path)", "(step)", "(model)", "(from)", "(mapping)")
+"""Branches of unions, as pydantic puts them into the paths of its errors."""
 
 
 def _tag(value: Any) -> str:
@@ -90,7 +99,6 @@ class Export(_Strict):
     )
 
 
-_REFERENCE = ("step", "model", "version", "path", "to")
 _NO_REFERENCE: JsonDict = {"not": {"minProperties": 1, "propertyNames": {"enum": [*_REFERENCE]}}}
 """In the JSON Schema: a mapping that is a configuration, and not what another action makes."""
 

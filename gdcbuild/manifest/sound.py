@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from gdcbuild.errors import Problem
+from gdcbuild.manifest.model import IN_REFERENCE
 from gdcbuild.manifest.validate import validate
 from gdcbuild.manifest.yaml import Node
 
@@ -34,7 +35,7 @@ def sound(model: type[M], node: Node, stand_ins: Mapping[str, Node]) -> Sound[M]
     """
     without: set[Path] = set()
     problems: list[Problem] = []
-    cuts = set(_refused(node))
+    cuts = set(_refused(node)) - {()}
     while True:
         found = validate(model, node)
         if isinstance(found, list):
@@ -57,15 +58,16 @@ def _order(path: Path) -> list[str]:
 
 
 def _refused(node: Node) -> Iterator[Path]:
-    """Paths of all refused values."""
+    """Paths of all refused values; of a part of a reference, that of the reference."""
     children: list[tuple[str | int, Node]] = []
     if isinstance(node.value, dict):
         children = list(node.value.items())
     elif isinstance(node.value, list):
         children = list(enumerate(node.value))
+    reference = {step for step, _ in children} <= IN_REFERENCE
     for step, child in children:
         if child.refused:
-            yield (step,)
+            yield () if reference else (step,)
         else:
             yield from ((step, *path) for path in _refused(child))
 

@@ -7,11 +7,13 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
 from gdcbuild.errors import Problem
+from gdcbuild.manifest.model import TAGS
 from gdcbuild.manifest.yaml import Node, is_placeholder
 
 M = TypeVar("M", bound=BaseModel)
@@ -36,7 +38,10 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake: the path to it in the value, what to say of it (None: all has been said), and whether it is not there."""
+    """One mistake: the path to what is useless for it, and what to say (None: all has been said).
+
+    `missing` is true when that is not there. A reference to a file is one thing: a part of it is of no use.
+    """
 
     path: tuple[str | int, ...]
     problem: Problem | None
@@ -48,15 +53,36 @@ def validate(model: type[M], node: Node) -> M | list[Fault]:
     try:
         return model.model_validate(node.plain())
     except ValidationError as error:
-        return [
-            Fault(_written(e["loc"]), _problem(model, node, e), e["type"] == "missing") for e in error.errors(include_url=False)
-        ]
+        found = error.errors(include_url=False)
+        return [_fault(model, node, e) for e in _apart(model, found)]
+
+
+def _fault(model: type[BaseModel], node: Node, error: Any) -> Fault:
+    whole = tuple(takewhile(lambda step: step not in TAGS, error["loc"]))
+    missing = error["type"] == "missing" and whole == error["loc"]
+    return Fault(_written(whole), _problem(model, node, error), missing)
+
+
+def _apart(model: type[BaseModel], found: Iterable[Any]) -> list[Any]:
+    """The errors without those that are another one's other side: a key is missing because it is misspelt."""
+    errors = list(found)
+    meant = {
+        (*e["loc"][:-1], near)
+        for e in errors
+        if e["type"] == "extra_forbidden"
+        for near in _near(str(e["loc"][-1]), _keys(model, tuple(e["loc"][:-1])))
+    }
+    return [e for e in errors if e["type"] != "missing" or tuple(e["loc"]) not in meant]
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, 1, 0.6)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint for a name that is not known."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1, 0.6)
+    near = _near(name, names)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else otherwise
@@ -76,8 +102,10 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
             return None
         keys = _keys(model, path[:-1])
         return Problem(f"unknown key {name!r}", did_you_mean(name, keys, "remove it"), where)
+    if kind in ("missing", "union_tag_invalid") and any(is_placeholder(key) for key, _ in found.items()):
+        return None
     if kind == "missing":
-        return Problem(f"{name!r} is missing", _described(model, path), node.at(path[:-1])[0])
+        return Problem(f"{name!r} is missing", f"add {_described(model, path) or name}", node.at(path[:-1])[0])
     if kind == "string_pattern_mismatch":
         if is_placeholder(name):
             return None
@@ -88,13 +116,13 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         expected = error["ctx"]["expected"]
         if isinstance(found.value, str) and found.text == expected:
             return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
-        return Problem(f"{_quoted(found.text)} is not one of {expected}", f"write {expected}", where)
+        one_of = "one of " if " or " in expected else ""
+        return Problem(f"{_quoted(found.text)} is not {one_of}{expected}", f"write {expected}", where)
     if kind == "union_tag_invalid":
         return Problem(f"{name}: neither a path nor what another action makes", _FILE, where)
     written = _written(path)
     message, mend = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
-    branch = str(path[-1]) if path else ""
-    if branch.startswith("("):
+    if path and path[-1] in TAGS:
         mend = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
     described = _described(model, written)
     hint = f"{mend}; {described}" if described else mend
@@ -107,20 +135,26 @@ def _quoted(text: str) -> str:
 
 def _written(path: Iterable[str | int]) -> tuple[str | int, ...]:
     """A path of pydantic's as it stands in the file: without the branches of unions, and the mark of a key."""
-    return tuple(step for step in path if step != "[key]" and not str(step).startswith("("))
+    return tuple(step for step in path if step != "[key]" and step not in TAGS)
 
 
 def _called(path: tuple[Any, ...]) -> str:
     """A value for people: its key, or which item of its list it is."""
     if not path:
         return "the manifest"
-    return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else str(path[-1])
+    return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else _plain(str(path[-1]))
+
+
+def _plain(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _pattern_hint(error: Any) -> str:
     pattern = error["ctx"]["pattern"]
     if ":" in pattern:
         return 'write "package.module:function"'
+    if pattern.startswith(r"^\d"):
+        return 'write MAJOR.MINOR in quotes, as "2.13"'
     return "use letters, digits, and . _ - between them" + (", at most 63" if "{0,61}" in pattern else "")
 
 
@@ -146,7 +180,7 @@ def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = next((f for n, f in current.model_fields.items() if step in (f.alias or n, n)), None)
             if field is None:
-                if isinstance(step, str) and step.startswith("("):
+                if step in TAGS:
                     continue
                 return None
             current = field.annotation
@@ -154,7 +188,7 @@ def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None
             current = get_args(current)[1]
         elif get_origin(current) is list:
             current = get_args(current)[0]
-        elif not (isinstance(step, str) and step.startswith("(")):
+        elif step not in TAGS:
             return None
     current = _unwrap(current, None)
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from gdcbuild.errors import Location, Problem
+from gdcbuild.manifest import syntax
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
@@ -87,10 +88,7 @@ def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
-        context = f" {error.context}" if error.context else ""
-        composer.problems.append(Problem(f"not valid YAML: {error.problem}{context}", "correct the syntax here", where))
+        composer.problems.append(syntax.problem(error, text, file))
         return None, composer.problems
     except yaml.reader.ReaderError as error:
         composer.problems.append(_unreadable(error, text, file))
