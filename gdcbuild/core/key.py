@@ -119,7 +119,10 @@ def _how(run: Files | Command | Worker | Inline) -> list[str]:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    if any("\ud800" <= c <= "\udfff" for c in text):  # bytes of a variable that are not UTF-8: nothing can write them so
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
 
 
 Contents = Callable[[str], Mapping[str, str]]

@@ -15,9 +15,8 @@ from gdcbuild.manifest.inputs import listed
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names, step_id
-from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import did_you_mean
-from gdcbuild.manifest.versions import Served, incomplete, merged, request
+from gdcbuild.manifest.versions import Served, declared_handler, incomplete, merged, request
 
 
 def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Graph:
@@ -57,6 +56,8 @@ class _Lowering:
                     with self.mistakes:
                         self.names.framework(file, name, file.node.where)
             self.common |= looked
+            for name in file.manifest.handlers:  # what is found for those that are used is their models' affair
+                declared_handler(self.names, file, name, self.mistakes)
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
         main = self.loaded.main.manifest
         policy = Policy(main.policy.pickle)
@@ -104,7 +105,7 @@ class _Lowering:
             mistakes.problems += self.names.unknown("pools", step.pool, pools, node.key("pool")).problems
         outputs: tuple[str, ...] = ()
         with mistakes:
-            outputs = declared(step, node)
+            outputs = self.names.outputs(file, name)
         mistakes.raise_all()
         identifier = step_id(file, name)
         self.actions[identifier] = Action(

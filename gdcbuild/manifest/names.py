@@ -12,7 +12,8 @@ from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Inputs, clean_reference
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.requirements import unpinned
-from gdcbuild.manifest.validate import did_you_mean
+from gdcbuild.manifest.steps import declared
+from gdcbuild.manifest.validate import did_you_mean, quoted
 
 INTERPRETER = "interpreter"
 
@@ -30,6 +31,7 @@ class Names:
         self.problems: list[Problem] = []
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
+        self._outputs: dict[str, tuple[str, ...]] = {}
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
 
     def inputs(self, file: File) -> Inputs:
@@ -45,7 +47,7 @@ class Names:
         if self.is_broken(section, f"{of}@{name}" if of else name):
             return ManifestError()
         what = f"version of {of!r}," if of else section.removesuffix("s")
-        return ManifestError(Problem(f"there is no {what} {name!r}", did_you_mean(name, known, "declare it"), where))
+        return ManifestError(Problem(f"there is no {what} {quoted(name)}", did_you_mean(name, known, "declare it"), where))
 
     def scope(self, file: File, section: str) -> dict[str, tuple[File, Any]]:
         """Names of one section that a file sees, each with the file it stands in."""
@@ -62,7 +64,7 @@ class Names:
             if ref.step not in steps:
                 raise self.unknown("steps", ref.step, steps, where)
             owner, step = steps[ref.step]
-            outputs = [clean_reference(o, where) for o in step.outputs]
+            outputs = self.outputs(owner, ref.step)
             if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or o.startswith(path) for o in outputs):
                 if self.is_broken("steps", ref.step):
                     raise ManifestError()
@@ -76,6 +78,13 @@ class Names:
         if ref.version not in versions:
             raise self.unknown("versions", ref.version, versions, where, ref.model)
         return MadeBy(str(VersionId(ref.model, ref.version)), path)
+
+    def outputs(self, file: File, step: str) -> tuple[str, ...]:
+        """What a step of that file makes. Raises what is wrong with it at the step, whoever asks."""
+        identifier = step_id(file, step)
+        if identifier not in self._outputs:
+            self._outputs[identifier] = declared(file.manifest.steps[step], file.at("steps", step))
+        return self._outputs[identifier]
 
     def framework(self, file: File, name: str, where: Location) -> tuple[Image, str]:
         """The image, and the name of the toolchain, behind a framework's name or an image's."""
@@ -92,7 +101,7 @@ class Names:
                 raise ManifestError()
             raise ManifestError(
                 Problem(
-                    f"image {framework.image!r} is not known to gdcbuild",
+                    f"image {quoted(framework.image)} is not known to gdcbuild",
                     f'give its kind and version ("2.13") beside it, or use one of: {", ".join(sorted(self._images))}',
                     place,
                 )

@@ -54,7 +54,7 @@ def validate(model: type[M], node: Node) -> M | list[Fault]:
         return model.model_validate(node.plain())
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return [_fault(model, node, e) for e in _apart(model, found)]
+        return [_fault(model, node, e) for e in _apart(model, node, found)]
 
 
 def _fault(model: type[BaseModel], node: Node, error: Any) -> Fault:
@@ -63,16 +63,19 @@ def _fault(model: type[BaseModel], node: Node, error: Any) -> Fault:
     return Fault(_written(whole), _problem(model, node, error), missing)
 
 
-def _apart(model: type[BaseModel], found: Iterable[Any]) -> list[Any]:
-    """The errors without those that are another one's other side: a key is missing because it is misspelt."""
+def _apart(model: type[BaseModel], node: Node, found: Iterable[Any]) -> list[Any]:
+    """The errors without those that are another one's other side: a key is missing because it is misspelt, and there is
+    no value because the key has swallowed it."""
     errors = list(found)
+    names = {tuple(e["loc"][:-1]) for e in errors if e["loc"][-1:] == ("[key]",)}
+    names = {loc for loc in names if node.at(loc)[1].value is None}
     meant = {
         (*e["loc"][:-1], near)
         for e in errors
         if e["type"] == "extra_forbidden"
         for near in _near(str(e["loc"][-1]), _keys(model, tuple(e["loc"][:-1])))
     }
-    return [e for e in errors if e["type"] != "missing" or tuple(e["loc"]) not in meant]
+    return [e for e in errors if tuple(e["loc"]) not in names and (e["type"] != "missing" or tuple(e["loc"]) not in meant)]
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:
@@ -101,7 +104,7 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         if is_placeholder(name):
             return None
         keys = _keys(model, path[:-1])
-        return Problem(f"unknown key {name!r}", did_you_mean(name, keys, "remove it"), where)
+        return Problem(f"unknown key {quoted(name)}", did_you_mean(name, keys, "remove it"), where)
     if kind in ("missing", "union_tag_invalid") and any(is_placeholder(key) for key, _ in found.items()):
         return None
     if kind == "missing":
@@ -109,7 +112,9 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
     if kind == "string_pattern_mismatch":
         if is_placeholder(name):
             return None
-        return Problem(f"{_quoted(found.text)} is not a name that can be used here", _pattern_hint(error), where)
+        word, _, rest = found.text.partition(" ")
+        hint = f"write a colon: {word}: {rest[0]}" if rest[:1] in ("{", "[") else _pattern_hint(error)
+        return Problem(f"{quoted(found.text)} is not a name that can be used here", hint, where)
     if kind == "string_type" and isinstance(found.value, int | float) and not isinstance(found.value, bool):
         return Problem(f"{found.text} is a number, text is wanted", f'write "{found.text}"', where)
     if kind == "literal_error":
@@ -117,7 +122,7 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         if isinstance(found.value, str) and found.text == expected:
             return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
         one_of = "one of " if " or " in expected else ""
-        return Problem(f"{_quoted(found.text)} is not {one_of}{expected}", f"write {expected}", where)
+        return Problem(f"{quoted(found.text)} is not {one_of}{expected}", f"write {expected}", where)
     if kind == "union_tag_invalid":
         return Problem(f"{name}: neither a path nor what another action makes", _FILE, where)
     written = _written(path)
@@ -129,7 +134,8 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
     return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", hint, where)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text of the user's in a message, as far as it helps to find it."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 

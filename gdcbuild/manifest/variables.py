@@ -49,10 +49,10 @@ def put_in(node: Node, known: Mapping[str, Node], variables: Mapping[str, str], 
         if section == "vars" and name in known:
             refused = refused or _is_refused(known[name])
             return known[name].text
-        if section == "env" and name in variables:
+        if section == "env" and name in variables and _is_text(variables[name]):
             return variables[name]
         refused = True
-        problems.append(_unknown(match[1], known)._replace(where=node.where))
+        problems.append(_problem(match[1], known, variables)._replace(where=node.where))
         return match[0]
 
     filled = _VARIABLE.sub(put, node.value)
@@ -64,10 +64,17 @@ def _is_refused(variable: Node) -> bool:
     return variable.refused or isinstance(variable.value, dict | list | None)
 
 
-def _unknown(variable: str, known: Mapping[str, Node]) -> Problem:
+def _is_text(value: str) -> bool:
+    """False for what came as bytes that are not UTF-8: no path and no command line of ours can have it."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _problem(variable: str, known: Mapping[str, Node], variables: Mapping[str, str]) -> Problem:
     if variable.startswith("vars."):
         hint = did_you_mean(variable, [f"vars.{name}" for name in known], "declare it under vars")
         return Problem(f"there is no variable {variable!r}", hint)
     if variable.startswith("env."):
-        return Problem(f"the environment variable {variable.removeprefix('env.')} is not set", "set it, or write the value")
+        name = variable.removeprefix("env.")
+        wrong = "is not UTF-8" if name in variables else "is not set"
+        return Problem(f"the environment variable {name} {wrong}", "set it, or write the value")
     return Problem(f"${{{variable}}} is not known", "write ${vars.NAME} or ${env.NAME}")

@@ -123,16 +123,25 @@ def _handler(
         if name not in ready:
             mistakes.problems += names.unknown("handlers", name, [*scope, *ready], where).problems
         return Handler(name, where)
-    owner, handler = scope[name]
-    place = owner.at("handlers", name)
+    return declared_handler(names, scope[name][0], name, mistakes)
+
+
+def declared_handler(names: Names, file: File, name: str, mistakes: Mistakes) -> Handler:
+    """The handler that a file declares under that name."""
+    handler, place = file.manifest.handlers[name], file.at("handlers", name)
     path, colon, function = handler.file.rpartition(":")
+    if colon and not (path and function):
+        hint = "write FILE.py, or FILE.py:FUNCTION"
+        mistakes.problems.append(Problem(f"{handler.file!r} is no handler's file", hint, place.key("file")))
+        path = ""
+    whole = handler.file if not colon else path
     return Handler(
         name,
         place.key("file"),
-        _one(names, owner, path if colon else handler.file, place.get("file"), mistakes),
+        _one(names, file, whole or None, place.get("file"), mistakes),
         function if colon else None,
-        names.inputs(owner).by_name(listed(handler.files, place.get("files")), mistakes),
-        _one(names, owner, handler.requirements, place.get("requirements"), mistakes),
+        names.inputs(file).by_name(listed(handler.files, place.get("files")), mistakes),
+        _one(names, file, handler.requirements, place.get("requirements"), mistakes),
     )
 
 

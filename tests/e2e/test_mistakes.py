@@ -210,6 +210,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{image: tf2-cpu.2-18}", "{image: x, kind: tensorflow, version: 2.10}"),
         ["gdcbuild.yaml:5:36: error: 2.10 is a number, text is wanted", 'write "2.10"'],
     ),
+    "colon forgotten": (
+        HEAD.replace("  tf: {", "  tf {"),
+        ["gdcbuild.yaml:5:3: error: 'tf {image' is not a name that can be used here", "write a colon: tf: {"],
+    ),
     "framework in defaults": (
         HEAD + "defaults: {pytorch: {framework: pt}}\n",
         ["gdcbuild.yaml:7:22: error: `framework` has no effect in defaults"],
@@ -376,6 +380,35 @@ def test_one_problem_for_one_mistake(tmp_path: Path, manifest: str, value: str) 
         lower(load(tmp_path / "gdcbuild.yaml", {}), FRAMEWORKS, images.known())
     (problem,) = caught.value.problems
     assert problem.hint and problem.where and problem.where.line
+
+
+def test_a_handler_that_nobody_uses_is_checked_too(workspace: Workspace) -> None:
+    handlers = "handlers: {a: {file: no.py, files: [nor]}, b: {file: ':f'}, c: {file: 'h.py:'}}\n"
+    workspace.write({"gdcbuild.yaml": HEAD + handlers, "h.py": ""})
+    result = workspace.run("validate")
+    assert (result.code, result.err.count("error: ")) == (65, 4), result.err
+    for said in ("no file 'no.py'", "no file 'nor'", "':f' is no handler's file", "'h.py:' is no handler's file"):
+        assert said in result.err
+
+
+def test_a_variable_that_is_not_utf_8(workspace: Workspace) -> None:
+    workspace.variables["ODD"] = "a\udcff"
+    run = 'steps: {s: {run: [sh, -c, "%s"], outputs: [x], env: [ODD]}}\n'
+    manifest = HANDLED + '      "1": {weights: {step: s, path: x}}\n'
+    workspace.write({"gdcbuild.yaml": manifest + run % "${env.ODD}"})
+    result = workspace.run("validate")
+    assert (result.code, "gdcbuild.yaml:13:27: error: the environment variable ODD is not UTF-8" in result.err) == (65, True)
+    workspace.write({"gdcbuild.yaml": manifest + run % "echo $ODD > ${out}/x"})
+    workspace.ok("build", "--exclude", "m")
+    workspace.ok("explain", "m@1")
+
+
+@pytest.mark.parametrize("output", ["/abs", "../a", "./"])
+def test_an_output_is_told_at_its_step(workspace: Workspace, output: str) -> None:
+    manifest = HANDLED + '      "1": {weights: {step: s, path: w.pt}}\n'
+    workspace.write({"gdcbuild.yaml": manifest + f"steps: {{s: {{run: [a], outputs: [{output}]}}}}\n"})
+    result = workspace.run("validate")
+    assert (result.code, result.err.count("error: "), "gdcbuild.yaml:13:33: " in result.err) == (65, 1, True), result.err
 
 
 def test_a_variable_of_the_chosen_environment_is_told_once(workspace: Workspace) -> None:

@@ -112,6 +112,11 @@ def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:
     assert [str(d) for d in forgotten] == ["toolchain changed"]
 
 
+def test_a_variable_may_be_any_bytes() -> None:
+    values = ["\udcff", "\\udcff", "ÿ", "ÿ\udcff", "\\u00ff\udcff"]
+    assert len({key(env={"V": value}).hash for value in values}) == len(values)
+
+
 def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
     origins = {"a": "shared/a", "b": "b"}
     elsewhere = key_of(ACTION, INPUTS, "t1", {"V": "1"}, origins)
