@@ -22,9 +22,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
+from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_endpoint, no_store, status_of
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, no_store, status_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -294,7 +295,7 @@ def _check(options: S3Options) -> None:
     """Refuse settings with which no request could succeed. Raises RemoteError."""
     problems = []
     if options.endpoint is not None and not is_endpoint(options.endpoint):
-        problems.append(Problem(f"{options.endpoint!r} is no endpoint", "write endpoint: https://HOST or https://HOST:PORT"))
+        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
     if options.ca_file is not None:
         try:
             ssl.create_default_context(cafile=options.ca_file)

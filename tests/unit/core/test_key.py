@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +110,33 @@ def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:
     ]
     forgotten = module.differences(BASE, key(toolchain="t3"), lambda digest: contents.get(digest, {}))
     assert [str(d) for d in forgotten] == ["toolchain changed"]
+
+
+def test_a_variable_may_be_any_bytes() -> None:
+    values = ["\udcff", "\\udcff", "ÿ", "ÿ\udcff", "\\u00ff\udcff"]
+    assert len({key(env={"V": value}).hash for value in values}) == len(values)
+
+
+def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
+    origins = {"a": "shared/a", "b": "b"}
+    elsewhere = key_of(ACTION, INPUTS, "t1", {"V": "1"}, origins)
+    assert elsewhere.hash == BASE.hash
+    changed = key_of(ACTION, Tree({"a": Digest.of(b"3"), "b": Digest.of(b"3")}), "t1", {"V": "1"}, origins)
+    assert [str(d) for d in differences(elsewhere, changed)] == ["input shared/a (as a) changed", "input b changed"]
+    gone = key(inputs=Tree({"b": Digest.of(b"2")}))
+    assert [str(d) for d in differences(elsewhere, gone)] == ["input shared/a (as a) removed"]
+
+
+@pytest.mark.parametrize("found", [BASE, key_of(ACTION, INPUTS, "t1", {}, {"a": "shared/a"})])
+def test_a_key_is_read_as_it_was_written(found: Key) -> None:
+    read = Key.from_json(json.loads(json.dumps(found.to_json())))
+    assert read is not None
+    assert (read, read.hash) == (found, found.hash)
+
+
+@pytest.mark.parametrize("rows", [None, 5, [[]], [["a"]], ["a"], {"a": 1}])
+def test_what_is_no_key(rows: Any) -> None:
+    assert Key.from_json(rows) is None
 
 
 def test_the_key_is_what_it_has_always_been() -> None:
