@@ -16,7 +16,7 @@ from typing import Any
 from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Action, Command, Files, Inline, Worker
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 """Raise it when the walk below changes: old results are then not found, and `explain` says why."""
 
 SCHEMA, ADAPTER, TOOLCHAIN, INPUT = "key schema", "adapter version", "toolchain", "input "
@@ -36,7 +36,7 @@ class Key:
     def hash(self) -> str:
         """64 hex digits."""
         text = json.dumps(list(self.ingredients.items()), ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def to_json(self) -> list[list[str]]:
         return [[name, value, *self._origin(name)] for name, value in self.ingredients.items()]
@@ -101,7 +101,7 @@ def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str,
     if action.toolchain is not None:
         yield TOOLCHAIN, str(toolchain)
     for name in sorted(action.env):
-        yield f"variable {name}", _canonical(env.get(name))
+        yield f"variable {name}", _secret(name, env.get(name))
     for path, digest in inputs.items():
         yield f"{INPUT}{path}", f"{digest} {digest.size}"
 
@@ -119,10 +119,14 @@ def _how(run: Files | Command | Worker | Inline) -> list[str]:
 
 
 def _canonical(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    if any("\ud800" <= c <= "\udfff" for c in text):  # bytes of a variable that are not UTF-8: nothing can write them so
-        return json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return text
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _secret(name: str, value: str | None) -> str:
+    """What tells a variable's values apart, without telling them: ingredients are shown, and kept."""
+    if value is None:
+        return "not set"
+    return f"sha256:{hashlib.sha256(f'{name}={value}'.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 Contents = Callable[[str], Mapping[str, str]]

@@ -84,7 +84,7 @@ def test_the_key_schema_is_in_it_and_explains_itself(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "KEY_SCHEMA", module.KEY_SCHEMA + 1)
     after = key()
     assert after.hash != BASE.hash
-    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 1, now 2)"]
+    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 2, now 3)"]
 
 
 def test_keys_of_two_schemas_are_not_compared_further(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +117,13 @@ def test_a_variable_may_be_any_bytes() -> None:
     assert len({key(env={"V": value}).hash for value in values}) == len(values)
 
 
+def test_the_value_of_a_variable_is_not_told() -> None:
+    found = [key(env={"V": value}) for value in ("the first secret", "the second secret")]
+    (difference,) = differences(*found)
+    assert difference.name == "variable V"
+    assert "secret" not in json.dumps([*found[0].to_json(), difference.before, difference.after])
+
+
 def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
     origins = {"a": "shared/a", "b": "b"}
     elsewhere = key_of(ACTION, INPUTS, "t1", {"V": "1"}, origins)
@@ -141,7 +148,7 @@ def test_what_is_no_key(rows: Any) -> None:
 
 def test_the_key_is_what_it_has_always_been() -> None:
     """A new hash here means that every cache in the world is cold: raise KEY_SCHEMA, and say so in the changelog."""
-    assert BASE.hash == "6fd4f0ae908b04532689e371a0c91d16eb95cde128d5e3ddea903c16a572fdc3"
+    assert BASE.hash == "7a02cd3cddf8ea5925f99bf7ee495c041a6e3320a900fa98aba4dc145096fca1"
 
 
 def test_differences_say_what_is_new_and_what_is_gone() -> None:
