@@ -179,15 +179,21 @@ def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:
             raise ActionFailed(Problem(f"{action.id} made nothing", hint, where))
         return
     listed = ", ".join(list(outputs)[:8]) or "nothing"
+    declared, made = set(action.outputs), {*outputs, *(folder for path in outputs for folder in _folders(path))}
     problems = [
         Problem(f"{action.id} did not make {wanted!r}", f"it made {listed}; write it below ${{out}}", where)
         for wanted in action.outputs
-        if not any(path == wanted or (wanted.endswith("/") and path.startswith(wanted)) for path in outputs)
+        if wanted not in made
     ]
     problems += [
         Problem(f"{action.id} made {path!r}, which it does not declare", f"add it: outputs: [{path}]", where)
         for path in outputs
-        if not any(path == wanted or (wanted.endswith("/") and path.startswith(wanted)) for wanted in action.outputs)
+        if path not in declared and declared.isdisjoint(_folders(path))
     ]
     if problems:
         raise ActionFailed(*problems)
+
+
+def _folders(path: str) -> list[str]:
+    """Every folder that the path lies in, as it is declared: with a "/" at its end."""
+    return [path[: end + 1] for end, c in enumerate(path) if c == "/"]
