@@ -218,6 +218,11 @@ def test_a_script_that_is_run_is_looked_into(tmp_path: Path) -> None:
     )
 
 
+def test_a_script_in_python_is_none(tmp_path: Path) -> None:
+    text = "import subprocess\nsubprocess.run(['torch-model-archiver', '--model-name', 'm', '--handler', h])\n"
+    assert told(found(text, tmp_path, "x.py")) == ["2: torch-model-archiver in Python is not understood"]
+
+
 def test_a_variable_in_front_of_a_command_lasts_for_its_command(tmp_path: Path) -> None:
     result = found(f"AWS_PROFILE=team aws s3 cp x.mar s3://b/m/1/\n{PACK}\n{UP}", tmp_path)
     assert [n.where and n.where.line for n in result.notes if "profile" in n.message] == [1]

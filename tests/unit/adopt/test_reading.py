@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdcbuild.adopt.found import Found, shown
-from gdcbuild.adopt.makefile import looks_like, recipes
+from gdcbuild.adopt.makefile import Makefile, looks_like
 from gdcbuild.adopt.read import read
+from gdcbuild.adopt.recipes import Recipe, recipes
 
 FOLDER = "/no-such-folder/work"
 
@@ -16,6 +17,12 @@ FOLDER = "/no-such-folder/work"
 def found(text: str, name: str = "tools/x.sh") -> Found:
     read(result := Found(), text, name, f"{FOLDER}/{name}", FOLDER)
     return result
+
+
+def recipes_of(text: str) -> list[Recipe]:
+    made = Makefile(Found(), FOLDER)
+    made.read(text, "Makefile")
+    return list(recipes(made, FOLDER))
 
 
 WORDS = {
@@ -122,7 +129,7 @@ MAKE = {
 
 @pytest.mark.parametrize("reference", MAKE)
 def test_variables_of_make(reference: str) -> None:
-    (recipe,) = recipes(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
+    (recipe,) = recipes_of(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
     assert recipe.text == ("run $(echo 1)" if "$$" in reference else "run 1")
 
 
@@ -138,7 +145,7 @@ def test_variables_of_make(reference: str) -> None:
     ],
 )
 def test_variables_of_make_that_are_not_known(text: str, reference: str) -> None:
-    (recipe,) = recipes(f"{text}\nall:\n\trun {reference}\n")
+    (recipe,) = recipes_of(f"{text}\nall:\n\trun {reference}\n")
     assert recipe.text != shown(recipe.text)
 
 
