@@ -16,7 +16,7 @@ from gdcbuild.errors import Location
 
 PLAINLY = "run it plainly, in a copy of the script"
 _MOVES = frozenset({"cd", "pushd", "popd"})
-_SETS = frozenset({"read", "mapfile", "readarray", "getopts", "let"})
+_SETS = frozenset({"read", "mapfile", "readarray", "getopts"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))")
 _MAKE = re.compile(r"g?make(?:\[\d+\])?:")
@@ -81,16 +81,15 @@ def _is_unclear(fields: Sequence[str]) -> bool:
     return bool(UNKNOWN.match(first)) and bool(re.search(r"\[[@*]\]|, which ", first))
 
 
-def builtin(fields: list[str], doubt: str, piped: bool, values: Values) -> bool:
-    """Apply a command of the shell's own to the values; False if it is another. `doubt` is why the next command may run all the
-    same without it; a `piped` one runs in a process of its own."""
+def builtin(fields: list[str], doubt: str, values: Values) -> bool:
+    """Apply a command of the shell's own to the values; False if it is another. `doubt` is why the next may run without it."""
     program = fields[0]
     if _MAKE.fullmatch(program) and fields[2:3] == ["directory"]:
         values.go(["pushd" if fields[1] == "Entering" else "popd", *fields[3:]])
     elif program in _MOVES:
         if doubt:
             values.lost(f"{program} in {doubt}")
-        elif not piped:
+        else:
             values.go(fields)
     elif program == "unset":
         for name in fields[1:]:
@@ -99,8 +98,8 @@ def builtin(fields: list[str], doubt: str, piped: bool, values: Values) -> bool:
         for name in fields[1:]:
             if _IDENTIFIER.fullmatch(name):
                 values.set(name, unknown(f"${name}"))
-    elif program.startswith("(("):
-        for name in _COUNTED.findall(shown(program)):
+    elif program == "let" or program.startswith("(("):
+        for name in _COUNTED.findall(shown(" ".join(fields))):
             values.set(name, unknown(f"${name}"))
     else:
         return False

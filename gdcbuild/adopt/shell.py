@@ -195,6 +195,8 @@ class Shell:
     def _command(self, words: list[Word], after: str, ends: str) -> None:
         values = self._values
         values.doubt = self._doubt(after)
+        piped = "|" in (after, ends)
+        before = values.saved() if piped else None
         assigned = list[tuple[Word, re.Match[str]]]()
         while words and (match := commands.ASSIGNMENT.match(words[0].parts[0].text if words[0].parts else "")):
             assigned.append((words[0], match))
@@ -211,20 +213,25 @@ class Shell:
             traced = not fields[0].strip("+")
             if bare := commands.bare(fields):
                 self._feeds.command(bare, after == "|", words[0].where)
-                self._run(bare, words[0].where, after, "|" in (after, ends), traced)
+                self._run(bare, words[0].where, after, piped, traced)
         values.end_lending()
+        if before:  # a part of a pipe runs in a process of its own
+            values.restore(before)
 
     def _run(self, fields: list[str], where: Location, after: str, piped: bool, traced: bool) -> None:
         program, doubt = fields[0], self._values.doubt
         self._tested = self._tested or program in _TESTS or program.startswith(("((", "[["))
         if program in self._functions:
             self._call(program)
+            self._runs.run(fields, where, doubt, self._values)  # it may be that it runs its arguments
+        elif program == "eval" and not UNKNOWN.search(" ".join(fields)):
+            self._within(" ".join(fields[1:]), where, doubt)
         elif program in ("exit", "return") and not (self._nesting or doubt or piped or traced):
             self._ended = f"a part behind {program}"
         elif program in ("source", ".") and len(fields) > 1:
             if not traced:  # else its commands follow
                 self._source(fields[1], where, doubt)
-        elif not builtin(fields, self._branch_doubt(after), piped, self._values):
+        elif not builtin(fields, self._branch_doubt(after), self._values):
             self._runs.run(fields, where, doubt, self._values)
 
     def _call(self, function: str) -> None:
@@ -259,12 +266,16 @@ class Shell:
                 tell = self._found.note if outside else self._found.refuse
                 tell(where, f"{shown(name)} is not read: it is not there", "add what it packs and uploads by hand")
             return
-        script, depth = self._values.script, len(self._nesting)
+        script, self._values.script = self._values.script, path
         self._reading.append(path)
-        self._nesting.append(_Level("{", doubt, self._values.saved()))
-        self._values.script = path
-        self.read(text_of(path) or "", path.removeprefix(f"{self._start}/"))
+        self._within(text_of(path) or "", Location(path.removeprefix(f"{self._start}/"), 1), doubt)
         self._values.script = script
         self._reading.pop()
+
+    def _within(self, text: str, where: Location, doubt: str) -> None:
+        """Read a text that runs in the place of a command."""
+        depth = len(self._nesting)
+        self._nesting.append(_Level("{", doubt, self._values.saved()))
+        self.read(text, where.file, where.line)
         while len(self._nesting) > depth:
             self._close()

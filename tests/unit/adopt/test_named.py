@@ -91,6 +91,9 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     ),
     "a variable that is read": ("V=1\nread -r V\n" + PACK.replace("-v 1", "-v $V"), ["3: --version is $V"]),
     "a variable that printf sets": ("V=1\nprintf -v V %s 2\n" + PACK.replace("-v 1", "-v $V"), ["3: --version is $V"]),
+    "arguments of a function": (f'run() {{ "$@"; }}; run {PACK}', ["1: torch-model-archiver is run by run"]),
+    "a variable that let sets": ("V=1\nlet V=2\n" + PACK.replace("-v 1", "-v $V"), ["3: --version is $V"]),
+    "an eval in an if": (f"if a; then eval '{PACK}'; fi", ["1: torch-model-archiver in an if"]),
     "a variable that is counted": ("V=1\n((V++))\n" + PACK.replace("-v 1", "-v $V"), ["3: --version is $V"]),
     "braces": (f"{PACK} --extra-files {{a,b}}.py", ["1: --extra-files is {a,b}.py, and {a,b} is known only"]),
     "a home folder": (f"{PACK} --extra-files ~/x", ["1: --extra-files is ~/x"]),
@@ -160,6 +163,7 @@ def test_what_packs_nothing_is_not_named(text: str, tmp_path: Path) -> None:
 
 
 UNDERSTOOD: dict[str, tuple[str, list[str]]] = {
+    "an eval": (f"eval '{PACK}'", ["m.mar"]),
     "an array": ('A=(--model-name m "--handler" h.py)\nA+=(-v 1)\ntorch-model-archiver "${A[@]}"', ["m.mar"]),
     "the whole command in an array": (f'C=(\n  {PACK} # pack\n)\n"${{C[@]}}"', ["m.mar"]),
     "folders": (f"pushd sub\n{PACK}\npopd\n{PACK}", ["sub/m.mar", "m.mar"]),
