@@ -43,10 +43,11 @@ class _Order:
         self._rules = [rule for rule in made.rules if not _is_special(rule)]
         self._one_shell = any(".ONESHELL" in rule.targets for rule in made.rules)
         self._by_target: dict[str, list[Rule]] = {}
-        self._patterns = [rule for rule in self._rules if any("%" in target for target in rule.targets)]
+        patterns = [rule for rule in self._rules if any("%" in target for target in rule.targets)]
+        self._patterns = list({(*rule.targets, "", *rule.needs): rule for rule in patterns}.values())  # make takes the last one
         self._done: set[str] = set()
         self._used: set[int] = set()
-        for rule in self._rules:
+        for rule in sorted(self._rules, key=lambda rule: bool(rule.own)):  # a variable of a target makes it no goal
             for target in rule.targets:
                 if "%" not in target:
                     self._by_target.setdefault(target, []).append(rule)
@@ -78,6 +79,8 @@ class _Order:
             if need != "|":
                 yield from self._visit(need)
         last = next((rule for rule in reversed(with_recipe) if not rule.doubt), None)  # make takes the last of several
+        if any(rule.doubt and rule.needs and rule not in with_recipe for rule in rules):
+            needs = [unknown("$<")]
         for rule in [rule for rule in with_recipe if rule.doubt or rule.is_double or rule is last]:
             self._done.update(rule.targets if rule.is_grouped else ())
             yield from self._lines(rule, target, needs, stem or _needs(rule, target)[1])

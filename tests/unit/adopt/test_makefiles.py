@@ -44,6 +44,7 @@ SAME = {
         "ifeq ($(A),2)\n\tnever\nelse\n\tlast\nendif\n"
     ),
     "variables of a target": "V = 0\nall: a b\na: V = 1\nb: V := 2\na b:\n\t@pack $@ $(V)\n",
+    "a variable is no goal": "b: V = 1\na:\n\ta\nb:\n\tb\n",
     "define": "define pack\nfirst $(V) \\\n  more\n@second\nendef\nV = 1\nall:\n\t$(pack)\n",
     "call": "pack = pack $(1) -v $(2) $(V)\nV = 0\nall:\n\t$(call pack,a,1); $(call pack,b)\n",
     "foreach": "M := a b\nall:\n\t$(foreach m,$(M),$(call pack,$m);)\npack = pack $(1)\n",
@@ -79,6 +80,10 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "an ifeq of what one sets": (
         f"ifdef A\nB = 1\nendif\nifeq ($(B),1)\nall:\n\t{PACK}\nendif",
         ["6: torch-model-archiver in an ifeq"],
+    ),
+    "needs that one adds": (
+        f"all: a.pt\nifdef A\nall: b.pt\nendif\nall:\n\t{PACK} --extra-files $<",
+        ["6: --extra-files is $<"],
     ),
     "an eval": (
         f"define rule\n$(1).mar:\n\t{PACK}\nendef\n$(foreach m,a b,$(eval $(call rule,$(m))))",
