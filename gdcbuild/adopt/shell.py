@@ -68,6 +68,7 @@ class Shell:
         self._functions: dict[str, set[str]] = {}
         self._function = ""
         self._tested = False
+        self._last = ""
         self._ended = doubt
         self._feeds = Feeds(self._found)
 
@@ -210,7 +211,7 @@ class Shell:
                 if match and (values.body is None or fields[0] in ("export", "readonly")):
                     values.assign(word, match)
         elif fields:
-            traced = not fields[0].strip("+")
+            traced = len(fields[0]) if not fields[0].strip("+") else 0
             if bare := commands.bare(fields):
                 self._feeds.command(bare, after == "|", words[0].where)
                 self._run(bare, words[0].where, after, piped, traced)
@@ -218,8 +219,12 @@ class Shell:
         if before:  # a part of a pipe runs in a process of its own
             values.restore(before)
 
-    def _run(self, fields: list[str], where: Location, after: str, piped: bool, traced: bool) -> None:
+    def _run(self, fields: list[str], where: Location, after: str, piped: bool, traced: int) -> None:
+        """`traced` is the number of plus signs that a trace has before the command."""
         program, doubt = fields[0], self._values.doubt
+        last, self._last = self._last, program
+        if traced > 1 and (last, program) == ("cd", "pwd"):  # of a $(cd ... && pwd), which is a process of its own
+            self._values.go(["cd", "-"])
         self._tested = self._tested or program in _TESTS or program.startswith(("((", "[["))
         if program in self._functions:
             self._call(program)

@@ -17,9 +17,12 @@ LONGEST = 1 << 16
 """Characters of a variable, and words of an array, that are kept track of."""
 
 FOLDER = "PWD"
-_DIRNAME = r'dirname\s+(?:--\s+)?"?\$(?:\{(?:0|BASH_SOURCE(?:\[0\])?)\}|0|BASH_SOURCE)"?'
+_SELF = r"\$(?:\{(?:0|BASH_SOURCE(?:\[0\])?(?::-\$0)?)\}|0|BASH_SOURCE)"
+_REAL = rf'\$\(\s*(?:readlink\s+-f|realpath)\s+(?:--\s+)?"?{_SELF}"?\s*\)'
+_DIRNAME = rf'dirname\s+(?:--\s+)?"?(?:{_SELF}|{_REAL})"?'
+_QUIETLY = r"(?:\s*[12&]?>\s*/dev/null)?(?:\s*2>&1)?"
 _HERE = re.compile(
-    rf'\s*(?:{_DIRNAME}|cd\s+(?:--\s+)?"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
+    rf'\s*(?:{_DIRNAME}|cd\s+(?:(?:--|-P)\s+)*"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?{_QUIETLY}\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
 )
 _PWD = re.compile(r"\s*pwd(\s+-P)?\s*")
 _ARRAY = re.compile(r"\$\{(\w+)\[[@*]\]\}")

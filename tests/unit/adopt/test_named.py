@@ -175,6 +175,7 @@ UNDERSTOOD: dict[str, tuple[str, list[str]]] = {
         f"make[1]: Entering directory 'sub'\n{PACK}\nmake[1]: Leaving directory 'sub'\n{PACK}",
         ["sub/m.mar", "m.mar"],
     ),
+    "a trace of $(cd sub && pwd)": (f"++ cd sub\n++ pwd\n+ X=/x\n+ {PACK}", ["m.mar"]),
     "an exit of a trace": (f"+ exit 0\n+ {PACK}", ["m.mar"]),
 }
 

@@ -65,6 +65,12 @@ WORDS = {
     "there and back": ("cd a; cd -", "$PWD", FOLDER),
     "the script's folder": ("", '"$(dirname "$0")"', f"{FOLDER}/tools"),
     "the script's folder, by bash": ("", '"${BASH_SOURCE%/*}"', f"{FOLDER}/tools"),
+    "the script's folder, quietly": (
+        "",
+        '"$( cd -- "$( dirname -- "${BASH_SOURCE[0]:-$0}" )" &> /dev/null && pwd -P )"',
+        f"{FOLDER}/tools",
+    ),
+    "the script's folder, by readlink": ("", '$(dirname "$(readlink -f "$0")")', f"{FOLDER}/tools"),
     "above the script's folder": ("", '$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)', FOLDER),
     "in braces that run": ("{ V=1; }", "$V", "1"),
     "after a function": ("f() { V=2; }; V=1", "$V", "1"),
