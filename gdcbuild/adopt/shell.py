@@ -263,7 +263,7 @@ class Shell:
             return
         beside = join(posixpath.dirname(self._values.script or self._start), name)
         path = next((place for place in (join(self._values.folder, name), beside) if text_of(place) is not None), "")
-        if path in self._reading:
+        if path and path in self._reading:
             return
         if not path or len(self._reading) > DEEPEST:
             outside = name.startswith(("/", "~")) and not name.startswith(f"{self._start}/")

@@ -106,6 +106,7 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "a here-document that does not end": (f"cat <<X\n{PACK}\n", ["1: the text ends within a here-document that begins here"]),
     "a script that is not there": ("bash -e other.sh\n./o.sh", ["1: other.sh is run, and cannot be read", "2: ./o.sh is run"]),
     "a script to read that is not there": (". other.sh", ["1: other.sh is not read: it is not there"]),
+    "one on standard input": ("# +\n. ./other.sh", ["2: ./other.sh is not read: it is not there"]),
     "a Makefile elsewhere": ("make -C sub\nmake -f o.mk", ["1: sub/Makefile is run, and cannot be read", "2: o.mk is run"]),
     "an upload to a variable": (f'{PACK}\naws s3 cp m.mar "$DEST"', ["2: where the upload to $DEST goes is not known"]),
     "an upload below a variable": (
@@ -133,7 +134,7 @@ NAMED: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize("case", NAMED)
 def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     text, expected = NAMED[case]
-    result = found(text, tmp_path, "" if text.startswith("+") else "x.sh")
+    result = found(text, tmp_path, "" if "+" in text[:3] else "x.sh")
     lines = told(result)
     assert len(lines) == len(expected), lines
     assert [line for line, start in zip(lines, expected, strict=True) if not line.startswith(start)] == []
