@@ -52,6 +52,14 @@ class GdcbuildError(Exception):
         super().__init__("\n".join(str(p) for p in self.problems))
 
 
+class Several(GdcbuildError):
+    """Errors of more than one kind, with all their problems."""
+
+    def __init__(self, errors: Iterable[GdcbuildError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(*_sorted(problem for error in self.errors for problem in error.problems))
+
+
 class UsageError(GdcbuildError):
     """The command line asks for something that does not exist or does not fit together."""
 
@@ -139,6 +147,10 @@ def damaged(memo: PathLike[str]) -> Problem:
 
 def raise_all(error: type[GdcbuildError], problems: Iterable[Problem]) -> None:
     """Raise one `error` with every problem, sorted by place; do nothing when there is none."""
-    found = sorted(set(problems), key=lambda p: (p.where or Location(""), p.message))
+    found = _sorted(problems)
     if found:
         raise error(*found)
+
+
+def _sorted(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(set(problems), key=lambda p: (p.where or Location(""), p.message))

@@ -10,7 +10,7 @@ import posixpath
 import re
 from typing import Any, Never
 
-from gdcbuild.adopt.found import UNKNOWN, Packing, shown
+from gdcbuild.adopt.found import UNKNOWN, Packing, shown, unknown
 from gdcbuild.errors import Location
 
 RUNTIMES = ("python", "python3", "LSP")
@@ -48,7 +48,12 @@ def parser() -> argparse.ArgumentParser:
 
 def packing(arguments: list[str], folder: str, where: Location) -> Packing:
     """What a command line packs when it runs in a folder. Raises NotUnderstood."""
-    given = vars(parser().parse_args(arguments))
+    try:
+        given = vars(parser().parse_args(arguments))
+    except NotUnderstood as error:
+        if found := next(filter(None, map(UNKNOWN.search, arguments)), None):
+            raise NotUnderstood(f"{error}; but {found[1]} is known only when it runs") from error
+        raise
     return from_options(given, folder, where)
 
 
@@ -60,6 +65,8 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
             raise NotUnderstood(f"{option} is {shown(value)}, and {found[1]} is known only when it runs")
         if isinstance(value, str) and NO_NAME.search(value):
             raise NotUnderstood(f"--{name.replace('_', '-')} is {value!a}, which no file in UTF-8 can name")
+    if found := UNKNOWN.search(folder):
+        raise NotUnderstood(f"the folder in which it runs is not known: {found[1]}")
     paths = {name: join(folder, given[name]) for name in FILES if given.get(name)}
     archive = posixpath.join(folder, given.get("export_path") or "", f"{given['model_name']}.mar")
     return Packing(
@@ -77,6 +84,11 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
 
 
 def join(folder: str, path: str) -> str:
-    """A path as it is seen from a folder. A trailing slash stays: it says that a folder is meant."""
-    trailing = "/" if path.endswith("/") else ""
-    return posixpath.normpath(posixpath.join(folder, path)) + trailing
+    """A path as it is seen from a folder. A trailing slash stays: it says that a folder is meant.
+
+    What lies above something unknown is not known either.
+    """
+    joined = posixpath.join(folder, path)
+    if UNKNOWN.search(joined) and ".." in joined.split("/"):
+        return posixpath.join("/", unknown(joined))
+    return posixpath.normpath(joined) + ("/" if path.endswith("/") else "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from gdcbuild.adopt.archiver import join
 from gdcbuild.adopt.extra import entries
-from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target
+from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
 from gdcbuild.errors import Location, Problem
 
 NATIVE = ("BaseHandler", "TorchScriptHandler")
@@ -49,6 +49,7 @@ class Composer:
                 try:
                     source = self._path(path, target.where) + ("/" if key == "saved_model" else "")
                     self._version(target.model, target.version, kind, {key: source}, target.where)
+                    self._is_made(path, f"{target.model}@{target.version}", target.where)
                     self._bucket(target.bucket, target.where)
                 except _Refused as refused:
                     self._found.problems.append(refused.problem)
@@ -81,6 +82,15 @@ class Composer:
         for target in targets:
             self._bucket(target.bucket, target.where)
         self._differs(packing, f"{model}@{version}", version)
+        paths = (
+            packing.serialized_file,
+            packing.model_file,
+            packing.config_file,
+            packing.requirements_file,
+            *packing.extra_files,
+        )
+        for path in paths:
+            self._is_made(path or "", f"{model}@{version}", packing.where)
 
     def _ids(self, packing: Packing, targets: list[Target], archive: str) -> tuple[str, str]:
         """Ids from the upload; else from folders MODEL/VERSION; else from the archive's name, or the folder it lies in."""
@@ -206,6 +216,16 @@ class Composer:
                 f"{id}: torch-model-archiver packs a {packing.archive_format}, and gdcbuild packs a model.mar",
                 "GDC's servers take no other",
             )
+
+    def _is_made(self, path: str, id: str, where: Location) -> None:
+        """Say so where a file comes from elsewhere while the script runs."""
+        above = [path.rstrip("/")]
+        while above[-1] not in ("", "/"):
+            above.append(posixpath.dirname(above[-1]))
+        if made := next((self._found.made[p] for p in above if p in self._found.made), None):
+            how, place = made
+            message = f"{id}: {path.removeprefix(f'{self._root}/')} {shown(how)} at {place}, and is no file of the workspace"
+            self._note(where, message, "have it there before each run of gdcbuild, or make it in a step")
 
     def _path(self, path: str, where: Location) -> str:
         """A path below the manifest."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 
 from gdcbuild.errors import Location, Problem
 
+MARKS = ("\ue000", "\ue001")
 UNKNOWN = re.compile("\ue000(.*?)\ue001", re.DOTALL)
 """Something in a value that only running the script would tell; between the marks stands how it is written there."""
 
@@ -20,16 +20,6 @@ def unknown(text: str) -> str:
 def shown(text: str) -> str:
     """A value for people, marks removed."""
     return UNKNOWN.sub(r"\1", text)
-
-
-def is_folder(path: str) -> bool:
-    """Whether a folder is there. A path that no system takes, as scripts may well name, is none: pathlib's would raise."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def is_file(path: str) -> bool:
-    """The same of a file."""
-    return os.path.isfile(path)  # noqa: PTH113
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +66,8 @@ class Found:
     """All that was read. `copies` are where each packing's archive was copied to last, `targets` where it was uploaded.
 
     `folders` are SavedModels that are uploaded, and `archives` files that are uploaded and that nothing here makes.
-    `problems` say what is left out of the manifest, and why; `notes` what is in it and not quite the same.
+    `problems` say what is left out of the manifest, and why; `notes` what is in it and not quite the same. `made` says of files
+    that commands fetch or copy where they come from. `files` are those that are read anyway: nothing needs to be said of them.
     """
 
     packings: list[Packing] = field(default_factory=list)
@@ -86,3 +77,13 @@ class Found:
     archives: list[tuple[str, Target]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    made: dict[str, tuple[str, Location]] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+
+    def refuse(self, where: Location, message: str, hint: str) -> None:
+        """Name what is left out."""
+        self.problems.append(Problem(message, hint, where))
+
+    def note(self, where: Location, message: str, hint: str) -> None:
+        """Name what is not quite the same."""
+        self.notes.append(Problem(message, hint, where))

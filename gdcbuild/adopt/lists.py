@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gdcbuild.adopt.archiver import NotUnderstood, from_options, join
-from gdcbuild.adopt.found import Found, is_file
+from gdcbuild.adopt.files import is_file
+from gdcbuild.adopt.found import Found
 from gdcbuild.errors import Location, Problem
 
 _STORE = "/home/model-server/model-store/"

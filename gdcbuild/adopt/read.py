@@ -5,9 +5,13 @@ from __future__ import annotations
 import posixpath
 
 from gdcbuild.adopt import lists, makefile
+from gdcbuild.adopt.commands import begins, matters
 from gdcbuild.adopt.found import Found
+from gdcbuild.adopt.recipes import recipes
 from gdcbuild.adopt.shell import Shell
 from gdcbuild.errors import Location, Problem
+
+MAKE_TRACE = "put in what it comes to; or import what make would run: make -n TARGET | gdcbuild import -"
 
 
 def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
@@ -24,16 +28,23 @@ def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
 
 def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
     base = posixpath.basename(path)
+    found.files.add(path)
     if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
         lists.read(found, text, name, path or posixpath.join(folder, name), folder)
+    elif base.endswith(".py") and (what := matters(text)):
+        line = text.count("\n", 0, begins(text)) + 1
+        found.refuse(Location(name, line, 1), f"{what} in Python is not understood", "run it plainly, in a shell script")
     elif (
         base.lower() in ("makefile", "gnumakefile")
         or base.endswith((".mk", ".make"))
         or (not path and makefile.looks_like(text))
     ):
-        shell = Shell(found, folder, "")
-        for recipe in makefile.recipes(text):
-            shell.restart()
-            shell.read(recipe.text, name, recipe.line)
+        made = makefile.Makefile(found, folder)
+        made.read(text, name)
+        shell = Shell(found, folder, "", hint=MAKE_TRACE)
+        for recipe in recipes(made, folder):
+            if recipe.is_first:
+                shell.restart(recipe.doubt)
+            shell.read(recipe.text, recipe.where.file, recipe.where.line)
     else:
         Shell(found, folder, path, {"0": path, "BASH_SOURCE": path} if path else {}).read(text, name)

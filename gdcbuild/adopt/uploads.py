@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, is_folder, shown
-from gdcbuild.errors import Location, Problem
+from gdcbuild.adopt.files import is_folder
+from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
+from gdcbuild.adopt.transfers import Transfer, is_remote, transfer
+from gdcbuild.errors import Location
 
 ENTRY = "model.mar"
 _PLAIN = re.compile(r"\ue000\$(\w+)\ue001")
+_URL = re.compile(r"\w+://\S+\.mar")
 _SCHEME = "s3://"
+_LOOKS = frozenset(
+    (
+        *(
+            "ls",
+            "rm",
+            "test",
+            "[",
+            "[[",
+            "chmod",
+            "chown",
+            "du",
+            "stat",
+            "unzip",
+            "file",
+            "touch",
+            "wc",
+            "find",
+            "echo",
+            "printf",
+        ),
+        *("sha256sum", "md5sum", "sha1sum", "cat", ":", "mkdir", "trap", "aws", "gsutil", "mc", "s5cmd", "s3cmd", "gcloud"),
+    )
+)
+"""Programs that leave an archive where it is."""
+
+_BY_HAND = "add what it publishes to the manifest by hand"
 
 
 class Uploads:
@@ -29,43 +59,109 @@ class Uploads:
         self._found.packings.append(packing)
         self._at[packing.archive] = len(self._found.packings) - 1
 
-    def concerns(self, fields: Sequence[str]) -> bool:
-        """Whether a command takes files elsewhere."""
-        return fields[:1] in (["cp"], ["mv"]) or _pair(fields) is not None or _other_program(fields)
+    def command(
+        self, fields: Sequence[str], folder: str, where: Location, doubt: str, environment: Mapping[str, str]
+    ) -> str | None:
+        """Follow a command in a folder. Returns what is not followed because of a doubt, or ""; None for what takes nothing
+        elsewhere."""
+        found = transfer(fields)
+        if found is None:
+            taken = next((f for f in fields[1:] if join(folder, f) in self._at or _URL.fullmatch(f)), "")
+            if not taken or posixpath.basename(fields[0]) in _LOOKS:
+                return None
+            self._refuse(where, f"{shown(taken)} is given to {shown(fields[0])}, which is not followed", _BY_HAND)
+            return ""
+        if "--dryrun" in found.options:
+            return ""
+        if found.is_download or found.store in ("curl", "wget"):
+            self._fetch(found, folder, where)
+        elif not found.store:
+            if doubt and self._is_of_archives(found, folder):
+                return "a copy"
+            self._copy(found, folder, where)
+        elif not found.followed:
+            if is_remote(found.to, found.store) or UNKNOWN.search(found.to):
+                message = f"an upload by {found.store} is not followed"
+                self._refuse(where, message, "write it as aws s3 cp, in a copy of the script")
+        elif doubt:
+            return "an upload"
+        elif not found.sources:
+            self._refuse(where, f"what {found.store} takes where is not known", _BY_HAND)
+        else:
+            bucket = self._bucket(found, folder, where, environment)
+            for source in found.sources:
+                self._upload_one(found, source, folder, bucket, where)
+        return ""
 
-    def command(self, fields: Sequence[str], folder: str, where: Location) -> None:
-        """Follow a command for which that is so, run in a folder."""
-        pair = _pair(fields)
-        if pair is None and _other_program(fields):
-            self._refuse(where, f"an upload by {fields[0]} is not followed", "write it as aws s3 cp, in a copy of the script")
+    def _upload_one(self, found: Transfer, source: str, folder: str, bucket: Bucket, where: Location) -> None:
+        if is_remote(source, found.store):
+            self._refuse(where, f"{shown(source)} is copied from one bucket to another, which is not followed", _BY_HAND)
             return
-        if pair is None:
-            self._copy([f for f in fields[1:] if not f.startswith("-")], folder)
-            return
-        source, key = pair
-        if source.startswith(_SCHEME):
-            return
-        bucket = Bucket(
-            "",
-            _variables(_option(fields, "--endpoint-url")),
-            _variables(_option(fields, "--region")),
-            join(folder, path) if (path := _option(fields, "--ca-bundle")) else "",
-        )
-        if profile := _option(fields, "--profile"):
-            self._note(where, f"the profile {shown(profile)!r} is no part of a manifest", f"set AWS_PROFILE={shown(profile)}")
-        self._upload(join(folder, source), key, bucket, where)
+        if {"--exclude", "--include"} & found.options.keys():
+            self._found.note(where, "--exclude and --include are not followed", f"see what of {shown(source)} is uploaded")
+        paths = self._matching(join(folder, source))
+        to = found.to if len(found.sources) == 1 and len(paths) == 1 else found.to.rstrip("/") + "/"
+        for path in paths:
+            self._upload(path, to, bucket, where)
 
-    def _copy(self, paths: list[str], folder: str) -> None:
-        if len(paths) < 2:
-            return
-        *sources, target = [join(folder, path) for path in paths]
-        for source in sources:
-            number = self._at.get(source.rstrip("/"))
-            if number is not None:
-                into = target.endswith("/") or is_folder(target) or not target.endswith(".mar")
-                path = posixpath.join(target, posixpath.basename(source)) if into else target
-                self._at[posixpath.normpath(path)] = number
-                self._found.copies[number] = posixpath.normpath(path)
+    def _bucket(self, found: Transfer, folder: str, where: Location, environment: Mapping[str, str]) -> Bucket:
+        """What options, or else the variables of aws, say of a bucket."""
+
+        def said(option: str, *names: str) -> str:
+            named = (environment.get(name, "") for name in names if found.store == "aws")
+            return found.options.get(option) or next(filter(None, named), "")
+
+        if profile := said("--profile", "AWS_PROFILE"):
+            message = f"the profile {shown(profile)!r} is no part of a manifest"
+            self._found.note(where, message, f"set AWS_PROFILE={shown(profile)}")
+        endpoint = said("--endpoint-url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+        region = said("--region", "AWS_REGION", "AWS_DEFAULT_REGION")
+        path = said("--ca-bundle", "AWS_CA_BUNDLE")
+        return Bucket("", _variables(endpoint), _variables(region), join(folder, path) if path else "")
+
+    def _fetch(self, found: Transfer, folder: str, where: Location) -> None:
+        for source in found.sources:
+            self._make(found, source, join(folder, found.to), f"is fetched from {shown(source)}", where)
+
+    def _make(self, found: Transfer, source: str, to: str, how: str, where: Location) -> None:
+        """Note that a file, or a folder's content, comes from elsewhere."""
+        into = not found.is_whole and (to.endswith("/") or is_folder(to))
+        path = posixpath.join(to, posixpath.basename(source.rstrip("/"))) if into else to
+        self._found.made[posixpath.normpath(path)] = (how, where)
+
+    def _matching(self, path: str) -> list[str]:
+        """A path; or if it is a glob, the known archives that it matches."""
+        folder, name = posixpath.split(path)
+        known = [a for a in self._at if posixpath.dirname(a) == folder and fnmatchcase(posixpath.basename(a), name)]
+        return known if known and re.search(r"[*?\[]", name) else [path]
+
+    def _is_of_archives(self, found: Transfer, folder: str) -> bool:
+        """Whether it may be that an archive is copied."""
+        paths = [path for source in found.sources for path in self._matching(join(folder, source))]
+        below = any(archive.startswith(f"{path.rstrip('/')}/") for path in paths for archive in self._at)
+        return below or any(path in self._at or path.endswith(".mar") for path in paths)
+
+    def _copy(self, found: Transfer, folder: str, where: Location) -> None:
+        target = join(folder, found.to)
+        for source in found.sources:
+            if not self._is_of_archives(found, folder):
+                self._make(found, source, target, f"is copied from {shown(source)}", where)
+                continue
+            if UNKNOWN.search(target):
+                message = f"where {shown(source)} is copied to is not known: {shown(found.to)}"
+                self._found.note(where, message, "see that the model's id and version are right")
+            for path in self._matching(join(folder, source)):
+                self._copy_one(path.rstrip("/"), target, content=source.endswith("/."))
+
+    def _copy_one(self, path: str, target: str, content: bool) -> None:
+        """An archive, or all archives below a folder."""
+        into = target.endswith("/") or is_folder(target) or (path in self._at and not target.endswith(".mar"))
+        to = posixpath.join(target, posixpath.basename(path)) if into and not content else target
+        for archive, number in list(self._at.items()):
+            if archive == path or archive.startswith(f"{path}/"):
+                copied = posixpath.normpath(to + archive.removeprefix(path))
+                self._at[copied] = number
+                self._found.copies[number] = copied
 
     def _upload(self, source: str, to: str, bucket: Bucket, where: Location) -> None:
         path = source.rstrip("/")
@@ -77,7 +173,7 @@ class Uploads:
             for archive, number in below.items():
                 self._archive(number, to.rstrip("/") + archive.removeprefix(path), bucket, where)
         elif UNKNOWN.search(path):
-            self._refuse(where, f"what is uploaded is not known: {shown(source)}", "add it to the manifest by hand")
+            self._refuse(where, f"what is uploaded is not known: {shown(source)}", _BY_HAND)
         elif path.endswith(".mar"):
             self._other(self._found.archives, path, to + posixpath.basename(path) if to.endswith("/") else to, bucket, where)
         else:
@@ -112,67 +208,28 @@ class Uploads:
 
     def _target(self, key: str, bucket: Bucket, where: Location) -> Target | None:
         """MODEL and VERSION stand before the file's name, and the bucket with its prefix before these."""
-        *prefix, model, version, name = key.removeprefix(_SCHEME).rsplit("/", 3) if key.count("/") > 4 else ["", "", "", ""]
-        if not model:
-            self._refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
+        above, name = posixpath.split(key)
+        prefix, model, version = ["", "", *above.removeprefix(_SCHEME).rsplit("/", 2)][-3:]
+        if not prefix and UNKNOWN.search(key):
+            self._refuse(where, f"where the upload to {shown(key)} goes is not known", "add the version by hand")
             return None
         if UNKNOWN.search(model + version):
-            self._refuse(
-                where, f"what {shown(model)}/{shown(version)} is in {shown(key)} is not known", "add the version by hand"
-            )
+            message = f"what {shown(model)}/{shown(version)} is in {shown(key)} is not known"
+            self._refuse(where, message, "add the version by hand")
             return None
-        url = _SCHEME + _variables("/".join(prefix))
-        if UNKNOWN.search(url + bucket.endpoint):
+        if not prefix or not model:
+            self._refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
+            return None
+        url = _SCHEME + _variables(prefix)
+        if not key.startswith(_SCHEME) or UNKNOWN.search(url + bucket.endpoint):
             self._refuse(where, f"the bucket of {shown(key)} is not known", "add it to `environments` by hand")
             url = ""
         if name.endswith(".mar") and name != ENTRY:
-            self._note(where, f"{name} is uploaded, and GDC's servers look for {ENTRY}", f"gdcbuild writes {ENTRY}")
+            self._found.note(where, f"{name} is uploaded, and GDC's servers look for {ENTRY}", f"gdcbuild writes {ENTRY}")
         return Target(model, version, Bucket(url, bucket.endpoint, bucket.region, bucket.ca_file), where)
 
     def _refuse(self, where: Location, message: str, hint: str) -> None:
-        self._found.problems.append(Problem(message, hint, where))
-
-    def _note(self, where: Location, message: str, hint: str) -> None:
-        self._found.notes.append(Problem(message, hint, where))
-
-
-def _pair(fields: Sequence[str]) -> tuple[str, str] | None:
-    """Source and destination of an upload; None when the command is none."""
-    line = [f for f in fields if not f.startswith("-")]
-    if fields[:1] == ["aws"] and "put-object" in line:
-        body, bucket, key = (_option(fields, f"--{name}") for name in ("body", "bucket", "key"))
-        return (body, f"{_SCHEME}{bucket}/{key}") if body and bucket and key else None
-    aws = fields[:1] == ["aws"] and "s3" in line and bool({"cp", "sync", "mv"} & set(line))
-    gdcloud = line[:2] in (["gdcloud", "storage"], ["gcloud", "storage"]) and line[2:3] in (["cp"], ["mv"])
-    if not (aws or gdcloud):
-        return None
-    at = next((i for i in range(len(fields) - 1, 0, -1) if fields[i].startswith(_SCHEME)), None)
-    return None if at is None or fields[at - 1].startswith("-") else (fields[at - 1], fields[at])
-
-
-def _other_program(fields: Sequence[str]) -> bool:
-    """Whether a command uploads by a program, or to a kind of bucket, whose options are not read here."""
-    line = [f for f in fields if not f.startswith("-")]
-    remote = bool(line) and ":" in line[-1]
-    match line:
-        case ["gsutil", "cp" | "mv" | "rsync", *_] | ["gcloud" | "gdcloud", "storage", "cp" | "mv" | "rsync", *_]:
-            return remote
-        case ["rclone", "copy" | "copyto" | "sync" | "move", *_]:
-            return remote
-        case ["s3cmd", "put" | "sync", *_]:
-            return True
-        case ["mc", "cp" | "mv" | "mirror", *_]:
-            return not line[-1].startswith((".", "/"))
-    return False
-
-
-def _option(fields: Sequence[str], name: str) -> str:
-    for number, field in enumerate(fields):
-        if field == name:
-            return fields[number + 1] if number + 1 < len(fields) else ""
-        if field.startswith(f"{name}="):
-            return field.partition("=")[2]
-    return ""
+        self._found.refuse(where, message, hint)
 
 
 def _variables(text: str) -> str:

@@ -5,56 +5,27 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
 
+from gdcbuild.adopt.found import MARKS
+from gdcbuild.adopt.tokens import Fed, Operator, Part, Word
 from gdcbuild.errors import Location
 
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 _BRACED = re.compile(r"(?P<name>\w+|[@*#?$!-])(?:\[0\])?(?::?\?.*|(?P<how>:?[-=])(?P<default>.*))?\Z", re.DOTALL)
 _OPERATORS = ("&&", "||", ";;", ";", "&", "|", "(", ")", "\n")
-_REDIRECTION = re.compile(r"\d*(?:&>>?|>>?\||>>?&?|<<<|<&|<>|<)|\d+>>?&?")
-_HEREDOC = re.compile(r"<<(?P<dash>-?)\s*(?P<quote>['\"\\]?)(?P<word>[\w.-]+)['\"]?")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a word. A variable has its name as text, a command what is in $(...).
-
-    `default` is for a variable that is not set, or is empty too if `how` has a colon; with "=" in `how` it is assigned.
-    """
-
-    kind: Literal["text", "variable", "command", "unknown"]
-    text: str
-    quoted: bool
-    default: tuple[Part, ...] | None = None
-    how: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """Parts that stand without a space between them."""
-
-    parts: tuple[Part, ...]
-    where: Location
-
-    @property
-    def literal(self) -> str:
-        """The word if it is unquoted text and nothing else, as keywords are; else ""."""
-        return "".join(p.text for p in self.parts) if all(p.kind == "text" and not p.quoted for p in self.parts) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """What separates commands."""
-
-    text: str
-    where: Location
+_REDIRECTION = re.compile(r"\d*(?:&>>?|>>?\||>>?&?(?!\()|<<<|<&|<>|<(?!\())|\d+>>?&?")
+_HEREDOC = re.compile(
+    r"""\d*<<(?P<dash>-?)[ \t]*(?:'(?P<single>[^'\n]+)'|"(?P<double>[^"\n]+)"|\\?(?P<plain>[^\s<>;&|()'"]+))"""
+)
+_TEST = re.compile(r"\[\[\s.*?\s\]\](?=[\s;&|)]|\Z)", re.DOTALL)
 
 
 class Lexer:
-    """Reads a text; `line` is the number of its first line in the file."""
+    """Reads a text; `line` is the number of its first line in the file.
+
+    `unfinished` says what the text ends within, and where that begins; known once all items were read.
+    """
 
     def __init__(self, text: str, file: str, line: int = 1) -> None:
         self._text = text.replace("\r\n", "\n")
@@ -62,31 +33,49 @@ class Lexer:
         self._first = line
         self._starts = [0, *(m.end() for m in re.finditer("\n", self._text))]
         self._at = 0
-        self._heredocs: list[tuple[str, bool]] = []
+        self._heredocs: list[tuple[str, bool, Location]] = []
+        self.unfinished: tuple[str, Location] | None = None
 
-    def items(self) -> Iterator[Word | Operator]:
+    def items(self) -> Iterator[Word | Operator | Fed]:
         text = self._text
         while self._at < len(text):
             if text.startswith("\\\n", self._at):
-                self._at += 2
+                self._continuation()
             elif text[self._at] in " \t":
                 self._at += 1
             elif text[self._at] == "#":
                 self._at = self._line_end()
             elif match := _HEREDOC.match(text, self._at):
-                self._heredocs.append((match["word"], bool(match["dash"])))
+                word = match["single"] or match["double"] or match["plain"]
+                self._heredocs.append((word, bool(match["dash"]), self._where()))
                 self._at = match.end()
             elif match := _REDIRECTION.match(text, self._at):
+                where = self._where()
                 self._at = match.end()
-                self._skip_target()
+                target = self._target()
+                for part in target.parts if target else ():
+                    if match[0].endswith("<<<") or part.kind == "command":
+                        yield Fed(part.text, where, not match[0].endswith("<<<"))
+            elif text.startswith(("((", "[["), self._at) and (inner := self._test()):
+                yield inner
             elif operator := next((o for o in _OPERATORS if text.startswith(o, self._at)), None):
                 where = self._where()
                 self._at += len(operator)
                 if operator == "\n":
-                    self._skip_heredocs()
+                    yield from self._bodies()
                 yield Operator(operator, where)
             else:
                 yield self._word()
+        if self._heredocs:
+            self._ends_within("a here-document", self._heredocs[0][2])
+
+    def _ends_within(self, what: str, where: Location) -> None:
+        self.unfinished = self.unfinished or (what, where)
+
+    def _continuation(self) -> None:
+        if self._at + 2 >= len(self._text):
+            self._ends_within("a continued line", self._where())
+        self._at += 2
 
     def _where(self) -> Location:
         number = bisect_right(self._starts, self._at) - 1
@@ -96,38 +85,64 @@ class Lexer:
         end = self._text.find("\n", self._at)
         return len(self._text) if end < 0 else end
 
-    def _skip_target(self) -> None:
+    def _test(self) -> Word | None:
+        """(( )) or [[ ]], in which other rules hold."""
+        where, start = self._where(), self._at
+        if self._text[start] == "(":
+            self._enclosed("(", ")", 1)
+        elif match := _TEST.match(self._text, start):
+            self._at = match.end()
+        else:
+            return None
+        text = self._text[start : self._at]
+        return Word((Part("text", text[:2], False), Part("unknown", text, True)), where)
+
+    def _target(self) -> Word | None:
         while self._text[self._at : self._at + 1] in (" ", "\t"):
             self._at += 1
-        if self._text[self._at : self._at + 1] not in ("", "\n", ";", "&", "|", ")"):
-            self._word()
+        return None if self._text[self._at : self._at + 1] in ("", "\n", ";", "&", "|", ")", "(") else self._word()
 
-    def _skip_heredocs(self) -> None:
-        for word, dash in self._heredocs:
-            while self._at < len(self._text):
+    def _bodies(self) -> Iterator[Fed]:
+        for word, dash, begins in self._heredocs:
+            where, lines, ended = self._where(), list[str](), False
+            while self._at < len(self._text) and not ended:
                 end = self._line_end()
                 line = self._text[self._at : end]
                 self._at = end + 1
-                if (line.lstrip("\t") if dash else line) == word:
-                    break
+                ended = (line.lstrip("\t") if dash else line) == word
+                if not ended:
+                    lines.append(line)
+            if not ended:
+                self._ends_within("a here-document", begins)
+            yield Fed("\n".join(lines), where)
         self._heredocs.clear()
 
     def _word(self) -> Word:
         where, parts = self._where(), list[Part]()
         while self._at < len(self._text):
             c = self._text[self._at]
-            if c in " \t\n;&|<>" or (c == ")") or (c == "(" and not self._is_array(parts)):
+            follows = self._text[self._at + 1 : self._at + 2]
+            substitution = c in "<>" and follows == "("
+            if (c in " \t\n;&|<>" and not substitution) or c == ")" or (c == "(" and not self._is_array(parts)):
                 break
-            if c == "(":
+            if substitution:
+                parts.append(Part("command", self._enclosed("(", ")", 2)[2:-1], True))
+            elif c == "(":
                 parts.append(Part("unknown", self._enclosed("(", ")", 1), False))
             elif c == "'":
                 parts.append(self._single())
+            elif c == MARKS[0]:
+                parts.append(self._marked())
             elif c == '"':
                 parts += self._double()
             elif c == "\\":
-                if self._text[self._at + 1 : self._at + 2] != "\n":
-                    parts.append(Part("text", self._text[self._at + 1 : self._at + 2], True))
-                self._at += 2
+                if follows in ("", "\n"):
+                    self._continuation()
+                else:
+                    parts.append(Part("text", follows, True))
+                    self._at += 2
+            elif c == "$" and follows and follows in "'\"":
+                parts += self._dollar_quote(follows)
             elif c in "$`":
                 parts.append(self._expansion(False))
             else:
@@ -138,14 +153,36 @@ class Lexer:
     def _is_array(self, parts: list[Part]) -> bool:
         return bool(parts) and parts[-1] == Part("text", "=", False)
 
-    def _single(self) -> Part:
-        end = self._text.find("'", self._at + 1)
-        end = len(self._text) if end < 0 else end
+    def _until(self, mark: str, what: str) -> str:
+        """The text up to the next such mark."""
+        end = self._text.find(mark, self._at + 1)
+        if end < 0:
+            self._ends_within(what, self._where())
+            end = len(self._text)
         text, self._at = self._text[self._at + 1 : end], end + 1
-        return Part("text", text, True)
+        return text
+
+    def _marked(self) -> Part:
+        """What make already found to be unknown."""
+        return Part("unknown", self._until(MARKS[1], "something unknown"), True)
+
+    def _single(self) -> Part:
+        return Part("text", self._until("'", "a quote"), True)
+
+    def _dollar_quote(self, quote: str) -> list[Part]:
+        self._at += 1
+        if quote == '"':
+            return self._double()
+        where, start = self._where(), self._at + 1
+        match = re.compile(r"(?:[^'\\]|\\.)*", re.DOTALL).match(self._text, start)
+        self._at = (match.end() if match else start) + 1
+        if self._at > len(self._text):
+            self._ends_within("a quote", where)
+        text = self._text[start : self._at - 1]
+        return [Part("unknown" if "\\" in text else "text", text, True)]
 
     def _double(self) -> list[Part]:
-        parts = [Part("text", "", True)]
+        where, parts = self._where(), [Part("text", "", True)]
         self._at += 1
         while self._at < len(self._text) and self._text[self._at] != '"':
             c = self._text[self._at]
@@ -153,26 +190,27 @@ class Lexer:
                 escaped = self._text[self._at + 1]
                 parts.append(Part("text", "" if escaped == "\n" else escaped, True))
                 self._at += 2
+            elif c == MARKS[0]:
+                parts.append(self._marked())
             elif c in "$`":
                 parts.append(self._expansion(True))
             else:
                 parts.append(Part("text", c, True))
                 self._at += 1
+        if self._at >= len(self._text):
+            self._ends_within("a quote", where)
         self._at += 1
         return parts
 
     def _expansion(self, quoted: bool) -> Part:
         if self._text[self._at] == "`":
-            end = self._text.find("`", self._at + 1)
-            end = len(self._text) if end < 0 else end
-            text, self._at = self._text[self._at + 1 : end], end + 1
-            return Part("command", text, quoted)
+            return Part("command", self._until("`", "`...`"), quoted)
         if self._text.startswith("$((", self._at):
             return Part("unknown", self._enclosed("(", ")", 2), quoted)
         if self._text.startswith("$(", self._at):
             return Part("command", self._enclosed("(", ")", 2)[2:-1], quoted)
         if self._text.startswith("${", self._at):
-            whole = self._enclosed("{", "}", 2)
+            whole = self._enclosed("{", "}", 2, quoted)
             return _braced(whole, quoted)
         match = _NAME.match(self._text, self._at + 1)
         if match is None:
@@ -181,19 +219,23 @@ class Lexer:
         self._at = match.end()
         return Part("variable", match[0], quoted)
 
-    def _enclosed(self, opening: str, closing: str, skip: int) -> str:
+    def _enclosed(self, opening: str, closing: str, skip: int, quoted: bool = False) -> str:
         """The text up to the bracket that closes, quotes and inner brackets passed over."""
-        start, depth = self._at, 1
+        where, start, depth = self._where(), self._at, 1
         self._at += skip
         while self._at < len(self._text) and depth:
             c = self._text[self._at]
-            if c == "'":
-                end = self._text.find("'", self._at + 1)
-                self._at = len(self._text) - 1 if end < 0 else end
-            elif c == "\\":
-                self._at += 1
-            depth += (c == opening) - (c == closing)
-            self._at += 1
+            if c == "'" and not quoted:
+                self._single()
+            elif c == '"' and not quoted:
+                self._double()
+            elif c == "#" and opening == "(" and self._text[self._at - 1] in " \t\n":
+                self._at = self._line_end()
+            else:
+                depth += (c == opening) - (c == closing)
+                self._at += 2 if c == "\\" else 1
+        if depth:
+            self._ends_within(f"{opening}...{closing}", where)
         return self._text[start : self._at]
 
 

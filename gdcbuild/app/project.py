@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import gc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -13,7 +14,7 @@ from gdcbuild.app.cache import Cache, LateRecords
 from gdcbuild.app.environment import Environment
 from gdcbuild.app.workspace import Workspace
 from gdcbuild.core.ids import VersionId
-from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, UsageError
+from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, Refused, Several, UsageError
 from gdcbuild.manifest.find import find
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ class Project:
             target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
+            if gone := [id for id in todo if id not in graph.versions]:
+                hint = "run the command again, and look at the plan"
+                raise Refused(*(Problem(f"{id} is no longer in the manifest, as it was when planned", hint) for id in gone))
             judged = judge(graph, todo, rebuilder)
             Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
@@ -221,18 +225,19 @@ class Project:
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""
+        gc.freeze()
+        gc.enable()  # clients of S3 leave cycles, some 30 KiB a version; those who only look have no use for it
         for left in reversed(range(_ATTEMPTS)):
             try:
                 attempt()
                 return
-            except BlobMissing:
-                if not left:
+            except (BlobMissing, BlobDamaged, Several) as error:
+                found = error.errors if isinstance(error, Several) else (error,)
+                damaged = [e for e in found if isinstance(e, BlobDamaged)]
+                mended = bool(damaged and self.cache.cas.discard_damaged()) or any(isinstance(e, BlobMissing) for e in found)
+                if not left or not mended:
                     raise
-            except BlobDamaged as error:
-                damaged = self.cache.cas.discard_damaged()
-                if not left or not damaged:
-                    raise
-                for problem in error.problems:
+                for problem in (p for e in damaged for p in e.problems):
                     self._warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew"))
 
 

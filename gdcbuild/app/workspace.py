@@ -17,14 +17,14 @@ from gdcbuild.app.environment import Environment, Variables
 from gdcbuild.app.known import Known, basis, is_private, parts
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Desired
-from gdcbuild.errors import ManifestError, damaged
+from gdcbuild.errors import ManifestError, Problem, damaged
 from gdcbuild.store.snapshot import RACY_NS, Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
     from gdcbuild.engine.judge import Judged
     from gdcbuild.engine.rebuilder import Rebuilder
-    from gdcbuild.errors import Location, Problem
+    from gdcbuild.errors import Location
     from gdcbuild.manifest.load import Loaded
 
 
@@ -122,6 +122,9 @@ class Workspace:
             ids = [id for id in self._graph.versions if id.model in models]
             judged = judge(self._graph, ids, self._rebuilder)
             fresh = desired(self._graph, ids, judged)
+            if gone := [id for id in wanted if id.model in rest and id not in fresh]:
+                hint = "run the command again"
+                raise ManifestError(*(Problem(f"{id} has left the manifest while this ran", hint) for id in gone))
         if judged is not None or self._environments:
             self._remember(judged)
         return {id: fresh[id] if id.model in rest else known[id.model][id.version] for id in wanted}
@@ -223,9 +226,11 @@ class Workspace:
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
         extra = {"variables": sorted(asked), "environments": environments}
-        together = stamp(self.root, manifests).digest
+        together = stamp(self.root, manifests)
+        if together.newest > self._started - RACY_NS:
+            return  # what was read of them may be older than what they look like now
         rests_on = basis(self._cache, self.variables.digests(asked))
-        head = Head(rests_on, tuple(common), shared.digest, manifests, together, models, extra)
+        head = Head(rests_on, tuple(common), shared.digest, manifests, together.digest, models, extra)
         fresh = {}
         if judged is not None:
             assert self._rebuilder is not None

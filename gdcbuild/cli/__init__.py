@@ -39,7 +39,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
-    gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; builds leave few
+    gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; see Project for what works
     from gdcbuild.cli.reading import read
 
     for stream in ("stdout", "stderr"):

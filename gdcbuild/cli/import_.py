@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gdcbuild.adopt.found import Found
 
 STDIO = "-"
-LARGEST = 1 << 24
-"""Bytes of a script: what is larger is none, and may have no end."""
 
 
 def import_(
@@ -38,7 +36,7 @@ def import_(
     target = here / output
     if output != STDIO and os.path.lexists(target):
         raise UsageError(Problem(f"{directory / output} exists already", "choose another one with -o, or remove it first"))
-    found = Found()
+    found = Found(files={os.path.normpath(here / file) for file in files if file != STDIO})
     for file in files:
         _read(found, file, here)
     root = here if output == STDIO else Path(os.path.normpath(target.parent))
@@ -77,6 +75,7 @@ def _place(problem: Problem) -> tuple[Location, str]:
 
 
 def _read(found: Found, file: str, here: Path) -> None:
+    from gdcbuild.adopt.files import LARGEST
     from gdcbuild.adopt.read import read
 
     try:

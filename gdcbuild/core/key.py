@@ -9,54 +9,82 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Action, Command, Files, Inline, Worker
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 """Raise it when the walk below changes: old results are then not found, and `explain` says why."""
 
-SCHEMA, ADAPTER, TOOLCHAIN = "key schema", "adapter version", "toolchain"
+SCHEMA, ADAPTER, TOOLCHAIN, INPUT = "key schema", "adapter version", "toolchain", "input "
 
 
 @dataclass(frozen=True)
 class Key:
-    """The ingredients of one action, name → value, in the order of the walk."""
+    """The ingredients of one action, name → value, in the order of the walk.
+
+    `origins` says for people where an input comes from that lies elsewhere in the action's folder; it is no ingredient.
+    """
 
     ingredients: Mapping[str, str]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
         """64 hex digits."""
         text = json.dumps(list(self.ingredients.items()), ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def to_json(self) -> list[list[str]]:
+        return [[name, value, *self._origin(name)] for name, value in self.ingredients.items()]
+
+    def _origin(self, name: str) -> tuple[str, ...]:
+        return (self.origins[name],) if name in self.origins else ()
+
+    @classmethod
+    def from_json(cls, rows: Any) -> Key | None:
+        """The key that was written; None when it is no such thing."""
+        try:
+            ingredients = {str(name): str(value) for name, value, *_ in rows}
+            return cls(ingredients, {str(name): str(origin[0]) for name, _, *origin in rows if origin})
+        except (TypeError, ValueError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One ingredient that is not what it was; None on a side where it is absent."""
+    """One ingredient that is not what it was; None on a side where it is absent.
+
+    `origin` is where an input comes from, when it lies elsewhere in the action's folder.
+    """
 
     name: str
     before: str | None
     after: str | None
+    origin: str | None = None
 
     def __str__(self) -> str:
         if self.name in (SCHEMA, ADAPTER):
             return f"gdcbuild itself is another version ({self.name} {self.before}, now {self.after})"
+        what = f"{INPUT}{self.origin} (as {self.name.removeprefix(INPUT)})" if self.origin else self.name
         if self.before is None:
-            return f"{self.name} added"
-        return f"{self.name} removed" if self.after is None else f"{self.name} changed"
+            return f"{what} added"
+        return f"{what} removed" if self.after is None else f"{what} changed"
 
 
-def key_of(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str]) -> Key:
+def key_of(
+    action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str], origins: Mapping[str, str] | None = None
+) -> Key:
     """The key of an action whose inputs lie under the paths and digests of `inputs`.
 
-    `toolchain` is the toolchain's digest; `env` the values of the variables the action may see.
+    `toolchain` is the toolchain's digest; `env` the values of the variables the action may see; `origins` says where
+    inputs come from, by their paths.
     """
-    return Key(dict(_walk(action, inputs, toolchain, env)))
+    elsewhere = {f"{INPUT}{path}": origin for path, origin in (origins or {}).items() if origin != path}
+    return Key(dict(_walk(action, inputs, toolchain, env)), elsewhere)
 
 
 def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -73,9 +101,9 @@ def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str,
     if action.toolchain is not None:
         yield TOOLCHAIN, str(toolchain)
     for name in sorted(action.env):
-        yield f"variable {name}", _canonical(env.get(name))
+        yield f"variable {name}", _secret(name, env.get(name))
     for path, digest in inputs.items():
-        yield f"input {path}", f"{digest} {digest.size}"
+        yield f"{INPUT}{path}", f"{digest} {digest.size}"
 
 
 def _how(run: Files | Command | Worker | Inline) -> list[str]:
@@ -94,6 +122,13 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+def _secret(name: str, value: str | None) -> str:
+    """What tells a variable's values apart, without telling them: ingredients are shown, and kept."""
+    if value is None:
+        return "not set"
+    return f"sha256:{hashlib.sha256(f'{name}={value}'.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
 Contents = Callable[[str], Mapping[str, str]]
 """What a toolchain's digest stands for, name → value; empty when that is not known any more."""
 
@@ -104,7 +139,8 @@ def differences(before: Key, after: Key, contents: Contents) -> list[Difference]
     if old.get(SCHEMA) != new.get(SCHEMA):  # two walks: what else differs need not mean the same in both
         return [Difference(SCHEMA, old.get(SCHEMA), new.get(SCHEMA))]
     found: list[Difference] = []
-    for difference in _compared(old, new):
+    origins = {**before.origins, **after.origins}
+    for difference in _compared(old, new, origins):
         if difference.name == TOOLCHAIN and difference.before and difference.after:
             had, has = contents(difference.before), contents(difference.after)
             if had and has:
@@ -116,7 +152,7 @@ def differences(before: Key, after: Key, contents: Contents) -> list[Difference]
     return found
 
 
-def _compared(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+def _compared(old: Mapping[str, str], new: Mapping[str, str], origins: Mapping[str, str] | None = None) -> Iterator[Difference]:
     for name in dict.fromkeys([*new, *old]):
         if old.get(name) != new.get(name):
-            yield Difference(name, old.get(name), new.get(name))
+            yield Difference(name, old.get(name), new.get(name), (origins or {}).get(name))

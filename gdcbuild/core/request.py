@@ -72,7 +72,10 @@ class VersionRequest:
     epoch: int | None = None
     """The moment, in seconds since 1970, that artifacts are to tell instead of a fixed one."""
     given: Mapping[str, Location] = field(default_factory=dict)
-    """Every key that was given for this version, and where: for refusing those the framework does not know."""
+    """Every key that was given for this version, and where: for refusing those the framework does not know.
+
+    Those of a configuration that is given as a mapping are there as `config.KEY`, at any depth.
+    """
 
 
 @dataclass(frozen=True, slots=True)

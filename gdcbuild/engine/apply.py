@@ -38,13 +38,13 @@ from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import (
     BlobDamaged,
-    BlobMissing,
     Caution,
     ContractViolated,
     GdcbuildError,
     Interrupted,
     Problem,
     Refused,
+    Several,
     StoreError,
     of_system,
     raise_all,
@@ -93,12 +93,14 @@ class Applying:
         self._target = target
         self._emit = emit
         self._lock = threading.Lock()
+        self._planned: Mapping[VersionId, Digest | None] = {}
         self.counts = Counts()
 
     def run(self, plan: Plan, workers: int, keep_going: bool) -> None:
         """Carry the plan out. Raises the errors of the jobs that failed, together, after all that could be done was."""
         started = time.monotonic()
         versions = self._versions(plan)
+        self._planned = {c.id: c.digest for c in plan.changes}
         jobs = [*self._builds(versions), *self._finishes(versions)]
         self._emit(Planned(plan if self._target else None, len(jobs)))
         report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
@@ -172,15 +174,19 @@ class Applying:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
         with self._reported(str(version.id), "publish" if self._target else "check") as ended:
-            self._check(version, artifact)
-            if self._target is None:
-                ended("sound")
-                return
-            blobs = artifact.blobs(ports.cas, ports.workspace)
+            planned = self._planned.get(version.id)
+            if planned is not None and planned != artifact.tree.digest:
+                hint = "run the command again, and look at the plan"
+                raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
             try:
+                self._check(version, artifact)
+                if self._target is None:
+                    ended("sound")
+                    return
+                blobs = artifact.blobs(ports.cas, ports.workspace)
                 written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
             except BlobDamaged:
-                artifact.refuse_changed(ports.workspace, f"{version.id} was published", version.where)
+                artifact.refuse_changed(ports.workspace, f"{version.id} was read", version.where)
                 raise
             with self._lock:
                 self.counts.objects += written.objects
@@ -208,16 +214,16 @@ class Applying:
 
     def _check(self, version: Version, artifact: Artifact) -> None:
         """Refuse what the image's server would refuse. The verdict is remembered: the same bytes are checked once."""
-        framework, ports = self._frameworks[version.image.kind], self._rebuilder.ports
+        framework, ports, image = self._frameworks[version.image.kind], self._rebuilder.ports, version.image
         policy = replace(self._graph.policy, named=named(self._graph, version, self._made, ports.workspace))
         key = (
-            f"{version.image.kind} {version.image.version} {framework.check_version} pickle={policy.pickle}"
+            f"{image.kind} {image.name} {image.version} {framework.check_version} pickle={policy.pickle}"
             f" named={Digest.of(' '.join(sorted(policy.named)).encode()).hash} {artifact.tree.digest.hash}"
         )
         cautions = ports.records.get("checked", key)
         if cautions is None:
             blobs = artifact.blobs(ports.cas, ports.workspace)
-            found = framework.check(blobs, version.image, policy)
+            found = framework.check(blobs, image, policy)
             mistakes = [p for p in found if not isinstance(p, Caution)]
             for blob in blobs.values() if mistakes else ():
                 copy_verified(blob, len)  # what is wrong may be the cache's fault: then it is damage, and is made anew
@@ -225,6 +231,7 @@ class Applying:
                 ContractViolated,
                 (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in mistakes),
             )
+            artifact.refuse_changed(ports.workspace, f"{version.id} was checked", version.where)
             cautions = [[p.message, p.hint, p.detail] for p in found]
             ports.records.put("checked", key, cautions)
         for message, hint, detail in cautions:
@@ -256,14 +263,10 @@ class Applying:
 
 
 def _raise(failed: list[GdcbuildError]) -> None:
-    """One error with all problems; of one kind if they are, else plain. Nothing when nothing failed.
-
-    Blobs gone are the lesser damage: with damaged ones among them, it is damage.
-    """
+    """One error with all problems, of their kind if they are of one. Nothing when nothing failed."""
     if not failed:
         return
     kinds = {type(error) for error in failed}
-    if kinds == {BlobMissing, BlobDamaged}:
-        kinds = {BlobDamaged}
-    kind = kinds.pop() if len(kinds) == 1 else GdcbuildError
-    raise_all(kind, [problem for error in failed for problem in error.problems])
+    if len(kinds) > 1:
+        raise Several(failed)
+    raise_all(kinds.pop(), [problem for error in failed for problem in error.problems])

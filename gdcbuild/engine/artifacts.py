@@ -15,10 +15,11 @@ from gdcbuild.errors import ActionFailed, Location, Problem
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS."""
+    all others are in the CAS. `origins` says of all that is given, for people, where it comes from."""
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
         """Path → blob. Raises StoreError when the cache has lost one."""
@@ -66,17 +67,20 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
     """
     files: dict[str, Digest] = {}
     sources: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for item in action.inputs:
-        for path, digest, source in _laid(action, item, made, workspace):
+        for path, digest, source, made_as in _laid(action, item, made, workspace):
+            origin = source or made_as
             if files.setdefault(path, digest) != digest:
-                where = item.where or action.where
-                raise ActionFailed(Problem(f"{action.id}: two inputs lie at {path!r}", "lay one elsewhere: to: FOLDER/", where))
+                message = f"{action.id}: two inputs lie at {path!r}: {origins[path]} and {origin}"
+                raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", item.where or action.where))
+            origins[path] = origin
             if source is not None:
                 sources[path] = source
     for path in _folders(files) & files.keys():
-        hint = "lay one elsewhere: to: FOLDER/"
-        raise ActionFailed(Problem(f"{action.id}: {path!r} is an input, and a folder of inputs too", hint, action.where))
-    return Artifact(Tree(files), sources)
+        message = f"{action.id}: {path!r} is an input, and a folder of inputs too; the input is {origins[path]}"
+        raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", action.where))
+    return Artifact(Tree(files), sources, origins)
 
 
 def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspace: Workspace) -> frozenset[str]:
@@ -101,25 +105,23 @@ def _folders(files: Iterable[str]) -> set[str]:
 
 def _laid(
     action: Action, item: Input, made: Mapping[str, Artifact], workspace: Workspace
-) -> Iterator[tuple[str, Digest, str | None]]:
-    """The files of one input: place, digest, and path in the workspace if it is a file of it."""
+) -> Iterator[tuple[str, Digest, str | None, str]]:
+    """The files of one input: place, digest, path in the workspace if it is a file of it, and else what made it."""
     if isinstance(item.origin, SourceFile):
-        yield item.path, workspace.digest(item.origin.path), item.origin.path
+        yield item.path, workspace.digest(item.origin.path), item.origin.path, ""
         return
-    artifact, path = made[item.origin.action], item.origin.path.rstrip("/")
+    artifact, path, maker = made[item.origin.action], item.origin.path.rstrip("/"), item.origin.action
     if path in artifact.tree:
         name = path.rsplit("/", 1)[-1]
         place = item.path + name if item.path == "" or item.path.endswith("/") else item.path
-        yield place, artifact.tree[path], artifact.sources.get(path)
+        yield place, artifact.tree[path], artifact.sources.get(path), f"{path} of {maker}"
         return
     below = artifact.tree.under(path)
     if not below:
         has = list(artifact.tree)
         listed = ", ".join(has[:8]) + (" ..." if len(has) > 8 else "")
-        raise ActionFailed(
-            Problem(f"{item.origin.action} made no {item.origin.path!r}", f"it made: {listed}", item.where or action.where)
-        )
+        raise ActionFailed(Problem(f"{maker} made no {item.origin.path!r}", f"it made: {listed}", item.where or action.where))
     folder = item.path.rstrip("/")
     for name, digest in below.items():
         full = f"{path}/{name}" if path else name
-        yield f"{folder}/{name}" if folder else name, digest, artifact.sources.get(full)
+        yield f"{folder}/{name}" if folder else name, digest, artifact.sources.get(full), f"{full} of {maker}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Action, Files, Graph
@@ -57,14 +57,14 @@ class Rebuilder:
         toolchain = self._toolchain(action)
         if action.toolchain is not None and toolchain is None:
             return Unknown(action.toolchain, f"its toolchain {action.toolchain} is not installed yet"), None
-        key = self.key(action, inputs.tree, toolchain)
+        key = self.key(action, inputs, toolchain)
         result = self._result(key)
         if result is not None:
             return Hit(key, result.tree), Artifact(result.tree)
         return Miss(key, self._why(action, key)), None
 
-    def key(self, action: Action, inputs: Tree, toolchain: str | None) -> Key:
-        return key_of(action, inputs, toolchain, self._variables(action))
+    def key(self, action: Action, inputs: Artifact, toolchain: str | None) -> Key:
+        return key_of(action, inputs.tree, toolchain, self._variables(action), inputs.origins)
 
     def explain(self, action: Action, key: Key) -> list[Difference] | None:
         """What is different from the last result of this action; None when there is none to compare with."""
@@ -83,7 +83,7 @@ class Rebuilder:
         inputs = inputs_of(action, made, self.ports.workspace)
         toolchain = self._toolchain(action)
         if action.toolchain is None or toolchain is not None:
-            key = self.key(action, inputs.tree, toolchain)
+            key = self.key(action, inputs, toolchain)
             found = self._at_hand(key)
             if found is not None:
                 self._remember(action, key)
@@ -91,7 +91,7 @@ class Rebuilder:
         python: Path | None = None
         if action.toolchain is not None:
             python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
-        key = self.key(action, inputs.tree, self._toolchain(action))  # known only now, if the toolchain is new
+        key = self.key(action, inputs, self._toolchain(action))  # known only now, if the toolchain is new
         with self.ports.locks.hold(key.hash, cancel, waits):
             found = self._at_hand(key)
             if found is None:
@@ -148,11 +148,7 @@ class Rebuilder:
         return {name: self.ports.variables[name] for name in action.env if name in self.ports.variables}
 
     def _last(self, action: Action) -> Key | None:
-        rows: Any = self.ports.records.get("last", self._memo(action))
-        try:
-            return Key({str(name): str(value) for name, value in rows})
-        except (TypeError, ValueError):
-            return None
+        return Key.from_json(self.ports.records.get("last", self._memo(action)))
 
     def _memo(self, action: Action) -> str:
         return f"{self._graph.name} {action.id}"
@@ -160,8 +156,8 @@ class Rebuilder:
     def _remember(self, action: Action, key: Key) -> None:
         """Keep the ingredients of the last result, for explaining the next rebuild."""
         last = self._last(action)
-        if last is None or last.hash != key.hash:
-            self.ports.records.put("last", self._memo(action), list(key.ingredients.items()))
+        if last != key:
+            self.ports.records.put("last", self._memo(action), key.to_json())
 
     def _why(self, action: Action, key: Key) -> str:
         """One line: the reason for a rebuild."""
@@ -183,15 +179,21 @@ def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:
             raise ActionFailed(Problem(f"{action.id} made nothing", hint, where))
         return
     listed = ", ".join(list(outputs)[:8]) or "nothing"
+    declared, made = set(action.outputs), {*outputs, *(folder for path in outputs for folder in _folders(path))}
     problems = [
         Problem(f"{action.id} did not make {wanted!r}", f"it made {listed}; write it below ${{out}}", where)
         for wanted in action.outputs
-        if not any(path == wanted or (wanted.endswith("/") and path.startswith(wanted)) for path in outputs)
+        if wanted not in made
     ]
     problems += [
         Problem(f"{action.id} made {path!r}, which it does not declare", f"add it: outputs: [{path}]", where)
         for path in outputs
-        if not any(path == wanted or (wanted.endswith("/") and path.startswith(wanted)) for wanted in action.outputs)
+        if path not in declared and declared.isdisjoint(_folders(path))
     ]
     if problems:
         raise ActionFailed(*problems)
+
+
+def _folders(path: str) -> list[str]:
+    """Every folder that the path lies in, as it is declared: with a "/" at its end."""
+    return [path[: end + 1] for end, c in enumerate(path) if c == "/"]

@@ -1,41 +1,40 @@
-"""Whether the texts of an environment can be a bucket and an endpoint, before anything is asked of them."""
+"""Whether the texts of an environment can be what they are given as, before anything is asked of a bucket."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.errors import Problem
 from gdcbuild.manifest.yaml import Node
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
+"""What the S3 client takes for a bucket; what of it a store allows, the store says."""
+
+_REGION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
+"""An empty one is none."""
 
 
 def problems(environment: Node) -> Iterator[Problem]:
     """Of one environment. What holds a variable is left out: it is put in when the environment is chosen."""
-    for key, check in (("bucket", _bucket), ("endpoint", _endpoint)):
+    for key, kind, fits, hint in (
+        ("bucket", "a bucket", _is_bucket, "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"),
+        ("endpoint", "an endpoint", is_endpoint, f"write {FORM}"),
+        ("region", "a region", _REGION.fullmatch, "write letters, digits and -, as us-east-1; or remove it"),
+        ("ca_file", "a file", bool, "name a PEM file, or remove it"),
+    ):
         node = environment.get(key)
-        if node is not None and isinstance(node.value, str) and "${" not in node.value:
-            hint = check(node.value)
-            if hint:
-                blank = not node.value.strip()
-                message = (
-                    f"the {key} is empty"
-                    if blank
-                    else f"{node.value!r} is not {'a bucket' if key == 'bucket' else 'an endpoint'}"
-                )
-                yield Problem(message, hint, environment.key(key))
+        if node is None or not isinstance(node.value, str) or "${" in node.value:
+            continue
+        if not node.value.strip() and not fits(node.value):
+            yield Problem(f"the {key} is empty", hint, environment.key(key))
+        elif not fits(node.value):
+            yield Problem(f"{shown(node.value)!r} is not {kind}", hint, environment.key(key))
 
 
-def _bucket(text: str) -> str:
-    """What to write instead, "" when it is fine."""
+def _is_bucket(text: str) -> bool:
     scheme, separator, rest = text.partition("://")
-    fine = not separator or (scheme == "s3" and rest.partition("/")[0])
-    return "" if text.strip() and fine else "write s3://NAME, s3://NAME/PREFIX, or a folder; or set its variable"
-
-
-def _endpoint(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    return "" if fine and not any(c.isspace() for c in text) else "write https://HOST or https://HOST:PORT"
+    if not separator:
+        return "\\" not in text and text.isprintable()
+    return scheme == "s3" and bool(_NAME.fullmatch(rest.partition("/")[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gdcbuild.errors import Problem, UsageError
@@ -15,12 +16,16 @@ def find(start: Path, file: str | None) -> Path:
         path = start / file
         if not path.is_file():
             raise UsageError(Problem(_no_file(path), "correct -f, or -C"))
-        return path.resolve()
+        return path.parent.resolve() / path.name  # a link is where it lies, as when it is found
     if not start.is_dir():
         raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / NAME).is_file():
-            return folder / NAME
+        path = folder / NAME
+        if path.is_file():
+            if folder != start.resolve() and path.stat().st_uid not in (0, os.geteuid()):
+                # it says what is run; as for git, whoever can write above us is not obeyed for that
+                raise UsageError(Problem(f"{path}, found above, belongs to another user", f"if it is to be used: -f {path}"))
+            return path
     raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
 
 

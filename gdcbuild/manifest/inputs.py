@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest.globs import fixed
+from gdcbuild.manifest.instead import unfit
+from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
@@ -22,6 +25,13 @@ class Named:
 
     value: Given
     node: Node
+
+
+def listed(values: Sequence[Any], node: Node | None) -> list[Named]:
+    """The items of a list, each with its node."""
+    if node is None or not isinstance(node.value, list):
+        return []
+    return [Named(value, child) for value, child in zip(values, node.value, strict=True)]
 
 
 class Inputs:
@@ -65,7 +75,7 @@ class Inputs:
         path = origin.path if not origin.path or origin.path.endswith("/") else origin.path + "/"
         return (Input("", MadeBy(origin.action, path), where),)
 
-    def in_place(self, base: str, given: Iterable[Named]) -> tuple[str, tuple[Input, ...]]:
+    def in_place(self, base: str, given: Iterable[Named], mistakes: Mistakes) -> tuple[str, tuple[Input, ...]]:
         """Files where they lie below the manifest's folder `base`; references and {from, to} where they say.
 
         Returns the start folder below the action's folder, and the inputs.
@@ -74,35 +84,37 @@ class Inputs:
         placed: list[Input] = []
         for named in given:
             where, value = named.node.where, named.value
-            if isinstance(value, str):
-                found = self._any(self.folder(named.node), value, where)
-                sources += [(path, where, self._is_named(named, found)) for path in found]
-            elif isinstance(value, FolderMap):
-                placed += self._mapped(named, value)
-            else:
-                origin = self.made_by(value, where)
-                placed.append(Input(_target(value.to, origin.path, where), origin, where))
+            with mistakes:
+                if isinstance(value, str):
+                    found = self._any(self.folder(named.node), value, where)
+                    sources += [(path, where, self._is_named(named, found)) for path in found]
+                elif isinstance(value, FolderMap):
+                    placed += self._mapped(named, value)
+                else:
+                    origin = self.made_by(value, where)
+                    placed.append(Input(_target(value.to, origin.path, where), origin, where))
         cwd, places = lay(base, [path for path, *_ in sources])
         inputs = [Input(places[path], SourceFile(path), where, itself) for path, where, itself in sources]
         inputs += [replace(i, path=posixpath.join(cwd, i.path)) if cwd else i for i in placed]
-        return cwd, distinct(inputs)
+        return cwd, distinct(inputs, mistakes)
 
-    def by_name(self, given: Iterable[Named]) -> tuple[Input, ...]:
+    def by_name(self, given: Iterable[Named], mistakes: Mistakes) -> tuple[Input, ...]:
         """Files under their base names; folders given as {from, to} keep their structure; references where they say."""
         inputs: list[Input] = []
         for named in given:
             where, value = named.node.where, named.value
-            if isinstance(value, str):
-                found = self.paths.expand(self.folder(named.node), value, where)
-                itself = self._is_named(named, found)
-                inputs += [Input(posixpath.basename(p), SourceFile(p), where, itself) for p in found]
-            elif isinstance(value, FolderMap):
-                inputs += self._mapped(named, value)
-            else:
-                origin = self.made_by(value, where)
-                name = posixpath.basename(origin.path) if not origin.path.endswith("/") else ""
-                inputs.append(Input(_target(value.to, name, where), origin, where))
-        return distinct(inputs)
+            with mistakes:
+                if isinstance(value, str):
+                    found = self.paths.expand(self.folder(named.node), value, where, flat=True)
+                    itself = self._is_named(named, found)
+                    inputs += [Input(posixpath.basename(p), SourceFile(p), where, itself) for p in found]
+                elif isinstance(value, FolderMap):
+                    inputs += self._mapped(named, value)
+                else:
+                    origin = self.made_by(value, where)
+                    name = posixpath.basename(origin.path) if not origin.path.endswith("/") else ""
+                    inputs.append(Input(_target(value.to, name, where), origin, where))
+        return distinct(inputs, mistakes)
 
     def _is_named(self, named: Named, found: list[str]) -> bool:
         """Whether the path as given is the one file that was found, and not a folder or a glob that takes it in."""
@@ -118,8 +130,10 @@ class Inputs:
         where, folder = named.node.where, self.folder(named.node)
         if not self.paths.is_folder(folder, value.source, where):
             path = self.paths.file(folder, value.source, where)
-            target = posixpath.join(value.to, posixpath.basename(path)) if value.to.endswith("/") else value.to
-            return [Input(_clean(target, where), SourceFile(path), where, named=True)]
+            target = _clean(value.to, where)
+            if value.to.endswith("/") or not target:
+                target = posixpath.join(target, posixpath.basename(path))
+            return [Input(target, SourceFile(path), where, named=True)]
         start = self.paths.resolve(folder, value.source, where)
         cut = len(start) + 1 if start else 0
         return [
@@ -128,8 +142,8 @@ class Inputs:
         ]
 
 
-def distinct(inputs: Iterable[Input]) -> tuple[Input, ...]:
-    """The inputs sorted by place, each once. Two files for one place are an error that names both."""
+def distinct(inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
+    """The inputs sorted by place, each once. Two files for one place are a mistake that names both."""
     found: dict[str, Input] = {}
     folders: list[Input] = []
     for item in inputs:
@@ -138,14 +152,10 @@ def distinct(inputs: Iterable[Input]) -> tuple[Input, ...]:
             continue
         other = found.setdefault(item.path, item)
         if other.origin != item.origin:
-            raise ManifestError(
-                Problem(
-                    f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}",
-                    "rename one, or lay one elsewhere: {from: ..., to: ...}",
-                    item.where,
-                )
-            )
-        if item.named:
+            message = f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}"
+            hint = "rename one, or lay one elsewhere: {from: ..., to: ...}"
+            mistakes.problems.append(Problem(message, hint, item.where))
+        elif item.named:
             found[item.path] = item
     return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
 
@@ -169,6 +179,9 @@ def _clean(text: str, where: Location) -> str:
     path = posixpath.normpath(text) if text else ""
     if path.startswith(("/", "../")) or path == "..":
         raise ManifestError(Problem(f"{text!r} leads out of the folder", "write a relative path without ..", where))
+    problem = unfit(text)
+    if problem is not None:
+        raise ManifestError(Problem(*problem, where))
     return "" if path == "." else path
 
 

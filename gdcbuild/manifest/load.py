@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gdcbuild.errors import Location, ManifestError, Problem, UsageError, raise_all
 from gdcbuild.manifest import environments
 from gdcbuild.manifest.model import Environment, Manifest
 from gdcbuild.manifest.paths import Paths
-from gdcbuild.manifest.validate import Fault, did_you_mean, validate
-from gdcbuild.manifest.validate import problems as said
+from gdcbuild.manifest.sound import Path as NodePath
+from gdcbuild.manifest.sound import sound
+from gdcbuild.manifest.validate import did_you_mean
+from gdcbuild.manifest.variables import declared, fill, put_in
 from gdcbuild.manifest.yaml import Node, parse
-
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +28,31 @@ class File:
     node: Node
     manifest: Manifest
 
+    def find(self, *path: str) -> Node | None:
+        """The node at a path of keys, if there is one."""
+        node: Node | None = self.node
+        for key in path:
+            node = node.get(key) if node else None
+        return node
+
+    def at(self, *path: str) -> Node:
+        """The node at a path of keys that is there."""
+        found = self.find(*path)
+        assert found is not None
+        return found
+
+    def where(self, *path: str) -> Location:
+        """The nearest place to a path of keys."""
+        return self.node.at(path)[0]
+
 
 @dataclass(frozen=True)
 class Loaded:
     """All manifests of a workspace, the root's first.
 
     `problems` is what is wrong with them; what it is about has been taken out, so that the rest can be looked at in the
-    same run. `broken` names it, (section, name): nothing more need be said of those. `included` are the paths of all
-    included manifests, those that were left out among them.
+    same run. `broken` names what lacks something now, (section, name): nothing need be said of what is missing there.
+    `included` are the paths of all included manifests, those that were left out among them.
     """
 
     root: Path
@@ -58,10 +74,11 @@ class Loaded:
         known = manifest.environments
         chosen = name or manifest.default_environment
         if chosen is None:
+            if not known:
+                hint = "add to the root manifest: environments: {local: {bucket: bucket}}"
+                raise UsageError(Problem("there is no environment to publish to", hint))
             if len(known) != 1:
-                raise UsageError(
-                    Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known, 'none is declared')}")
-                )
+                raise UsageError(Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known)}"))
             chosen = next(iter(known))
         if chosen not in known:
             error = UsageError if name else ManifestError
@@ -73,14 +90,10 @@ class Loaded:
         node = section.get(chosen) if section else None
         assert node is not None
         problems: list[Problem] = []
-        filled = _substitute(node, _variables(self.main.node), self.variables, problems)
-        found = validate(Environment, filled)
-        if isinstance(found, list):
-            problems += said(found)
-        problems += environments.problems(filled)
-        raise_all(ManifestError, problems)
-        assert isinstance(found, Environment)
-        return chosen, found
+        found = sound(Environment, put_in(node, declared(self.main.node), self.variables, problems), {})
+        raise_all(ManifestError, [*problems, *found.problems, *environments.problems(found.node)])
+        assert found.value is not None
+        return chosen, found.value
 
 
 def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] = ()) -> Loaded:
@@ -116,17 +129,12 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         if not isinstance(node.value, dict):
             problems.append(Problem("a manifest is a mapping", "begin with `schema: 1`", node.where))
             continue
-        node = _filled(node, main_node, variables, problems)
-        folder = posixpath.dirname(path)
-        checked = validate(Manifest, node)
-        if isinstance(checked, list):
-            problems += said(checked)
-            node = _without_faults(node, checked, broken)
-            checked = validate(Manifest, node)
-        if isinstance(checked, list):
-            raise_all(ManifestError, problems)
-            continue
-        files.append(File(path, folder, node, checked))
+        checked = sound(Manifest, fill(node, main_node, variables, problems), {"schema": Node(1, node.where)})
+        problems += checked.problems
+        broken.update(map(_broken, checked.without))
+        assert checked.value is not None
+        node, folder = checked.node, posixpath.dirname(path)
+        files.append(File(path, folder, node, checked.value))
         if len(files) > 1:
             problems += _root_only(node)
         section = node.get("environments")
@@ -149,39 +157,12 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
     return Loaded(root, tuple(files), paths, variables, tuple(problems), frozenset(broken), included, frozenset(looked))
 
 
-def _without_faults(node: Node, faults: list[Fault], broken: set[tuple[str, str]]) -> Node:
-    """The manifest without what is wrong in it: the version it is in, the key that should not be there, or the entry."""
-    result = node
-    for fault in faults:
-        path = [str(step) for step in fault.path]
-        if path[:1] == ["models"] and path[2:3] == ["versions"] and len(path) > 4:
-            cut = path[:4]
-            broken.add(("versions", f"{path[1]}@{path[3]}"))
-        elif fault.extra:
-            cut = path
-        else:
-            cut = path[:2]
-            broken.add((path[0], path[1]) if len(path) > 1 else (path[0], ""))
-        result = _removed(result, cut)
-    if result.get("schema") is None:
-        value = {**dict(result.items()), "schema": Node(1, node.where)}
-        result = replace(result, value=value)
-    return result
-
-
-def _removed(node: Node, path: list[str]) -> Node:
-    """A copy without the node at a path. Steps that lead nowhere, a union's branch for one, are passed over."""
-    if not path:
-        return node
-    step, rest = path[0], path[1:]
-    if isinstance(node.value, list) and step.isdigit() and int(step) < len(node.value):
-        items = [_removed(child, rest) if i == int(step) else child for i, child in enumerate(node.value)]
-        return replace(node, value=items)
-    if not isinstance(node.value, dict) or step not in node.value:
-        return _removed(node, rest)
-    if not rest:
-        return replace(node, value={k: n for k, n in node.items() if k != step})
-    return replace(node, value={k: _removed(n, rest) if k == step else n for k, n in node.items()})
+def _broken(path: NodePath) -> tuple[str, str]:
+    """What something taken out of a manifest belonged to: a version, or an entry of a section."""
+    names = [str(step) for step in path]
+    if names[:1] == ["models"] and names[2:3] == ["versions"] and len(names) > 3:
+        return "versions", f"{names[1]}@{names[3]}"
+    return (names[0] if names else ""), (names[1] if len(names) > 1 else "")
 
 
 def _includes(node: Node) -> Iterator[tuple[str, Location]]:
@@ -197,57 +178,3 @@ def _root_only(node: Node) -> list[Problem]:
         for key in ("environments", "default_environment", "policy", "pools")
         if node.get(key)
     ]
-
-
-def _variables(node: Node) -> dict[str, Node]:
-    section = node.get("vars")
-    return dict(section.items()) if section else {}
-
-
-def _filled(node: Node, main: Node, variables: Mapping[str, str], problems: list[Problem]) -> Node:
-    """The node with ${vars.X} and ${env.X} put in. Environments are filled when one is chosen, not before."""
-    known = {**_variables(main), **_variables(node)}
-    value = {
-        key: child if key in ("vars", "environments") else _substitute(child, known, variables, problems)
-        for key, child in node.items()
-    }
-    return replace(node, value=value)
-
-
-def _substitute(node: Node, known: Mapping[str, Node], variables: Mapping[str, str], problems: list[Problem]) -> Node:
-    if isinstance(node.value, dict):
-        return replace(node, value={k: _substitute(n, known, variables, problems) for k, n in node.items()})
-    if isinstance(node.value, list):
-        return replace(node, value=[_substitute(n, known, variables, problems) for n in node.value])
-    if not isinstance(node.value, str) or "${" not in node.value:
-        return node
-    whole = _VARIABLE.fullmatch(node.value)
-    if whole and whole[1].startswith("vars."):
-        found = known.get(whole[1].removeprefix("vars."))
-        if found is not None:
-            return replace(node, value=found.value, text=found.text)
-
-    def put(match: re.Match[str]) -> str:
-        name = match[1]
-        if name == "out":
-            return match[0]
-        if name.startswith("vars."):
-            found = known.get(name.removeprefix("vars."))
-            if found is not None:
-                return found.text
-            hint = did_you_mean(name, [f"vars.{k}" for k in known], "declare it under vars")
-            problems.append(Problem(f"there is no variable {name!r}", hint, node.where))
-        elif name.startswith("env."):
-            if name.removeprefix("env.") in variables:
-                return variables[name.removeprefix("env.")]
-            problems.append(
-                Problem(
-                    f"the environment variable {name.removeprefix('env.')} is not set", "set it, or write the value", node.where
-                )
-            )
-        else:
-            problems.append(Problem(f"${{{name}}} is not known", "write ${vars.NAME} or ${env.NAME}", node.where))
-        return ""
-
-    filled = _VARIABLE.sub(put, node.value)
-    return replace(node, value=filled, text=filled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic.config import JsonDict
 
 NAME = r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$"
@@ -15,6 +15,11 @@ def _scalar(value: Any) -> Any:
     if not isinstance(value, str | int | float):
         raise ValueError("text, a number, or true or false is wanted")
     return value
+
+
+def _whole(value: Any) -> Any:
+    """Only the number 1 is a 1: for Python, true and 1.0 are too."""
+    return value if type(value) is int else str(value)
 
 
 Value = Annotated[Any, AfterValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
@@ -43,11 +48,20 @@ class ModelRef(_Strict):
     to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
 
 
+_REFERENCE = ("step", "model", "version", "path", "to")
+IN_REFERENCE = frozenset({*_REFERENCE, "from"})
+"""Keys of a mapping that stands for files: without one of them it would stand for others."""
+
+
 class FolderMap(_Strict):
     """A file or folder of the workspace, laid under another name."""
 
     source: str = Field(alias="from", description="A file, or a folder whose structure is kept.")
     to: str = Field(description='The name it gets; ending in "/" the folder it goes into.')
+
+
+TAGS = ("(path)", "(step)", "(model)", "(from)", "(mapping)")
+"""Branches of unions, as pydantic puts them into the paths of its errors."""
 
 
 def _tag(value: Any) -> str:
@@ -85,7 +99,6 @@ class Export(_Strict):
     )
 
 
-_REFERENCE = ("step", "model", "version", "path", "to")
 _NO_REFERENCE: JsonDict = {"not": {"minProperties": 1, "propertyNames": {"enum": [*_REFERENCE]}}}
 """In the JSON Schema: a mapping that is a configuration, and not what another action makes."""
 
@@ -191,7 +204,7 @@ class Defaults(_Strict):
 class Manifest(_Strict):
     """A gdcbuild.yaml."""
 
-    schema_: Literal[1] = Field(alias="schema", description="The manifest's schema.")
+    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(alias="schema", description="The manifest's schema.")
     include: list[str] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")

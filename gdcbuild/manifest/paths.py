@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
+from gdcbuild.manifest.instead import content_of, similar, unfit
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 """What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
@@ -25,11 +26,15 @@ _NEVER = frozenset({"__pycache__", ".git", _RECORDS})
 
 
 class _Asked(NamedTuple):
-    """What a walk is for: a place in a manifest, that manifest's folder, and where what is found is laid (None: in no list)."""
+    """What a walk is for: a place in a manifest, that manifest's folder, and where what is found is laid (None: in no list).
+
+    `flat` is true where files lie under their base names, so that a folder cannot lie among them.
+    """
 
     where: Location
     folder: str
     to: str | None
+    flat: bool = False
 
 
 class Paths:
@@ -52,21 +57,20 @@ class Paths:
 
     def resolve(self, folder: str, text: str, where: Location) -> str:
         """The path `text`, written in a manifest in `folder`, without touching the disk."""
-        if text.startswith(("/", "~")):
-            raise _refuse(f"{text!r} is an absolute path", "write it relative to this file", where)
-        if "\\" in text or any(ord(c) < 32 for c in text):
-            raise _refuse(f"{text!r} has a backslash or a control character", "use / and printable names", where)
+        problem = unfit(text)
+        if problem is not None:
+            raise _refuse(*problem, where)
         path = posixpath.normpath(posixpath.join(folder, text))
         if path == ".." or path.startswith("../"):
             raise _refuse(f"{text!r} leaves the workspace", f"move it below {self.root.name}/, beside the root manifest", where)
         return "" if path == "." else path
 
-    def file(self, folder: str, text: str, where: Location) -> str:
-        """One existing regular file."""
+    def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
+        """One existing regular file. `instead`: what to write where it is a folder."""
         path = self.resolve(folder, text, where)
         mode = self._mode(path, text, where)
         if stat.S_ISDIR(mode):
-            raise _refuse(f"{text!r} is a folder, a file is wanted", "name the file in it", where)
+            raise _refuse(f"{text!r} is a folder, a file is wanted", instead, where)
         return path
 
     def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
@@ -80,10 +84,13 @@ class Paths:
         self._refuse_secrets(found, text, where)
         return found
 
-    def expand(self, folder: str, text: str, where: Location, to: str = "") -> list[str]:
-        """The files that a path or a glob names: one file, or for a glob all that match (and at least one)."""
+    def expand(self, folder: str, text: str, where: Location, to: str = "", flat: bool = False) -> list[str]:
+        """The files that a path or a glob names: one file, or for a glob all that match (and at least one).
+
+        `flat`: they will lie under their base names, and a folder that is named or matched is refused.
+        """
         if not GLOB.search(text):
-            return [self.file(folder, text, where)]
+            return [self.file(folder, text, where, content_of(text))] if flat else [self.file(folder, text, where)]
         pattern = self.resolve(folder, text, where)
         start = fixed(pattern)
         self._looked.add(start)
@@ -95,9 +102,9 @@ class Paths:
         if _is_folder(self.root / start):
             self._inside(start, text, where)
             levels = None if "**" in pattern.split("/") else pattern.count("/")
-            found = self._walk(start, _Asked(where, folder, to), match, levels)
+            found = self._walk(start, _Asked(where, folder, to, flat), match, levels)
         if not found:
-            raise _refuse(f"{text!r} matches no file", "correct the glob, or remove it", where)
+            raise _refuse(f"{text!r} matches no file", self._matched_folder(folder, pattern, match), where)
         self._refuse_secrets(found, text, where)
         return found
 
@@ -122,6 +129,16 @@ class Paths:
         except OSError:
             return b""  # whoever needs its bytes will say so
 
+    def _matched_folder(self, folder: str, pattern: str, match: re.Pattern[str]) -> str:
+        """What to do about a glob that matches no file: it may match a folder, whose files were meant."""
+        above = posixpath.dirname(pattern)
+        if not GLOB.search(above) and _is_folder(self.root / above):
+            for entry in sorted((self.root / above).iterdir()):
+                path = posixpath.join(above, entry.name)
+                if match.match(path) and entry.name not in _NEVER and _is_folder(entry):
+                    return f"it matches the folder {path!r}: name what is in it, {posixpath.relpath(path, folder or '.')}/**"
+        return "correct the glob, or remove it"
+
     def is_folder(self, folder: str, text: str, where: Location) -> bool:
         path = self.resolve(folder, text, where)
         self._looked.add(path)
@@ -134,7 +151,7 @@ class Paths:
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
-            raise _refuse(f"there is no file {text!r}", self._similar(path), where) from error
+            raise _refuse(f"there is no file {text!r}", similar(self.root, path), where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise _refuse(f"{text!r} is neither a file nor a folder", "name a regular file", where)
@@ -147,19 +164,6 @@ class Paths:
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(self.root / path)
         return real == self._real or real.startswith(self._real + os.sep)
-
-    def _similar(self, path: str) -> str:
-        import difflib
-
-        folder, name = posixpath.split(path)
-        try:
-            names = [p.name for p in (self.root / folder).iterdir()]
-        except OSError:
-            return f"there is no folder {folder!r} either"
-        near = difflib.get_close_matches(name, names, 1)
-        return (
-            f"did you mean {posixpath.join(folder, near[0])!r}?" if near else "paths are relative to the file that names them"
-        )
 
     def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
         """Files below a folder that match, sorted, with a stack; folders behind symlinks are not entered.
@@ -178,6 +182,8 @@ class Paths:
                     for entry in entries:
                         path = f"{folder}/{entry.name}" if folder else entry.name
                         if entry.is_dir(follow_symlinks=False):
+                            if asked.flat and levels is not None and entry.name not in _NEVER and match and match.match(path):
+                                problems.append(_flat(path, asked))
                             if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
                                 stack.append(path)
                             elif entry.name == _RECORDS and match is None:
@@ -238,6 +244,11 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name that is too long for the system, for one
         return False
+
+
+def _flat(path: str, asked: _Asked) -> Problem:
+    hint = f"narrow the glob; {content_of(posixpath.relpath(path, asked.folder or '.'))}"
+    return Problem(f"the glob matches the folder {path!r}, whose files would be lost", hint, asked.where)
 
 
 def _refuse(message: str, hint: str, where: Location) -> ManifestError:

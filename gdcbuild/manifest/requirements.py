@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gdcbuild.errors import Location, Problem
 
-_PINNED = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*==\s*[^\s*;#,]+\s*(;[^#]*)?(\s*--hash=\S+|\s*\\)*\s*(#.*)?$")
+_PINNED = re.compile(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*==\s*[^\s*;#,]+\s*(;[^#]*)?(\s+--hash=\S+|\s*\\)*\s*(#.*)?$")
 _ALLOWED = re.compile(r"\s*(#.*|--(hash|require-hashes|only-binary|no-binary|no-index|prefer-binary)\b.*)?$")
 
 

@@ -17,6 +17,8 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
     """The outputs, as clean paths. Raises every mistake in them and in `env`, each at its item."""
     problems: list[Problem] = []
     outputs: list[str] = []
+    files: set[str] = set()
+    folders: dict[str, str] = {}
     for text, where in _items(step.outputs, node, "outputs"):
         try:
             path = clean_reference(text, where)
@@ -25,7 +27,9 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
             continue
         if not path:
             problems.append(Problem(f"the output {text!r} is the folder of all outputs", "name what is made in it", where))
-        outside = next((o for o in outputs if _clash(o, path)), None)
+            continue
+        above = _folders(path)
+        outside = folders.get(path) or next((f for f in above if f in files), None)
         if outside is not None:
             problems.append(
                 Problem(
@@ -33,6 +37,9 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
                 )
             )
         outputs.append(path)
+        if not path.endswith("/"):
+            files.add(path)
+        folders.update(dict.fromkeys(above, path))
     for name, where in _items(step.env, node, "env"):
         if not _VARIABLE.fullmatch(name):
             problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", where))
@@ -40,9 +47,9 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
     return tuple(outputs)
 
 
-def _clash(one: str, other: str) -> bool:
-    """Whether one of them is a file where the other needs a folder."""
-    return any(not file.endswith("/") and below.startswith(f"{file}/") for file, below in ((one, other), (other, one)) if file)
+def _folders(path: str) -> list[str]:
+    """Every folder that the path lies in, or is."""
+    return [path[:end] for end, c in enumerate(path) if c == "/"]
 
 
 def _items(values: list[str], node: Node, key: str) -> Iterator[tuple[str, Location]]:

@@ -7,34 +7,45 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
 from gdcbuild.errors import Problem
+from gdcbuild.manifest.model import TAGS
 from gdcbuild.manifest.yaml import Node, is_placeholder
 
 M = TypeVar("M", bound=BaseModel)
 
 
+_FILE = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
+_SHOWN = 80
+
 _WANTED = {
-    "bool_type": "true or false is wanted",
-    "dict_type": "a mapping is wanted",
-    "list_type": "a list is wanted",
-    "model_type": "a mapping is wanted",
-    "string_type": "text is wanted",
-    "string_too_short": "is empty",
-    "too_short": "is empty, at least one is wanted",
+    "bool_type": ("true or false is wanted", "write true or false"),
+    "dict_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "list_type": ("a list is wanted", "write [ONE, ANOTHER]"),
+    "model_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "string_type": ("text is wanted", "write text, in quotes if it looks like something else"),
+    "string_too_short": ("is empty", "write it, or remove it"),
+    "too_short": ("is empty, at least one is wanted", "write [ONE, ANOTHER]"),
+    "int_type": ("a whole number is wanted", "write it without quotes, as 4"),
+    "greater_than_equal": ("a number of at least 1 is wanted", "write 1 or more"),
 }
+"""What is wanted where pydantic finds something else, and how to write it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake: the path to it in the value, and what to say; `extra` when it is a key that should not be there."""
+    """One mistake: the path to what is useless for it, and what to say (None: all has been said).
+
+    `missing` is true when that is not there. A reference to a file is one thing: a part of it is of no use.
+    """
 
     path: tuple[str | int, ...]
     problem: Problem | None
-    extra: bool
+    missing: bool
 
 
 def validate(model: type[M], node: Node) -> M | list[Fault]:
@@ -42,21 +53,39 @@ def validate(model: type[M], node: Node) -> M | list[Fault]:
     try:
         return model.model_validate(node.plain())
     except ValidationError as error:
-        return [
-            Fault(tuple(e["loc"]), _problem(model, node, e), e["type"] == "extra_forbidden")
-            for e in error.errors(include_url=False)
-        ]
+        found = error.errors(include_url=False)
+        return [_fault(model, node, e) for e in _apart(model, node, found)]
 
 
-def problems(faults: Iterable[Fault]) -> list[Problem]:
-    """What to say of the faults; of some all has been said already."""
-    return [fault.problem for fault in faults if fault.problem is not None]
+def _fault(model: type[BaseModel], node: Node, error: Any) -> Fault:
+    whole = tuple(takewhile(lambda step: step not in TAGS, error["loc"]))
+    missing = error["type"] == "missing" and whole == error["loc"]
+    return Fault(_written(whole), _problem(model, node, error), missing)
+
+
+def _apart(model: type[BaseModel], node: Node, found: Iterable[Any]) -> list[Any]:
+    """The errors without those that are another one's other side: a key is missing because it is misspelt, and there is
+    no value because the key has swallowed it."""
+    errors = list(found)
+    names = {tuple(e["loc"][:-1]) for e in errors if e["loc"][-1:] == ("[key]",)}
+    names = {loc for loc in names if node.at(loc)[1].value is None}
+    meant = {
+        (*e["loc"][:-1], near)
+        for e in errors
+        if e["type"] == "extra_forbidden"
+        for near in _near(str(e["loc"][-1]), _keys(model, tuple(e["loc"][:-1])))
+    }
+    return [e for e in errors if tuple(e["loc"]) not in names and (e["type"] != "missing" or tuple(e["loc"]) not in meant)]
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, 1, 0.6)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint for a name that is not known."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1, 0.6)
+    near = _near(name, names)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(names)}" if names else otherwise
@@ -69,42 +98,69 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
     if name == "[key]":
         name, found = str(path[-2]), Node(path[-2], where, text=str(path[-2]))
     kind = error["type"]
+    if found.refused and kind != "missing":
+        return None
     if kind == "extra_forbidden":
         if is_placeholder(name):
             return None
         keys = _keys(model, path[:-1])
-        return Problem(f"unknown key {name!r}", did_you_mean(name, keys, "remove it"), where)
-    if kind == "missing":
-        return Problem(f"{name!r} is missing", _described(model, path), node.at(path[:-1])[0])
-    if kind == "string_pattern_mismatch" and is_placeholder(name):
+        return Problem(f"unknown key {quoted(name)}", did_you_mean(name, keys, "remove it"), where)
+    if kind in ("missing", "union_tag_invalid") and any(is_placeholder(key) for key, _ in found.items()):
         return None
+    if kind == "missing":
+        return Problem(f"{name!r} is missing", f"add {_described(model, path) or name}", node.at(path[:-1])[0])
     if kind == "string_pattern_mismatch":
-        return Problem(f"{found.text or name!r} is not a name that can be used here", _pattern_hint(error), where)
+        if is_placeholder(name):
+            return None
+        word, _, rest = found.text.partition(" ")
+        hint = f"write a colon: {word}: {rest[0]}" if rest[:1] in ("{", "[") else _pattern_hint(error)
+        return Problem(f"{quoted(found.text)} is not a name that can be used here", hint, where)
     if kind == "string_type" and isinstance(found.value, int | float) and not isinstance(found.value, bool):
         return Problem(f"{found.text} is a number, text is wanted", f'write "{found.text}"', where)
-    if kind == "literal_error" and isinstance(found.value, str) and found.text == error["ctx"]["expected"]:
-        return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {found.text}", where)
     if kind == "literal_error":
-        return Problem(f"{found.text!r} is not one of {error['ctx']['expected']}", "write one of them", where)
+        expected = error["ctx"]["expected"]
+        if isinstance(found.value, str) and found.text == expected:
+            return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
+        one_of = "one of " if " or " in expected else ""
+        return Problem(f"{quoted(found.text)} is not {one_of}{expected}", f"write {expected}", where)
     if kind == "union_tag_invalid":
-        hint = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
-        return Problem(f"{name}: neither a path nor what another action makes", hint, where)
-    message = _WANTED.get(kind) or error["msg"].removeprefix("Value error, ")
-    written = tuple(step for step in path if not str(step).startswith("("))  # without the branches of unions
-    return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", _described(model, written), where)
+        return Problem(f"{name}: neither a path nor what another action makes", _FILE, where)
+    written = _written(path)
+    message, mend = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
+    if path and path[-1] in TAGS:
+        mend = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
+    described = _described(model, written)
+    hint = f"{mend}; {described}" if described else mend
+    return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", hint, where)
+
+
+def quoted(text: str) -> str:
+    """Text of the user's in a message, as far as it helps to find it."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+
+
+def _written(path: Iterable[str | int]) -> tuple[str | int, ...]:
+    """A path of pydantic's as it stands in the file: without the branches of unions, and the mark of a key."""
+    return tuple(step for step in path if step != "[key]" and step not in TAGS)
 
 
 def _called(path: tuple[Any, ...]) -> str:
     """A value for people: its key, or which item of its list it is."""
     if not path:
         return "the manifest"
-    return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else str(path[-1])
+    return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else _plain(str(path[-1]))
+
+
+def _plain(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _pattern_hint(error: Any) -> str:
     pattern = error["ctx"]["pattern"]
     if ":" in pattern:
         return 'write "package.module:function"'
+    if pattern.startswith(r"^\d"):
+        return 'write MAJOR.MINOR in quotes, as "2.13"'
     return "use letters, digits, and . _ - between them" + (", at most 63" if "{0,61}" in pattern else "")
 
 
@@ -130,7 +186,7 @@ def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = next((f for n, f in current.model_fields.items() if step in (f.alias or n, n)), None)
             if field is None:
-                if isinstance(step, str) and step.startswith("("):
+                if step in TAGS:
                     continue
                 return None
             current = field.annotation
@@ -138,7 +194,7 @@ def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None
             current = get_args(current)[1]
         elif get_origin(current) is list:
             current = get_args(current)[0]
-        elif not (isinstance(step, str) and step.startswith("(")):
+        elif step not in TAGS:
             return None
     current = _unwrap(current, None)
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None

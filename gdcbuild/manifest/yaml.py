@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from gdcbuild.errors import Location, Problem
+from gdcbuild.manifest import syntax
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
@@ -32,12 +33,16 @@ _AMBIGUOUS = re.compile(
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands. In a mapping, `keys` says where each key stands; `text` is a scalar as written."""
+    """A value and where it stands. In a mapping, `keys` says where each key stands; `text` is a scalar as written.
+
+    `refused` is true for a value that has been told of already, so that nothing more need be said of it.
+    """
 
     value: dict[str, Node] | list[Node] | Scalar
     where: Location
     keys: dict[str, Location] = field(default_factory=dict)
     text: str = ""
+    refused: bool = False
 
     def plain(self) -> Any:
         """The value without its places. (Nesting is limited, so recursion is too.)"""
@@ -83,10 +88,7 @@ def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
-        context = f" {error.context}" if error.context else ""
-        composer.problems.append(Problem(f"not valid YAML: {error.problem}{context}", "correct the syntax here", where))
+        composer.problems.append(syntax.problem(error, text, file))
         return None, composer.problems
     except yaml.reader.ReaderError as error:
         composer.problems.append(_unreadable(error, text, file))
@@ -210,16 +212,16 @@ class _Composer:
         if isinstance(event, yaml.SequenceStartEvent):
             return Node([], where)
         if not isinstance(event, yaml.ScalarEvent):
-            return Node(None, where)
+            return Node(None, where, refused=True)
         if event.style or event.tag is not None:
-            return Node(event.value, where, text=event.value)
+            return Node(event.value, where, text=event.value, refused=event.tag is not None or "\0" in event.value)
         if _AMBIGUOUS.match(event.value):
             self.problem(
                 event,
                 f"{event.value} is not quoted, and YAML readers do not agree on what it is",
                 f'write "{event.value}" for the text; true or false; numbers as 10 or 0.5',
             )
-            return Node(event.value, where, text=event.value)
+            return Node(event.value, where, text=event.value, refused=True)
         return Node(_resolve(event.value), where, text=event.value)
 
 

@@ -22,9 +22,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
+from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_endpoint, no_store, status_of
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, no_store, status_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -149,7 +150,7 @@ class S3Remote:
             head = self._head(key)
         if head is None:
             return None
-        if head["ContentLength"] != blob.digest.size:
+        if head.get("ContentLength", blob.digest.size) != blob.digest.size:  # some proxies leave it out
             return Stored("other", _etag(head))
         try:
             with self.open(key) as stream:
@@ -228,6 +229,8 @@ class S3Remote:
     def _send_part(self, name: str, upload: str, number: int, data: bytes, sending: _Sending) -> CompletedPartTypeDef:
         try:
             reply = self._client.upload_part(Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=data)
+            if "ETag" not in reply:
+                raise RemoteError(no_store(f"write {self.url}/{name}", self._place))
             sending.sent(len(data))
         except BaseException:
             sending.failed.set()
@@ -292,7 +295,7 @@ def _check(options: S3Options) -> None:
     """Refuse settings with which no request could succeed. Raises RemoteError."""
     problems = []
     if options.endpoint is not None and not is_endpoint(options.endpoint):
-        problems.append(Problem(f"{options.endpoint!r} is no endpoint", "write endpoint: https://HOST or https://HOST:PORT"))
+        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
     if options.ca_file is not None:
         try:
             ssl.create_default_context(cafile=options.ca_file)

@@ -66,15 +66,6 @@ class Place:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def is_endpoint(text: str) -> bool:
-    """Whether the text is a URL that requests can be sent to."""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def status_of(error: Exception) -> int:
     """HTTP status of the refusal, 0 when there was no answer."""
     if not isinstance(error, ClientError):

@@ -52,7 +52,7 @@ def problem(found: Problem) -> dict[str, Any]:
 
 def difference(found: Difference) -> dict[str, Any]:
     """An ingredient of a key that changed."""
-    return {"name": found.name, "before": found.before, "after": found.after}
+    return {"name": found.name, "origin": found.origin, "before": found.before, "after": found.after}
 
 
 def event(found: Event) -> dict[str, Any]:

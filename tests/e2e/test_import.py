@@ -48,6 +48,7 @@ FILES: dict[str, str | bytes] = {
     "mixed/.dotfile": "g\n",
     "config/model-config.yaml": "minWorkers: 1\nmaxWorkers: 1\n",
     "lib/libdigits.so": b"\x7fELF",
+    "lib/env.sh": "HANDLER=handlers/digits.py\n",
 }
 
 UPLOAD = "aws s3 cp --recursive build s3://fq-bucket/models/\n"
@@ -84,6 +85,15 @@ SCRIPTS: dict[str, str] = {
         torch-model-archiver --model-name model -v 3 --serialized-file weights/v1.pt --handler handlers/digits.py \\
           --extra-files 'mixed/*,labels/no*such' --export-path build/a/3
     """.replace("labels, handlers", "labels,handlers"),
+    "arrays, sourced files and copies": """\
+        source lib/env.sh
+        ARGS=(--model-name model --handler "$HANDLER")
+        ARGS+=(-v 1 --serialized-file weights/v1.pt)
+        mkdir -p made/digits/1 build
+        pushd labels > /dev/null && popd > /dev/null
+        if ! torch-model-archiver "${ARGS[@]}" --export-path made/digits/1; then exit 1; fi
+        cp -r made/. build
+    """,
     "variables and folders": """\
         set -euo pipefail
         HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -256,6 +266,22 @@ def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> N
     assert_same(ready, theirs)
 
 
+def test_what_make_would_run(ready: Workspace, tmp_path: Path) -> None:
+    """Its own order and conditions; on standard input, as with any trace."""
+    pack = "torch-model-archiver --model-name model -v $* --serialized-file $< --handler handlers/digits.py --export-path $(@D)"
+    up = "aws s3 cp $< s3://fq-bucket/models/digits/1/model.mar"
+    makefile = f"all: up\nifeq ($(MAKE),none)\nup: never\nendif\nup: build/1/model.mar\n\t{up}\n"
+    makefile += f"build/%/model.mar: weights/v%.pt\n\tmkdir -p $(@D)\n\t{pack}\n"
+    ready.write({"Makefile": makefile})
+    dry = subprocess.run(["make", "-n"], cwd=ready.root, text=True, capture_output=True, check=True).stdout
+    command = [sys.executable, "-m", "gdcbuild", "import", "-", "-o", "trace.yaml"]
+    subprocess.run(command, cwd=ready.root, input=dry, env=ready.environment(), text=True, check=True)
+    ready.ok("import", "Makefile")
+    made = [(ready.root / name).read_text().partition("\n")[2] for name in ("trace.yaml", "gdcbuild.yaml")]
+    assert made[0] == made[1]
+    assert_same(ready, run_script(ready, tmp_path, "make", "-s"))
+
+
 @pytest.mark.parametrize(
     "options", ["--runtime python3 --handler handlers/digits.py", "--runtime LSP --handler lib/libdigits:Digits"]
 )
@@ -418,6 +444,19 @@ NAMED: dict[str, tuple[str, list[str]]] = {
         f"{PLAIN}\naws s3 cp model.mar s3://b/m/",
         ["x.sh:2:1: error: s3://b/m/model.mar is not s3://BUCKET/MODEL/"],
     ),
+    "a here-document that a shell runs": (
+        f"cat <<X | bash\n{PLAIN}\nX",
+        ["x.sh:2:1: error: torch-model-archiver in a text that bash"],
+    ),
+    "a script that another runs": ("bash lib/pack.sh", ["x.sh:1:1: error: lib/pack.sh is run, and cannot be read"]),
+    "a place in a variable": (
+        f'{PLAIN} --export-path m\naws s3 cp m/model.mar "$DEST"',
+        ["x.sh:2:1: error: where the upload to $DEST goes is not known"],
+    ),
+    "half a trace": (
+        f"{PLAIN} --export-path m/1\n+ {PLAIN} --extra-files 'a",
+        ["x.sh:2:", "error: the text ends within a quote"],
+    ),
     "an upload of who knows what": ("aws s3 cp --recursive out s3://b/m/", ["x.sh:1:1: error: nothing is known of"]),
     "nothing": ("echo hello", ["no torch-model-archiver command"]),
 }
@@ -456,6 +495,22 @@ NOTED = {
     "a handler without .py": (
         f"{PLAIN.replace('digits.py', 'digits')} --export-path m",
         "stands as digits.py in the archive's manifest",
+    ),
+    "a file from a bucket": (
+        f"aws s3 cp s3://b/v1.pt weights/ --quiet\n{PLAIN} --export-path m",
+        "x.sh:2:1: warning: m@1: weights/v1.pt is fetched from s3://b/v1.pt at x.sh:1:1, and is no file of the workspace",
+    ),
+    "a folder from a bucket": (
+        f"gsutil -m cp -r gs://b/w weights\n{PLAIN} --export-path m",
+        "m@1: weights/v1.pt is fetched from gs://b/w at x.sh:1:1",
+    ),
+    "a file of another name": (
+        f"if [ ! -f weights/v1.pt ]; then cp weights/v2.pt weights/v1.pt; fi\n{PLAIN} --export-path m",
+        "m@1: weights/v1.pt is copied from weights/v2.pt at x.sh:1:33",
+    ),
+    "filters": (
+        f"{PLAIN} --export-path o/m/1\naws s3 sync o s3://b --exclude '*.log'",
+        "--exclude and --include are not followed",
     ),
     "a profile": (f"{PLAIN}\naws s3 cp model.mar s3://b/m/1/ --profile team", "set AWS_PROFILE=team"),
 }

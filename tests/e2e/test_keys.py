@@ -94,7 +94,7 @@ CHANGES: dict[str, tuple[Callable[[Workspace], object], str, list[str]]] = {
     "allowed variable": (lambda w: w.variables.update(SEEN="2"), "variable SEEN changed", BOTH),
     "allowed variable that is gone": (lambda w: w.variables.pop("SEEN"), "variable SEEN changed", BOTH),
     "which variables": (lambda w: edit(w, "[SEEN]", "[SEEN, MORE]"), "variable MORE added", ["step:s"]),
-    "handler": (lambda w: w.write({"h.py": HANDLER + "# x\n"}), "input handler/h.py changed", ["m@1"]),
+    "handler": (lambda w: w.write({"h.py": HANDLER + "# x\n"}), "input h.py (as handler/h.py) changed", ["m@1"]),
 }
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gdcbuild.errors import ManifestError
+from gdcbuild.frameworks import FRAMEWORKS, images
+from gdcbuild.manifest.load import load
+from gdcbuild.manifest.lower import lower
 from tests.e2e.workspace import Workspace
 
 HEAD = """\
@@ -156,7 +160,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "pool without room": (
         HEAD + "pools: {gpu: 0}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpu\n",
-        ["gdcbuild.yaml:7:9: error: gpu: input should be greater than or equal to 1"],
+        ["gdcbuild.yaml:7:9: error: gpu: a number of at least 1 is wanted", "write 1 or more"],
     ),
     "NUL in a variable": (
         HEAD + 'vars: {x: "a\\0b"}\nsteps:\n  s:\n    run: [sh, "${vars.x}"]\n    outputs: [x]\n',
@@ -170,6 +174,46 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{bucket: bucket}", '{bucket: "gs://x"}'),
         ["gdcbuild.yaml:3:11: error: 'gs://x' is not a bucket", "write s3://NAME"],
     ),
+    "bucket with a backslash": (
+        HEAD.replace("{bucket: bucket}", "{bucket: 'C:\\models'}"),
+        ["gdcbuild.yaml:3:11: error: 'C:\\\\models' is not a bucket", "a folder, with /"],
+    ),
+    "bucket that no client takes": (
+        HEAD.replace("{bucket: bucket}", "{bucket: 's3://my bucket'}"),
+        ["gdcbuild.yaml:3:11: error: 's3://my bucket' is not a bucket"],
+    ),
+    "region that is none": (
+        HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
+        ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "as us-east-1"],
+    ),
+    "CA file whose name is empty": (
+        HEAD.replace("{bucket: bucket}", "{bucket: bucket, ca_file: ''}"),
+        ["gdcbuild.yaml:3:27: error: the ca_file is empty", "name a PEM file"],
+    ),
+    "letters in another Unicode form": (
+        MODEL + '      "1": {keras: "u\\u0308.keras"}\n',
+        ["gdcbuild.yaml:11:20: error: there is no file", 'or write "\\xfc.keras"'],
+    ),
+    "Windows path": (
+        MODEL + "      \"1\": {keras: 'sm\\k.keras'}\n",
+        ["gdcbuild.yaml:11:20: error: 'sm\\\\k.keras' has a backslash", "write 'sm/k.keras'"],
+    ),
+    "glob where one file is wanted": (
+        MODEL + '      "1": {keras: "*.keras"}\n',
+        ["gdcbuild.yaml:11:20: error: there is no file '*.keras'", "globs are for lists"],
+    ),
+    "folder taken for a file": (
+        MODEL + '      "1": {keras: model.keras/x.keras}\n',
+        ["gdcbuild.yaml:11:20: error: there is no file 'model.keras/x.keras'", "'model.keras' is no folder"],
+    ),
+    "release without quotes": (
+        HEAD.replace("{image: tf2-cpu.2-18}", "{image: x, kind: tensorflow, version: 2.10}"),
+        ["gdcbuild.yaml:5:36: error: 2.10 is a number, text is wanted", 'write "2.10"'],
+    ),
+    "colon forgotten": (
+        HEAD.replace("  tf: {", "  tf {"),
+        ["gdcbuild.yaml:5:3: error: 'tf {image' is not a name that can be used here", "write a colon: tf: {"],
+    ),
     "framework in defaults": (
         HEAD + "defaults: {pytorch: {framework: pt}}\n",
         ["gdcbuild.yaml:7:22: error: `framework` has no effect in defaults"],
@@ -182,6 +226,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
 
 @pytest.fixture
 def prepared(workspace: Workspace) -> Workspace:
+    workspace.write({"ü.keras": b"k"})
     workspace.write({"model.keras": b"k", "sm/saved_model.pb": b"p", "requirements.txt": "numpy>=1\n"})
     _fifo(workspace.root)
     _leaving_link(workspace.root)
@@ -251,6 +296,168 @@ def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Work
         "gdcbuild.yaml:14:7: error: config: minWorkers is -1",
     ):
         assert text in result.err
+
+
+def test_every_mistake_of_a_list_and_of_all_that_goes_with_it(workspace: Workspace) -> None:
+    manifest = HANDLED.replace("base_handler", "h") + (
+        "      '1':\n        weights: no1\n        model_file: no2\n        config: no3\n"
+        "        files: [no4, ../x, '*.md', /abs, lab/, {from: no5, to: x}, {step: t, path: x}]\n"
+        "      '2': {export: {files: [no6], data: [no7]}, compression: zip, files: [no8]}\n"
+        "      '3': {weights: w.pt, weigths: w.pt, files: [no9]}\n"
+        "handlers: {h: {file: no10, files: [no11, no12], requirements: no13}}\n"
+        "steps: {s: {run: [''], inputs: [no14, no15], outputs: [../a], framework: f, pool: p, env: [A=B]}}\n"
+    )
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w", "lab/a": ""})
+    result = workspace.run("validate")
+    assert result.code == 65
+    for number in range(1, 16):
+        assert f"there is no file 'no{number}'" in result.err
+    for said in (
+        *("'../x' leaves", "'*.md' matches no", "'/abs' is an absolute", "'lab/' is a folder", "no step 't'", "'zip' is not"),
+        *(
+            "unknown key 'weigths'",
+            "command is empty",
+            "'../a' leads out",
+            "no framework 'f'",
+            "no pool 'p'",
+            "'A=B' is no name",
+        ),
+    ):
+        assert result.err.count(said) == 1, said
+    assert result.err.count(": error: ") == 15 + 12, "and nothing that follows from another one"
+
+
+def test_a_mistake_in_the_framework_hides_no_other(workspace: Workspace) -> None:
+    manifest = HANDLED.replace("framework: pt", "framework: ptt") + '      "1": {weights: no1}\n'
+    workspace.write({"gdcbuild.yaml": manifest + "  n: {frameork: pt, versions: {'1': {weights: no2}}}\n"})
+    result = workspace.run("validate")
+    assert [line for line in result.err.splitlines() if ": error: " in line] == [
+        "gdcbuild.yaml:9:16: error: there is no framework 'ptt'",
+        "gdcbuild.yaml:12:22: error: there is no file 'no1'",
+        "gdcbuild.yaml:13:7: error: unknown key 'frameork'",
+        "gdcbuild.yaml:13:47: error: there is no file 'no2'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"${env.NOT_SET}"',
+        '"${env.NOT_SET}/x"',
+        '"${vars.nope}"',
+        '"${nope}"',
+        "yes",
+        "*x",
+        "!!str a",
+        '"a\\0b"',
+        '"${vars.bad}"',
+    ],
+)
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        HANDLED + '      "1": {weights: %s}\n',
+        HANDLED + '      "1": {weights: w.pt, files: [w.pt, %s]}\n',
+        HANDLED + '      "1": {weights: w.pt, compression: %s}\n',
+        HANDLED + '      "1": {weights: {step: s, path: %s}}\nsteps: {s: {run: [a], outputs: [b]}}\n',
+        HANDLED + '      "1": {weights: {step: s, path: b}}\nsteps: {s: {run: [a], outputs: [%s]}}\n',
+        HANDLED + '      "1": {export: {function: %s}}\n',
+        HANDLED.replace("base_handler", "%s") + '      "1": {weights: w.pt}\n',
+        HANDLED.replace("framework: pt", "framework: %s") + '      "1": {weights: w.pt}\n',
+        HANDLED.replace("pytorch-cpu.2-4", "%s") + '      "1": {weights: w.pt}\n',
+        HANDLED.replace("base_handler", "h") + '      "1": {weights: w.pt}\nhandlers: {h: {file: %s}}\n',
+        HEAD + "steps: {s: {run: [%s], outputs: [b]}}\n",
+        HEAD + "steps: {s: {run: [a], outputs: [b], pool: %s}}\n",
+        HEAD + "defaults: {pytorch: {handler: %s}}\nmodels: {m: {framework: pt, versions: {'1': {weights: w.pt}}}}\n",
+    ],
+)
+def test_one_problem_for_one_mistake(tmp_path: Path, manifest: str, value: str) -> None:
+    """Nothing is said of what a value that is refused would be, or of what is missing without it."""
+    bad = "vars: {bad: [1]}\n" if "bad" in value else ""
+    (tmp_path / "gdcbuild.yaml").write_text(manifest % value + bad)
+    (tmp_path / "w.pt").write_text("w")
+    with pytest.raises(ManifestError) as caught:
+        lower(load(tmp_path / "gdcbuild.yaml", {}), FRAMEWORKS, images.known())
+    (problem,) = caught.value.problems
+    assert problem.hint and problem.where and problem.where.line
+
+
+def test_a_handler_that_nobody_uses_is_checked_too(workspace: Workspace) -> None:
+    handlers = "handlers: {a: {file: no.py, files: [nor]}, b: {file: ':f'}, c: {file: 'h.py:'}}\n"
+    workspace.write({"gdcbuild.yaml": HEAD + handlers, "h.py": ""})
+    result = workspace.run("validate")
+    assert (result.code, result.err.count("error: ")) == (65, 4), result.err
+    for said in ("no file 'no.py'", "no file 'nor'", "':f' is no handler's file", "'h.py:' is no handler's file"):
+        assert said in result.err
+
+
+def test_a_variable_that_is_not_utf_8(workspace: Workspace) -> None:
+    workspace.variables["ODD"] = "a\udcff"
+    run = 'steps: {s: {run: [sh, -c, "%s"], outputs: [x], env: [ODD]}}\n'
+    manifest = HANDLED + '      "1": {weights: {step: s, path: x}}\n'
+    workspace.write({"gdcbuild.yaml": manifest + run % "${env.ODD}"})
+    result = workspace.run("validate")
+    assert (result.code, "gdcbuild.yaml:13:27: error: the environment variable ODD is not UTF-8" in result.err) == (65, True)
+    workspace.write({"gdcbuild.yaml": manifest + run % "echo $ODD > ${out}/x"})
+    workspace.ok("build", "--exclude", "m")
+    workspace.ok("explain", "m@1")
+
+
+@pytest.mark.parametrize("output", ["/abs", "../a", "./"])
+def test_an_output_is_told_at_its_step(workspace: Workspace, output: str) -> None:
+    manifest = HANDLED + '      "1": {weights: {step: s, path: w.pt}}\n'
+    workspace.write({"gdcbuild.yaml": manifest + f"steps: {{s: {{run: [a], outputs: [{output}]}}}}\n"})
+    result = workspace.run("validate")
+    assert (result.code, result.err.count("error: "), "gdcbuild.yaml:13:33: " in result.err) == (65, 1, True), result.err
+
+
+def test_a_variable_of_the_chosen_environment_is_told_once(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", 'bucket: "${env.NOT_SET}", region: "${env.NOR_THIS}"')})
+    result = workspace.run("plan")
+    assert (result.code, result.err.count("error: ")) == (65, 2), result.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ("lab/", "'lab/' is a folder, a file is wanted", "write {from: lab/, to: ./} for all that is in it, or to: lab/"),
+        ("lab", "'lab' is a folder, a file is wanted", "write {from: lab/, to: ./} for all that is in it, or to: lab/"),
+        ("./", "'./' is a folder, a file is wanted", "name what is in it"),
+        ("'l*'", "the glob matches the folder 'lab', whose files would be lost", "write {from: lab/, to: ./}"),
+        ("'lab/*'", "the glob matches the folder 'lab/deep', whose files", "narrow the glob; write {from: lab/deep/, to: ./}"),
+        ("{from: a.txt, to: 'x\\y'}", "'x\\\\y' has a backslash", "write 'x/y'"),
+    ],
+)
+def test_folders_in_an_archive(workspace: Workspace, given: str, said: str, hint: str) -> None:
+    workspace.write({"gdcbuild.yaml": HANDLED + f'      "1": {{weights: w.pt, files: [{given}]}}\n'})
+    workspace.write({"w.pt": b"w", "a.txt": "", "lab/a.txt": "a", "lab/deep/b.txt": "b"})
+    result = workspace.run("validate")
+    assert (result.code, result.err.count("error: ")) == (65, 1), result.err
+    assert said in result.err
+    assert hint in result.err
+
+
+def test_what_the_hints_for_folders_say_is_valid(workspace: Workspace) -> None:
+    given = "{from: lab/, to: ./}, {from: lab/, to: lab/}, 'lab/**', {from: w.pt, to: ./}"
+    workspace.write({"gdcbuild.yaml": HANDLED + f'      "1": {{weights: w.pt, files: [{given}]}}\n'})
+    workspace.write({"w.pt": b"w", "lab/a.txt": "a", "lab/deep/b.txt": "b"})
+    workspace.ok("validate")
+
+
+def test_a_password_in_an_endpoint_is_not_shown(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", 'bucket: b, endpoint: "https://me:secret@host:99999"')})
+    result = workspace.run("plan")
+    assert (result.code, "secret" in result.err) == (65, False)
+    assert "'https://host:99999' is not an endpoint" in result.err
+
+
+def test_settings_within_settings_are_told_at_their_keys(workspace: Workspace) -> None:
+    config = "    config:\n      parallelType: tp\n      torchrun:\n        nnodes: 1\n        node-rank: x\n"
+    workspace.write(
+        {"gdcbuild.yaml": HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'}
+    )
+    workspace.write({"w.pt": b"w"})
+    assert "gdcbuild.yaml:15:9: error: config: torchrun.node-rank is 'x'" in workspace.run("validate").err
 
 
 def test_a_number_in_quotes_and_a_version_given_twice(workspace: Workspace) -> None:

@@ -7,7 +7,6 @@ handler. Both are told here, from what its `ModelConfig.java`, `Model.java` and 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +115,14 @@ BACKENDS = (
     *("torchxla_trace_once", "openvino", "tensorrt", "hpu_backend"),
 )
 
-_SEQUENCE = ("sequenceTimeoutMSec", "maxSequenceJobQueueSize", "maxNumSequence")
+_NEEDS = {
+    **dict.fromkeys(("torchrun", "parallelLevel"), ("parallelType", "tp, pp, pptp or custom")),
+    **dict.fromkeys(("sequenceTimeoutMSec", "maxSequenceJobQueueSize", "maxNumSequence"), ("sequenceMaxIdleMSec", "1 or more")),
+}
+"""What has no effect without another setting, and that with its values."""
+
+_Keys = tuple[str, ...]
+_Located = tuple[_Keys, Problem]
 
 
 def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
@@ -138,50 +144,50 @@ def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
 
 def check(config: Mapping[str, Any], name: str, base: bool) -> Iterator[Problem]:
     """Everything that would not have the effect it asks for. `base` is true for a handler that loads as the base one does."""
-    sound = yield from _typed(config, KEYS, name, "", SECTIONS)
+    return (problem for _, problem in located(config, name, base))
+
+
+def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Located]:
+    """The same, each with the path of the key that it speaks of first."""
+    sound = yield from _typed(config, KEYS, name, (), SECTIONS)
     yield from _together(sound, name)
     torchrun = sound.get("torchrun")
     if torchrun is not None:
-        known = yield from _typed(torchrun, TORCHRUN, name, "torchrun.")
+        known = yield from _typed(torchrun, TORCHRUN, name, ("torchrun",))
         for key in torchrun.keys() - TORCHRUN.keys():
             if _meant(key, TORCHRUN) is None:
-                yield Problem(f"{name}: TorchServe: unsupported parameter {key}", f"torchrun knows: {', '.join(TORCHRUN)}")
+                message, hint = f"{name}: TorchServe: unsupported parameter {key}", f"torchrun knows: {', '.join(TORCHRUN)}"
+                yield ("torchrun", key), Problem(message, hint)
         level, processes = sound.get("parallelLevel"), known.get("nproc-per-node", 1)
         if level not in (None, processes):
-            yield Problem(
-                f"{name}: parallelLevel is {level}, and torchrun starts {processes} processes: the later one counts",
-                "remove parallelLevel, which torchrun sets",
-            )
+            message = f"{name}: parallelLevel is {level}, and torchrun starts {processes} processes: the later one counts"
+            yield ("parallelLevel",), Problem(message, "remove parallelLevel, which torchrun sets")
     if base and "pt2" in config:
-        yield from _compiled(config["pt2"], name)
-
-
-def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[tuple[str, Problem]]:
-    """The same, each with the key of the configuration that it speaks of first."""
-    keys = re.compile("|".join(sorted((rf"\b{re.escape(str(key))}\b" for key in config), key=len, reverse=True)))
-    for problem in check(config, name, base):
-        found = keys.search(problem.message.removeprefix(f"{name}: ")) if config else None
-        yield found[0] if found else "", problem
+        for problem in _compiled(config["pt2"], name):
+            yield ("pt2",), problem
 
 
 def _typed(
-    config: Mapping[Any, Any], known: Mapping[str, Any], name: str, prefix: str, others: tuple[str, ...] = ()
-) -> Generator[Problem, None, dict[str, Any]]:
-    """Tells keys that are misspelt and values that do not fit; returns the values that do."""
+    config: Mapping[Any, Any], known: Mapping[str, Any], name: str, above: _Keys, others: tuple[str, ...] = ()
+) -> Generator[_Located, None, dict[str, Any]]:
+    """Tells keys that are misspelt and values that do not fit; returns the values that do. `above` are the keys it is in."""
     sound = {}
+    prefix = "".join(f"{key}." for key in above)
     for key, value in config.items():
+        place = (*above, str(key))
         if not isinstance(key, str):
-            yield Problem(f"{name}: the key {prefix}{key} is not text, on which TorchServe ends", f'write "{key}":')
+            yield place, Problem(f"{name}: the key {prefix}{key} is not text, on which TorchServe ends", f'write "{key}":')
             continue
         wanted = known.get(key)
         if wanted is None:
             meant = None if key in others else _meant(key, (*known, *others))
             if meant is not None:
-                yield Problem(f"{name}: TorchServe does not know {prefix}{key}", f"did you mean {prefix}{meant}?")
+                yield place, Problem(f"{name}: TorchServe does not know {prefix}{key}", f"did you mean {prefix}{meant}?")
         elif wanted.fits(value):
             sound[key] = value
         else:
-            yield Problem(f"{name}: {prefix}{key} is {_shown(value)}; TorchServe would ignore it", f"write {wanted}")
+            message = f"{name}: {prefix}{key} is {_shown(value)}; TorchServe would ignore it"
+            yield place, Problem(message, f"write {wanted}")
     return sound
 
 
@@ -213,24 +219,21 @@ def _one_edit(one: str, other: str) -> bool:
     return len(changes) == 1 and max(changes[0][2] - changes[0][1], changes[0][4] - changes[0][3]) == 1
 
 
-def _together(sound: Mapping[str, Any], name: str) -> Iterator[Problem]:
+def _together(sound: Mapping[str, Any], name: str) -> Iterator[_Located]:
     """Settings that cancel each other, or need another one."""
     least, most = sound.get("minWorkers"), sound.get("maxWorkers")
     if least is not None and (most is None or most < least):
-        yield Problem(
+        message = (
             f"{name}: minWorkers is {least} and maxWorkers is {'not given' if most is None else most}; TorchServe ignores both"
-            " unless maxWorkers is at least minWorkers",
-            f"write maxWorkers: {least} or more",
+            " unless maxWorkers is at least minWorkers"
         )
+        yield ("minWorkers",), Problem(message, f"write maxWorkers: {least} or more")
     elif most is not None and least is None:
-        yield Problem(f"{name}: maxWorkers has no effect without minWorkers", f"add minWorkers: 1, up to {most}")
-    for key in ("torchrun", "parallelLevel"):
-        if sound.get(key) and "parallelType" not in sound:
-            yield Problem(f"{name}: {key} has no effect without parallelType", "add parallelType: tp, pp, pptp or custom")
-    if not sound.get("sequenceMaxIdleMSec"):
-        for key in _SEQUENCE:
-            if sound.get(key):
-                yield Problem(f"{name}: {key} has no effect without sequenceMaxIdleMSec", "add sequenceMaxIdleMSec: 1 or more")
+        message = f"{name}: maxWorkers has no effect without minWorkers"
+        yield ("maxWorkers",), Problem(message, f"add minWorkers: 1, up to {most}")
+    for key, (other, values) in _NEEDS.items():
+        if sound.get(key) and not sound.get(other):
+            yield (key,), Problem(f"{name}: {key} has no effect without {other}", f"add {other}: {values}")
 
 
 def _compiled(pt2: Any, name: str) -> Iterator[Problem]:

@@ -103,8 +103,8 @@ def _configured(request: VersionRequest) -> Iterator[Problem]:
     """What TorchServe would ignore of a configuration given as a mapping, each at its key; of a file the contract tells."""
     if isinstance(request.config, Mapping):
         base = request.handler is not None and request.handler.file is None
-        for key, problem in config.located(request.config, "config", base):
-            yield problem._replace(where=request.given.get(f"config.{key}") or request.given.get("config"))
+        for keys, problem in config.located(request.config, "config", base):
+            yield problem._replace(where=request.given.get(".".join(("config", *keys))) or request.given.get("config"))
 
 
 def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdcbuild.adopt.found import Found, shown
-from gdcbuild.adopt.makefile import looks_like, recipes
+from gdcbuild.adopt.makefile import Makefile, looks_like
 from gdcbuild.adopt.read import read
+from gdcbuild.adopt.recipes import Recipe, recipes
 
 FOLDER = "/no-such-folder/work"
 
@@ -16,6 +17,12 @@ FOLDER = "/no-such-folder/work"
 def found(text: str, name: str = "tools/x.sh") -> Found:
     read(result := Found(), text, name, f"{FOLDER}/{name}", FOLDER)
     return result
+
+
+def recipes_of(text: str) -> list[Recipe]:
+    made = Makefile(Found(), FOLDER)
+    made.read(text, "Makefile")
+    return list(recipes(made, FOLDER))
 
 
 WORDS = {
@@ -34,7 +41,21 @@ WORDS = {
     "an assigned default that is not needed": ("V=1; : ${V:=2}", "$V", "1"),
     "appended": ("V=1; V+=2", "$V", "12"),
     "exported": ("export V=1 W=2", "$W", "2"),
-    "in front of a command": ("V=1 true", "$V", "1"),
+    "in front of a command": ("V=1; V=2 true", "$V", "1"),
+    "in a subshell": ("V=1; (V=2)", "$V", "1"),
+    "in a function that is not called": ("V=1; f() { V=2; }", "$V", "1"),
+    "taken away": ("V=1; unset V", "${V:-2}", "2"),
+    "in dollar quotes": ("", "$'1'", "1"),
+    "a folder and back": ("pushd a; pushd b; popd; popd", "$PWD", FOLDER),
+    "set in a pipe": ("V=1; true | : ${V:=2}; echo 2 | V=2", "$V", "1"),
+    "set by eval": ("C=V=1; eval $C", "$V", "1"),
+    "counted by let": ("V=1; let W=2", "$V", "1"),
+    "a folder in a pipe": ("cd a | true", "$PWD", FOLDER),
+    "a folder in both branches of an if": ("if a; then cd x; cd ..; else cd y; cd -; fi", "$PWD", FOLDER),
+    "after brackets with a pattern": ("[[ $A =~ ^(a|b)$ ]]; V=1", "$V", "1"),
+    "after a quote in a comment": ("A=$(echo 1 # don't\n)\nV=1", "$V", "1"),
+    "after quotes in quotes": ('A=$(echo "it\'s")\nV=1', "$V", "1"),
+    "after a function's definition in parentheses": ("f() (V=2); V=1", "$V", "1"),
     "a comment": ("V=1 # V=2", "$V", "1"),
     "a hash in a word": ("V=1#2", "$V", "1#2"),
     "continued": ("V=\\\n1", "$V", "1"),
@@ -44,6 +65,12 @@ WORDS = {
     "there and back": ("cd a; cd -", "$PWD", FOLDER),
     "the script's folder": ("", '"$(dirname "$0")"', f"{FOLDER}/tools"),
     "the script's folder, by bash": ("", '"${BASH_SOURCE%/*}"', f"{FOLDER}/tools"),
+    "the script's folder, quietly": (
+        "",
+        '"$( cd -- "$( dirname -- "${BASH_SOURCE[0]:-$0}" )" &> /dev/null && pwd -P )"',
+        f"{FOLDER}/tools",
+    ),
+    "the script's folder, by readlink": ("", '$(dirname "$(readlink -f "$0")")', f"{FOLDER}/tools"),
     "above the script's folder": ("", '$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)', FOLDER),
     "in braces that run": ("{ V=1; }", "$V", "1"),
     "after a function": ("f() { V=2; }; V=1", "$V", "1"),
@@ -111,7 +138,7 @@ MAKE = {
 
 @pytest.mark.parametrize("reference", MAKE)
 def test_variables_of_make(reference: str) -> None:
-    (recipe,) = recipes(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
+    (recipe,) = recipes_of(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
     assert recipe.text == ("run $(echo 1)" if "$$" in reference else "run 1")
 
 
@@ -127,7 +154,7 @@ def test_variables_of_make(reference: str) -> None:
     ],
 )
 def test_variables_of_make_that_are_not_known(text: str, reference: str) -> None:
-    (recipe,) = recipes(f"{text}\nall:\n\trun {reference}\n")
+    (recipe,) = recipes_of(f"{text}\nall:\n\trun {reference}\n")
     assert recipe.text != shown(recipe.text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_the_key_schema_is_in_it_and_explains_itself(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "KEY_SCHEMA", module.KEY_SCHEMA + 1)
     after = key()
     assert after.hash != BASE.hash
-    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 1, now 2)"]
+    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 2, now 3)"]
 
 
 def test_keys_of_two_schemas_are_not_compared_further(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +112,43 @@ def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:
     assert [str(d) for d in forgotten] == ["toolchain changed"]
 
 
+def test_a_variable_may_be_any_bytes() -> None:
+    values = ["\udcff", "\\udcff", "ÿ", "ÿ\udcff", "\\u00ff\udcff"]
+    assert len({key(env={"V": value}).hash for value in values}) == len(values)
+
+
+def test_the_value_of_a_variable_is_not_told() -> None:
+    found = [key(env={"V": value}) for value in ("the first secret", "the second secret")]
+    (difference,) = differences(*found)
+    assert difference.name == "variable V"
+    assert "secret" not in json.dumps([*found[0].to_json(), difference.before, difference.after])
+
+
+def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
+    origins = {"a": "shared/a", "b": "b"}
+    elsewhere = key_of(ACTION, INPUTS, "t1", {"V": "1"}, origins)
+    assert elsewhere.hash == BASE.hash
+    changed = key_of(ACTION, Tree({"a": Digest.of(b"3"), "b": Digest.of(b"3")}), "t1", {"V": "1"}, origins)
+    assert [str(d) for d in differences(elsewhere, changed)] == ["input shared/a (as a) changed", "input b changed"]
+    gone = key(inputs=Tree({"b": Digest.of(b"2")}))
+    assert [str(d) for d in differences(elsewhere, gone)] == ["input shared/a (as a) removed"]
+
+
+@pytest.mark.parametrize("found", [BASE, key_of(ACTION, INPUTS, "t1", {}, {"a": "shared/a"})])
+def test_a_key_is_read_as_it_was_written(found: Key) -> None:
+    read = Key.from_json(json.loads(json.dumps(found.to_json())))
+    assert read is not None
+    assert (read, read.hash) == (found, found.hash)
+
+
+@pytest.mark.parametrize("rows", [None, 5, [[]], [["a"]], ["a"], {"a": 1}])
+def test_what_is_no_key(rows: Any) -> None:
+    assert Key.from_json(rows) is None
+
+
 def test_the_key_is_what_it_has_always_been() -> None:
     """A new hash here means that every cache in the world is cold: raise KEY_SCHEMA, and say so in the changelog."""
-    assert BASE.hash == "6fd4f0ae908b04532689e371a0c91d16eb95cde128d5e3ddea903c16a572fdc3"
+    assert BASE.hash == "7a02cd3cddf8ea5925f99bf7ee495c041a6e3320a900fa98aba4dc145096fca1"
 
 
 def test_differences_say_what_is_new_and_what_is_gone() -> None:

@@ -25,6 +25,7 @@ from gdcbuild.errors import (
     Interrupted,
     Problem,
     Refused,
+    Several,
 )
 from tests.unit.engine.world import Toy, World, action, graph
 
@@ -246,13 +247,17 @@ def test_errors_of_several_kinds_are_told_together(world: World) -> None:
     assert caught.value.exit_code == 1
 
 
-def test_blobs_gone_and_blobs_damaged_together_are_damage() -> None:
-    """So that both are mended, by beginning anew."""
+def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
+    """So that what can be mended by beginning anew is, whatever else failed."""
     gone, damaged = BlobMissing(Problem("gone")), BlobDamaged(Problem("damaged"))
-    for failed, kind in (([gone, gone], BlobMissing), ([gone, damaged], BlobDamaged), ([damaged], BlobDamaged)):
+    for failed, kind in (([gone, gone], BlobMissing), ([gone, damaged], Several), ([damaged], BlobDamaged)):
         with pytest.raises(GdcbuildError) as caught:
             _raise(failed)
         assert type(caught.value) is kind
+    with pytest.raises(Several) as several:
+        _raise([gone, damaged])
+    assert several.value.errors == (gone, damaged)
+    assert [p.message for p in several.value.problems] == ["damaged", "gone"]
 
 
 def test_equal_versions_share_one_result(world: World) -> None:

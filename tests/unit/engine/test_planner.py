@@ -174,6 +174,6 @@ def test_explaining_names_what_changed_and_where_the_chain_ends(world: World) ->
     assert next(iter(steps)) == "m"
     assert isinstance(steps["m"].verdict, Unknown)
     assert steps["side"].state == "up to date"
-    assert steps["up"].state == "to build: input 0 changed"
+    assert steps["up"].state == "to build: input a (as 0) changed"
     (difference,) = steps["up"].differences or ()
-    assert (difference.name, difference.before != difference.after) == ("input 0", True)
+    assert (difference.name, difference.origin, difference.before != difference.after) == ("input 0", "a", True)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -67,8 +68,8 @@ def test_miss_then_hit(world: World) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        (action("one", "b"), "input 0 changed"),
-        (action("one", "a", "b"), "input 1 added"),
+        (action("one", "b"), "input b (as 0) changed"),
+        (action("one", "a", "b"), "input b (as 1) added"),
         (action("one", "a", params={"p": 1}), "parameter p added"),
         (action("one", "a", version=2), "gdcbuild itself is another version (adapter version 1, now 2)"),
         (action("one", "a", env=("V",)), "variable V added"),
@@ -83,6 +84,33 @@ def test_the_reason_for_a_rebuild(world: World, changed: Action, why: str) -> No
     verdict = judge(world, changed)
     assert isinstance(verdict, Miss)
     assert verdict.why == why
+
+
+def test_inputs_are_called_what_they_are_in_the_workspace(world: World) -> None:
+    one, two = action("one", "a"), action("two", "a", "b", "@one")
+    made = {"one": make(world, one)[0]}
+    rebuilder = world.rebuilder(graph([one, two], ["two"]))
+    rebuilder.make(two, made, Flag(), lambda: None)
+    world.files.files.update(a=b"changed")
+    rebuilder = world.rebuilder(graph([one, two], ["two"]))
+    fewer = replace(two, inputs=two.inputs[:1])
+    verdict = rebuilder.judge(fewer, {})[0]
+    assert isinstance(verdict, Miss)
+    assert [str(d) for d in rebuilder.explain(fewer, verdict.key) or ()] == [
+        "input a (as 0) changed",
+        "input b (as 1) removed",
+        "input out of one (as 2) removed",
+    ]
+
+
+def test_a_file_that_moved_is_remembered_under_its_new_name(world: World) -> None:
+    make(world, action("one", "a"))
+    world.files.files["b"] = world.files.files["a"]
+    assert make(world, action("one", "b"))[1] == "cached"
+    world.files.files["b"] = b"other"
+    verdict = judge(world, action("one"))
+    assert isinstance(verdict, Miss)
+    assert verdict.why == "input b (as 0) removed"
 
 
 def test_unknown_until_what_it_needs_is_built(world: World) -> None:

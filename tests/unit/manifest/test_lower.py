@@ -178,8 +178,33 @@ def test_requirements_that_say_exactly(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["numpy", "numpy>=1", "numpy==1.*", "-r other.txt", "-e .", "./x.whl", "x @ file:///x.whl", "--index-url x"]
+    "line",
+    [
+        *("numpy", "numpy>=1", "numpy==1.*", "-r other.txt", "-e .", "./x.whl", "x @ file:///x.whl", "--index-url x"),
+        "a==1 " + "--hash=a" * 99 + " !",
+    ],
+    ids=lambda line: line[:20],
 )
 def test_requirements_that_do_not(tmp_path: Path, line: str) -> None:
     manifest = "schema: 1\nframeworks: {tf: {image: tf2-cpu.2-18, toolchain: {requirements: r.txt}}}\n"
     assert "r.txt:1:1: " in message(tmp_path, {"gdcbuild.yaml": manifest, "r.txt": line + "\n"})
+
+
+@pytest.mark.parametrize(
+    ("outputs", "fits"),
+    [
+        ("[a, b/c, b/d, e/]", True),
+        ("[a/, a/b]", True),
+        ("[a/b/, a/c]", True),
+        ("[a, a/b]", False),
+        ("[a/b/c, a/b]", False),
+        ("[a, a/]", False),
+        ("[a/, a]", False),
+    ],
+)
+def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, outputs: str, fits: bool) -> None:
+    files = {"gdcbuild.yaml": f"schema: 1\nsteps:\n  s:\n    run: [x]\n    outputs: {outputs}\n"}
+    if fits:
+        graph(tmp_path, files)
+    else:
+        assert "a file and a folder of one name" in message(tmp_path, files)

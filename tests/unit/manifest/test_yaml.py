@@ -83,7 +83,7 @@ def test_keys_are_text(key: str) -> None:
         ("", ["f:1:1: the manifest is empty"]),
         ("# nothing\n", ["f:1:1: the manifest is empty"]),
         ("a: [1\n", ["f:2:1: not valid YAML: did not find expected ',' or ']' while parsing a flow sequence"]),
-        ("a: 'x\n", ["f:2:1: not valid YAML: found unexpected end of stream while scanning a quoted scalar"]),
+        ("a: 'x\n", ["f:1:4: not valid YAML: found unexpected end of stream while scanning a quoted scalar"]),
         (
             "a: 1\n\tb: 2\n",
             ["f:2:1: not valid YAML: found a tab character that violates indentation while scanning a plain scalar"],
@@ -105,6 +105,27 @@ def test_what_is_refused(text: str, expected: list[str]) -> None:
 )
 def test_bytes_that_are_no_text(data: bytes, expected: str) -> None:
     assert said(data)[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("a:\n\tb: 1\n", "f:2:1", "indent with blanks, not with tabs"),
+        ("a: b: c\n", "f:1:5", "quote the value if it has a colon in it"),
+        ("a: 1\nb:{}\nc: 1\n", "f:3:1", "with a blank behind the colon"),
+        ("a: [*.txt]\n", "f:1:6", "quote what begins with *"),
+        ("a: {b: ${vars.x}}\n", "f:1:9", 'quote it, as "${vars.NAME}"'),
+        ("a: @x\n", "f:1:4", "quote the value: @ has a meaning"),
+        ('a: 1\nb: "c\nd: 1\n', "f:2:4", "close the quotation marks"),
+        ('a: "C:\\x"\n', "f:1:9", "write \\\\ for a backslash"),
+        ("a: [1, 2\nb: 3\n", "f:2:2", "close the bracket"),
+        ("a: 1\n%YAML 1.1\n", "f:3:1", "remove the line above"),
+    ],
+)
+def test_what_to_write_where_it_is_no_yaml(text: str, place: str, hint: str) -> None:
+    _, (problem,) = parse(text.encode(), "f")
+    assert problem.message.startswith("not valid YAML: ")
+    assert (str(problem.where), hint in problem.hint) == (place, True), problem
 
 
 @pytest.mark.parametrize("key", ["0x_", "0b_", "+" + "1" * 5000, "1_" + "0" * 5000, "1:" + "2:" * 40 + "3"])

@@ -1,0 +1,139 @@
+"""The recipes of a Makefile in the order in which make runs them: what a target needs comes before it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gdcbuild.adopt.archiver import join
+from gdcbuild.adopt.expand import expand
+from gdcbuild.adopt.files import is_file
+from gdcbuild.adopt.found import unknown
+from gdcbuild.adopt.makefile import Makefile, Rule
+from gdcbuild.errors import Location
+
+_LINES = re.compile(r"(?<!\\)\n")
+"""Where lines of a variable end that has several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One line of a recipe. `is_first` is one that make gives to a new shell; `doubt` says why it may not run."""
+
+    text: str
+    where: Location
+    is_first: bool
+    doubt: str
+
+
+def recipes(made: Makefile, folder: str) -> Iterator[Recipe]:
+    """All lines: those of the default goal and what it needs, then those of all other targets, by the same order.
+
+    Variables have the values they have at the end of the file.
+    """
+    yield from _Order(made, folder).all()
+
+
+class _Order:
+    def __init__(self, made: Makefile, folder: str) -> None:
+        self._variables = made.variables
+        self._folder = folder
+        self._rules = [rule for rule in made.rules if not _is_special(rule)]
+        self._one_shell = any(".ONESHELL" in rule.targets for rule in made.rules)
+        self._by_target: dict[str, list[Rule]] = {}
+        patterns = [rule for rule in self._rules if any("%" in target for target in rule.targets)]
+        self._patterns = list({(*rule.targets, "", *rule.needs): rule for rule in patterns}.values())  # make takes the last one
+        self._done: set[str] = set()
+        self._used: set[int] = set()
+        for rule in sorted(self._rules, key=lambda rule: bool(rule.own)):  # a variable of a target makes it no goal
+            for target in rule.targets:
+                if "%" not in target:
+                    self._by_target.setdefault(target, []).append(rule)
+        for rule in self._rules:  # a value of one target's own is no value for others, but for those that it needs
+            for name in rule.own:
+                self._variables = {**self._variables, name: unknown(f"$({name})")}
+
+    def all(self) -> Iterator[Recipe]:
+        first = self._variables.get(".DEFAULT_GOAL", "")
+        for target in [*([first] if first in self._by_target else []), *self._by_target]:
+            yield from self._visit(target)
+        for rule in self._patterns:
+            if id(rule) not in self._used:
+                yield from self._lines(rule, unknown("$@"), rule.needs, unknown("$*"))
+
+    def _visit(self, target: str) -> Iterator[Recipe]:
+        if target in self._done:
+            return
+        self._done.add(target)
+        rules = self._by_target.get(target, [])
+        needs = [need for rule in rules for need in _needs(rule, target)[0]]
+        with_recipe = [rule for rule in rules if rule.lines]
+        stem = ""
+        if not with_recipe and (found := self._by_pattern(target)):
+            rule, stem = found
+            with_recipe, needs = [rule], [*_filled(rule.needs, stem), *needs]
+            self._used.add(id(rule))
+        for need in needs:
+            if need != "|":
+                yield from self._visit(need)
+        last = next((rule for rule in reversed(with_recipe) if not rule.doubt), None)  # make takes the last of several
+        if any(rule.doubt and rule.needs and rule not in with_recipe for rule in rules):
+            needs = [unknown("$<")]
+        for rule in [rule for rule in with_recipe if rule.doubt or rule.is_double or rule is last]:
+            self._done.update(rule.targets if rule.is_grouped else ())
+            yield from self._lines(rule, target, needs, stem or _needs(rule, target)[1])
+
+    def _by_pattern(self, target: str) -> tuple[Rule, str] | None:
+        """The pattern rule that makes a target, if all that it needs is there or is made."""
+        for rule in self._patterns:
+            stems = [stem for pattern in rule.targets if (stem := _stem(pattern, target))]
+            if rule.lines and stems and all(self._is_there(need) for need in _filled(rule.needs, stems[0])):
+                return rule, stems[0]
+        return None
+
+    def _is_there(self, need: str) -> bool:
+        return need == "|" or need in self._by_target or is_file(join(self._folder, need))
+
+    def _lines(self, rule: Rule, target: str, needs: list[str], stem: str) -> Iterator[Recipe]:
+        own = {name: value for r in self._by_target.get(target, []) for name, value in r.own.items()}
+        variables = {**self._variables, **own, **_automatic(target, needs, stem)}
+        first = True
+        for text, where, doubt in rule.lines:
+            for line in _LINES.split(expand(text, variables)):
+                yield Recipe(line, where, first, doubt or rule.doubt)
+                first = not self._one_shell
+
+
+def _is_special(rule: Rule) -> bool:
+    return bool(rule.targets) and all(target.startswith(".") and "/" not in target for target in rule.targets)
+
+
+def _needs(rule: Rule, target: str) -> tuple[list[str], str]:
+    """What a rule wants for a target, and the stem that a static pattern finds in it."""
+    stem = _stem(rule.pattern, target) if rule.pattern else ""
+    return (_filled(rule.needs, stem) if rule.pattern else rule.needs), stem
+
+
+def _stem(pattern: str, target: str) -> str:
+    before, _, after = pattern.partition("%")
+    fits = target.startswith(before) and target.endswith(after) and len(target) > len(before) + len(after)
+    return target[len(before) : len(target) - len(after)] if fits else ""
+
+
+def _filled(needs: list[str], stem: str) -> list[str]:
+    return [need.replace("%", stem, 1) for need in needs]
+
+
+def _automatic(target: str, needs: list[str], stem: str) -> dict[str, str]:
+    """$@, $<, $^ and such, with their folders and names."""
+    wanted = needs[: needs.index("|")] if "|" in needs else needs
+    unlike = list(dict.fromkeys(wanted))
+    found = {"@": target, "<": "".join(wanted[:1]), "^": " ".join(unlike), "+": " ".join(wanted)}
+    found |= {"*": stem or unknown("$*"), "?": unknown("$?")}
+    for name in ("@", "<", "*"):
+        path = found[name]
+        found[f"{name}D"] = (posixpath.dirname(path) or ".") if path else ""
+        found[f"{name}F"] = posixpath.basename(path)
+    return found

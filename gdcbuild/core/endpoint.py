@@ -1,0 +1,24 @@
+"""What an S3 endpoint is: the one rule for manifests and for the client."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+FORM = "https://HOST or https://HOST:PORT"
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether the text is a URL that requests can be sent to."""
+    if any(c.isspace() for c in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def shown(text: str) -> str:
+    """A URL for people: without the password that somebody may have put into it."""
+    return re.sub(r"//[^/]*@", "//", text)

@@ -1,0 +1,58 @@
+"""What to write in the place of a path that cannot be taken."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+import re
+import unicodedata
+from pathlib import Path
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LONGEST, _LONGEST_NAME = 4095, 255
+"""In bytes, as Linux has it."""
+
+
+def unfit(text: str) -> tuple[str, str] | None:
+    """What is wrong with a path as it is written, wherever it may lead; and what to write."""
+    if _ADDRESS.match(text):
+        return f"{text!r} is an address, a path is wanted", "put the file into the workspace, and name it there"
+    if text.startswith(("/", "~")) or _DRIVE.match(text):
+        return f"{text!r} is an absolute path", "write it relative to this file"
+    if "\\" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
+        plain = text.replace("\\", "/")
+        hint = f"write {plain!r}" if plain.isprintable() else "use / and printable names"
+        return f"{text!r} has a backslash or a control character", hint
+    data = os.fsencode(text)
+    if len(data) > _LONGEST or any(len(part) > _LONGEST_NAME for part in data.split(b"/")):
+        return f"{text[:40]!r}... is too long", f"a name has at most {_LONGEST_NAME} bytes, and a path {_LONGEST}"
+    return None
+
+
+def similar(root: Path, path: str) -> str:
+    """What a path to nothing may have been meant to be."""
+    folder, name = posixpath.split(path)
+    try:
+        names = [p.name for p in (root / folder).iterdir()]
+    except NotADirectoryError:
+        return f"{folder!r} is no folder"
+    except OSError:
+        return f"there is no folder {folder!r} either"
+    for other in names:
+        if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
+            written = ascii(other)[1:-1]
+            return f'the same letters in another Unicode form are there: rename that, or write "{written}"'
+    if "*" in name or "?" in name:
+        return "name one file: globs are for lists, as entries of their own"
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {posixpath.join(folder, near[0])!r}?" if near else "paths are relative to the file that names them"
+
+
+def content_of(folder: str) -> str:
+    """How to take in a folder where files lie under their base names."""
+    name = posixpath.normpath(folder)
+    if name == ".":
+        return "name what is in it: all would be too much, the manifest among it"
+    return f"write {{from: {name}/, to: ./}} for all that is in it, or to: {posixpath.basename(name)}/ to keep it together"

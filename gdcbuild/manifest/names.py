@@ -1,0 +1,140 @@
+"""What the names in a manifest mean: a file sees its own and, behind them, the root manifest's; models are everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gdcbuild.core.graph import STEP, Image, MadeBy, Toolchain
+from gdcbuild.core.ids import VersionId
+from gdcbuild.errors import Location, ManifestError, Problem
+from gdcbuild.manifest import model as m
+from gdcbuild.manifest.inputs import Inputs, clean_reference
+from gdcbuild.manifest.load import File, Loaded
+from gdcbuild.manifest.requirements import unpinned
+from gdcbuild.manifest.steps import declared
+from gdcbuild.manifest.validate import did_you_mean, quoted
+
+INTERPRETER = "interpreter"
+
+
+class Names:
+    """Looks names up, and says of those that nothing has what they may have been meant to be.
+
+    `toolchains` are those of the frameworks that were asked for, `problems` what is wrong with their requirements, and
+    with models.
+    """
+
+    def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
+        self._loaded = loaded
+        self._images = images
+        self.problems: list[Problem] = []
+        self.toolchains: dict[str, Toolchain] = {}
+        self.models = self._models()
+        self._outputs: dict[str, tuple[str, ...]] = {}
+        self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
+
+    def inputs(self, file: File) -> Inputs:
+        """Resolves paths and references as `file` gives them."""
+        return Inputs(self._loaded.paths, self._folder_of, lambda ref, where: self.made_by(file, ref, where))
+
+    def is_broken(self, section: str, name: str) -> bool:
+        """Whether something was taken out of it, or all of it: what is missing there has been told already."""
+        return bool({(section, name), (section, "")} & self._loaded.broken)
+
+    def unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
+        """A name that nothing has. Of one that is there but broken nothing more is said."""
+        if self.is_broken(section, f"{of}@{name}" if of else name):
+            return ManifestError()
+        what = f"version of {of!r}," if of else section.removesuffix("s")
+        return ManifestError(Problem(f"there is no {what} {quoted(name)}", did_you_mean(name, known, "declare it"), where))
+
+    def scope(self, file: File, section: str) -> dict[str, tuple[File, Any]]:
+        """Names of one section that a file sees, each with the file it stands in."""
+        seen: dict[str, tuple[File, Any]] = {}
+        for owner in (self._loaded.main, file):
+            seen.update({name: (owner, item) for name, item in getattr(owner.manifest, section).items()})
+        return seen
+
+    def made_by(self, file: File, ref: m.StepRef | m.ModelRef, where: Location) -> MadeBy:
+        """The action that a reference means."""
+        path = clean_reference(ref.path, where)
+        if isinstance(ref, m.StepRef):
+            steps = self.scope(file, "steps")
+            if ref.step not in steps:
+                raise self.unknown("steps", ref.step, steps, where)
+            owner, step = steps[ref.step]
+            outputs = self.outputs(owner, ref.step)
+            if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or o.startswith(path) for o in outputs):
+                if self.is_broken("steps", ref.step):
+                    raise ManifestError()
+                raise ManifestError(
+                    Problem(f"step {ref.step!r} does not make {ref.path!r}", f"it makes: {', '.join(step.outputs)}", where)
+                )
+            return MadeBy(step_id(owner, ref.step), path)
+        if ref.model not in self.models:
+            raise self.unknown("models", ref.model, self.models, where)
+        versions = self.models[ref.model][1].versions
+        if ref.version not in versions:
+            raise self.unknown("versions", ref.version, versions, where, ref.model)
+        return MadeBy(str(VersionId(ref.model, ref.version)), path)
+
+    def outputs(self, file: File, step: str) -> tuple[str, ...]:
+        """What a step of that file makes. Raises what is wrong with it at the step, whoever asks."""
+        identifier = step_id(file, step)
+        if identifier not in self._outputs:
+            self._outputs[identifier] = declared(file.manifest.steps[step], file.at("steps", step))
+        return self._outputs[identifier]
+
+    def framework(self, file: File, name: str, where: Location) -> tuple[Image, str]:
+        """The image, and the name of the toolchain, behind a framework's name or an image's."""
+        scope = self.scope(file, "frameworks")
+        if name not in scope:
+            if name in self._images:
+                return self._images[name], self._toolchain(None)
+            raise self.unknown("frameworks", name, {**scope, **self._images}, where)
+        owner, framework = scope[name]
+        place = owner.where("frameworks", name, "image")
+        known = self._images.get(framework.image)
+        if known is None and not (framework.kind and framework.version):
+            if self.is_broken("frameworks", name):
+                raise ManifestError()
+            raise ManifestError(
+                Problem(
+                    f"image {quoted(framework.image)} is not known to gdcbuild",
+                    f'give its kind and version ("2.13") beside it, or use one of: {", ".join(sorted(self._images))}',
+                    place,
+                )
+            )
+        kind = framework.kind or (known.kind if known else "")
+        version = framework.version or (known.version if known else "")
+        image = Image(framework.image, kind, version, known.deprecated if known else False)
+        requirements = None
+        if framework.toolchain is not None:
+            place = owner.where("frameworks", name, "toolchain", "requirements")
+            requirements = self._loaded.paths.file(owner.folder, framework.toolchain.requirements, place)
+        return image, self._toolchain(requirements, place)
+
+    def _models(self) -> dict[str, tuple[File, m.Model]]:
+        found: dict[str, tuple[File, m.Model]] = {}
+        for file in self._loaded.files:
+            for name, model in file.manifest.models.items():
+                if name in found:
+                    other = found[name][0].where("models", name)
+                    message = f"two models have the id {name!r}; the other stands at {other}"
+                    self.problems.append(Problem(message, "rename one of them", file.where("models", name)))
+                found.setdefault(name, (file, model))
+        return found
+
+    def _toolchain(self, requirements: str | None, where: Location | None = None) -> str:
+        name = requirements or INTERPRETER
+        if name not in self.toolchains:
+            self.toolchains[name] = Toolchain(name, requirements, where)
+            if requirements is not None:
+                self.problems += unpinned(self._loaded.root, requirements)
+        return name
+
+
+def step_id(file: File, name: str) -> str:
+    """The id of the action of a step that stands in a file."""
+    return f"{STEP}{file.folder}/{name}" if file.folder else f"{STEP}{name}"

@@ -1,0 +1,46 @@
+"""What is wrong where a file is no YAML, and what to write: the parser says what it did not find, not what was meant."""
+
+from __future__ import annotations
+
+import yaml
+
+from gdcbuild.errors import Location, Problem
+
+_HINTS = (
+    ("mapping values are not allowed", "quote the value if it has a colon in it; else align the line with those it belongs to"),
+    ("could not find expected ':'", "write KEY: VALUE, with a blank behind the colon"),
+    ("while scanning a quoted scalar", "close the quotation marks"),
+    ("while parsing a quoted scalar", "write \\\\ for a backslash, or use single quotes"),
+    ("while scanning an alias", 'quote what begins with *, as "*.txt"'),
+    ("while scanning an anchor", "quote what begins with &"),
+    ("tag", "quote what begins with !"),
+    ("tab character", "indent with blanks, not with tabs"),
+    ("while parsing a flow", "close the bracket, or quote the value before it if it has brackets or commas in it"),
+    ("block mapping", "align the keys of one mapping, and quote values that begin with a quotation mark or a bracket"),
+    ("block collection", "align the items of one list, each with its -"),
+    ("document start", "remove the line above: a manifest is one document, without directives"),
+)
+
+
+def problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
+    """Of an error of the parser's, at the place where the mistake is rather than where it was noticed."""
+    mark = error.problem_mark or error.context_mark
+    said = " ".join(part for part in (error.problem, error.context) if part)
+    if error.context_mark and "end of stream" in said:
+        mark = error.context_mark
+    if mark is None:
+        return Problem(f"not valid YAML: {said}", "correct the syntax", Location(file))
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    where = Location(file, mark.line + 1, mark.column + 1)
+    return Problem(f"not valid YAML: {said}", _hint(said, line, line[mark.column : mark.column + 1]), where)
+
+
+def _hint(said: str, line: str, character: str) -> str:
+    if character == "\t":
+        return "indent with blanks, not with tabs"
+    if "cannot start any token" in said:
+        return f"quote the value: {character} has a meaning of its own here"
+    if "flow mapping" in said and "${" in line:
+        return 'quote it, as "${vars.NAME}": within {} a brace ends the mapping'
+    return next((hint for words, hint in _HINTS if words in said), "correct the syntax here, or quote the value")

@@ -1,0 +1,139 @@
+"""What changes while gdcbuild runs: what is planned is what is published, and nothing is remembered of what was not seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gdcbuild.app.project import Project, Selection
+from gdcbuild.errors import ActionFailed, ManifestError, Problem, Refused
+from gdcbuild.frameworks.tensorflow.rules import TensorFlow
+from tests.e2e.test_incremental import FILES
+from tests.e2e.test_snapshot import built, fresh, model, planned
+from tests.e2e.workspace import Workspace
+from tests.unit.frameworks.test_tensorflow_contract import model as saved_model
+
+__all__ = ["built"]
+
+
+SAVED_MODEL = """\
+schema: 1
+environments: {local: {bucket: bucket}}
+models:
+  m: {framework: tf2-cpu.2-14, versions: {"1": {saved_model: sm/}}}
+"""
+
+
+def project(workspace: Workspace) -> Project:
+    return Project(workspace.root, None, workspace.cache, os.environ, lambda _: None)
+
+
+def apply(workspace: Workspace, meanwhile: Callable[[], object]) -> None:
+    """Plan, have something happen while the question of a protected environment stands, and go on."""
+    project(workspace).apply(None, Selection(), 2, keep_going=False, confirm=lambda *_: meanwhile() and None)
+
+
+def test_a_manifest_that_is_saved_while_a_plan_is_made(built: Workspace) -> None:
+    built.write({**model("d", "weights.pt"), "models/d/gdcbuild.yaml": "schema: 1\n"})
+    running = while_running(built)
+    built.write(model("d", "weights.pt"))
+    running.plan(None, Selection())
+    found = planned(built.root, built.cache)
+    assert found == fresh(built.root, built.cache)
+    assert '"model": "d"' in found
+
+
+def test_a_model_that_leaves_while_a_plan_is_made(built: Workspace) -> None:
+    built.write(model("d", "weights.pt"))
+    running = while_running(built)
+    built.write({"models/d/gdcbuild.yaml": "schema: 1\n"})
+    with pytest.raises(ManifestError, match="d@1 has left the manifest"):
+        running.plan(None, Selection())
+    assert planned(built.root, built.cache) == fresh(built.root, built.cache)
+
+
+def while_running(workspace: Workspace) -> Project:
+    """What has begun to run in a workspace that has a snapshot, and something that changed since."""
+    planned(workspace.root, workspace.cache)
+    workspace.write({"models/a/weights.pt": "other"})
+    time.sleep(0.02)
+    running = project(workspace)
+    time.sleep(0.02)
+    return running
+
+
+def test_what_was_planned_is_published_or_nothing(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("build")
+    workspace.age()
+    with pytest.raises(Refused, match="b@1 is not what was planned") as error:
+        apply(workspace, lambda: workspace.write({"wb.pt": "other weights"}))
+    assert error.value.exit_code == 3
+    assert not (workspace.root / "bucket/b").exists()
+    assert workspace.run("apply").code == 0
+
+
+def test_a_version_that_leaves_the_manifest_is_not_published(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("build")
+    workspace.age()
+    for _ in range(2):  # the second time from a snapshot, so that the manifest is read only now
+        workspace.ok("plan")
+    without = FILES["gdcbuild.yaml"].replace('"1": {weights: wb.pt', '"3": {weights: wb.pt')
+    assert isinstance(without, str)
+    with pytest.raises(Refused, match="b@1 is no longer in the manifest"):
+        apply(workspace, lambda: workspace.write({"gdcbuild.yaml": without}))
+    assert not (workspace.root / "bucket").exists()
+
+
+def test_a_check_is_remembered_for_what_it_saw(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "token = ghp_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5"
+    notes = "sm/assets.extra/notes.txt"
+    workspace.write({"gdcbuild.yaml": SAVED_MODEL, "sm/saved_model.pb": saved_model(), notes: secret})
+    refused = workspace.run("apply")
+    assert notes.removeprefix("sm/") in refused.err
+    assert refused.code == 1
+
+    def check(*_: object) -> list[Problem]:
+        workspace.write({notes: "harmless"})
+        return []
+
+    monkeypatch.setattr(TensorFlow, "check", check)
+    with pytest.raises(ActionFailed, match="changed while"):
+        apply(workspace, lambda: None)
+    monkeypatch.undo()
+    workspace.write({notes: secret})
+    again = workspace.run("apply")
+    assert (again.code, again.err) == (refused.code, refused.err)
+    assert not (workspace.root / "bucket/m").exists()
+
+
+def test_damage_is_mended_whatever_else_fails(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("apply")
+    before = workspace.served()
+    (workspace.root / "bucket/a/1/model.mar").write_bytes(b"drift")
+    archive = before["b/1/model.mar"]
+    for path in (workspace.cache / "cas").glob("*/*"):
+        if path.read_bytes() == archive:
+            damage(path)
+    shutil.rmtree(workspace.root / "bucket/b")
+    shutil.rmtree(workspace.root / "bucket/.gdcbuild/v1/seals/b")
+    shutil.rmtree(workspace.root / "bucket/.gdcbuild/v1/claims/b")
+    result = workspace.run("apply", "--keep-going")
+    assert result.code == 3
+    assert "a@1 is not what was published" in result.err
+    assert "the cache is damaged" in result.err
+    assert {k: v for k, v in workspace.served().items() if k[0] == "b"} == {k: v for k, v in before.items() if k[0] == "b"}
+
+
+def damage(path: Path) -> None:
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 1
+    path.write_bytes(data)
