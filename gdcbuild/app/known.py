@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from gdcbuild import __version__
 from gdcbuild.core.digest import Digest, Tree
+from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.plan import Build, Desired
-from gdcbuild.store.snapshot import RACY_NS, Part, Rows, Snapshot, stamp
+from gdcbuild.store.snapshot import Part, Rows, Snapshot, stamp
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from gdcbuild.app.environment import Environment, Variables
 from gdcbuild.app.known import Known, basis, is_private, parts
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.plan import Desired
 from gdcbuild.errors import ManifestError, Problem, damaged
-from gdcbuild.store.snapshot import RACY_NS, Head, Snapshot, stamp, write
+from gdcbuild.store.snapshot import Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+RACY_NS = 1_000_000_000
+"""What changed so shortly before it was looked at may change again within one tick of its clock: it is not remembered."""
+
 UNFINISHED = ".memo-"
 """How the name of one begins that is still being written."""
 

@@ -41,10 +41,6 @@ class CAS(Protocol):
         """The blob, to be verified by whoever reads it. Raises StoreError when it is not held."""
         ...
 
-    def discard(self, digest: Digest) -> None:
-        """Forget a blob that was found damaged."""
-        ...
-
 
 class Records(Protocol):
     """Small JSON documents by table and key: action results and memos. A damaged record is absent."""

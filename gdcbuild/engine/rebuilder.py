@@ -142,7 +142,10 @@ class Rebuilder:
     def _toolchain(self, action: Action) -> str | None:
         if action.toolchain is None:
             return None
-        return self.ports.toolchains.digest(self._graph.toolchains[action.toolchain])
+        try:
+            return self.ports.toolchains.digest(self._graph.toolchains[action.toolchain])
+        except ActionFailed as error:
+            raise ActionFailed(*(p._replace(where=p.where or action.where) for p in error.problems)) from error
 
     def _variables(self, action: Action) -> dict[str, str]:
         return {name: self.ports.variables[name] for name in action.env if name in self.ports.variables}

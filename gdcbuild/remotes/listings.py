@@ -13,8 +13,6 @@ from gdcbuild.core import memo
 from gdcbuild.errors import Problem, RemoteError, damaged, of_system
 
 SCHEMA = 1
-RACY_NS = 1_000_000_000
-"""A folder that changed so shortly before it was read may change again within one tick of its clock."""
 
 Look = list[int]
 
@@ -35,7 +33,7 @@ class Listings:
         self._old, self._new, started = _read(file, warn), {}, time.time_ns()
         try:
             yield
-            fresh = {key: row for key, row in self._new.items() if max(row[0][:2]) < started - RACY_NS}
+            fresh = {key: row for key, row in self._new.items() if max(row[0][:2]) < started - memo.RACY_NS}
             if fresh != self._old:
                 _write(file, fresh)
         finally:

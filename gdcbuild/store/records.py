@@ -156,10 +156,6 @@ class DiskRecords:
                 removed.append(f"the record {name[:40]}")
         return removed
 
-    def close(self) -> None:
-        self._cache.close()
-        self._leave()
-
     def _names(self) -> list[str]:
         return self._try(lambda cache: list(_each_once(cache.iterkeys())), [])
 

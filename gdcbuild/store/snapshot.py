@@ -20,8 +20,6 @@ from typing import Any, BinaryIO, NamedTuple
 from gdcbuild.core import memo
 
 SCHEMA = 1
-RACY_NS = 1_000_000_000
-"""A file that changed so shortly before it was looked at may change again within one tick of its clock."""
 
 _LOOK = attrgetter("st_size", "st_ino", "st_mtime_ns", "st_ctime_ns")
 _NOTHING = (-1, -1, -1, -1)

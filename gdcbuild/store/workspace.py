@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
+from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.ports import Records
 from gdcbuild.errors import ManifestError, of_system
-
-_RACY_NS = 1_000_000_000
-"""A file changed this recently may change again within one tick of its clock: it is not remembered."""
 
 WORTH_A_MEMO = 1 << 17
 """Bytes from which on it takes longer to read a file than to ask for its digest."""
@@ -45,7 +43,7 @@ class DiskWorkspace:
         except OSError as error:
             raise ManifestError(of_system(error, f"{path} cannot be read", "put the file there, readable")) from error
         self._known[path] = after, digest, crc
-        if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > _RACY_NS:
+        if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > RACY_NS:
             self._records.put("stat", full, [*signature, digest.hash, digest.size, crc])
         return digest
 

@@ -73,15 +73,6 @@ def test_put_takes_the_file_over(cas: CAS, tmp_path: Path) -> None:
     assert read_verified(cas.get(first)) == b"x"
 
 
-def test_what_is_discarded_can_be_put_again(cas: CAS, tmp_path: Path) -> None:
-    digest, other = put(cas, tmp_path, b"x"), put(cas, tmp_path, b"y")
-    cas.discard(digest)
-    cas.discard(digest)
-    assert cas.missing([digest, other]) == {digest}
-    assert put(cas, tmp_path, b"x") == digest
-    assert read_verified(cas.get(digest)) == b"x"
-
-
 def test_many_at_a_time(cas: CAS, tmp_path: Path) -> None:
     def work(number: int) -> Digest:
         return put(cas, tmp_path, b"%d" % (number % 5), f"file{number}")

@@ -20,6 +20,7 @@ from tests.faults import memos
 from tests.faults.edits import Case, damaged, fresh_folder
 from tests.faults.pool import each
 from tests.faults.scene import Fault, Scene, warmed
+from tests.records import close
 
 DATABASE = "cache.db"
 VALUES: dict[str, Any] = {f"{n:064x}": {"schema": 1, "tree": [[f"file{n}", f"{n:064x}", n]], "seconds": n} for n in range(40)}
@@ -69,13 +70,13 @@ def pristine(folder: Path) -> tuple[Files, Files]:
     records = DiskRecords(folder / "records", lambda _: None)
     for key in list(VALUES)[:20]:
         records.put("result", key, VALUES[key])
-    records.close()
+    close(records)
     closed = {p.name: p.read_bytes() for p in (folder / "records").iterdir()}
     records = DiskRecords(folder / "records", lambda _: None)
     for key in list(VALUES)[20:]:
         records.put("result", key, VALUES[key])
     running = {p.name: p.read_bytes() for p in sorted((folder / "records").iterdir())}
-    records.close()
+    close(records)
     return closed, running
 
 
@@ -109,7 +110,7 @@ def _read(folder: Path, files: Files, name: str, case: Case) -> str:
             raise Fault("what is damaged is not removed")
         return "miss, told" if None in found.values() else "no harm"
     finally:
-        records.close()
+        close(records)
 
 
 def _blob(blobs: Files, case: Case) -> str:

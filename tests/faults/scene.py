@@ -25,6 +25,7 @@ from gdcbuild.app.cache import Cache
 from gdcbuild.core.digest import Digest
 from gdcbuild.store.records import DiskRecords
 from tests.e2e.workspace import Result, Workspace
+from tests.records import close
 
 MANIFEST = """\
 schema: 1
@@ -209,7 +210,7 @@ class Scene(Workspace):
         try:
             return opened.discard_damaged()
         finally:
-            opened.records.close()
+            close(opened.records)
 
 
 def warmed(folder: Path) -> tuple[Scene, Outcome]:
@@ -238,7 +239,7 @@ def results(cache: Path) -> dict[str, Any]:
         found = {key: records.get("result", key) for key in records.keys("result")}
         return {key: result["tree"] for key, result in found.items() if result is not None}
     finally:
-        records.close()
+        close(records)
 
 
 def check_blobs(cache: Path, clean: Outcome) -> None:

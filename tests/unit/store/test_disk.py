@@ -83,6 +83,16 @@ def test_what_is_collected_before_it_is_opened_is_missing(cas: DiskCAS, tmp_path
         read_verified(blob)
 
 
+def test_what_is_discarded_can_be_put_again(cas: DiskCAS, tmp_path: Path) -> None:
+    two = put(cas, tmp_path, b"two")
+    put(cas, tmp_path, b"one")
+    cas.discard(ONE)
+    cas.discard(ONE)
+    assert cas.missing([ONE, two]) == {ONE}
+    assert put(cas, tmp_path, b"one") == ONE
+    assert read_verified(cas.get(ONE)) == b"one"
+
+
 def test_a_damaged_blob_is_mended_by_making_it_again(cas: DiskCAS, tmp_path: Path) -> None:
     rewrite(cas.path(put(cas, tmp_path, b"one")), b"two")
     put(cas, tmp_path, b"one")

@@ -15,6 +15,7 @@ import pytest
 
 from gdcbuild.errors import Problem, StoreError
 from gdcbuild.store.records import DiskRecords
+from tests.records import close
 
 
 class Canary:
@@ -75,7 +76,7 @@ def test_a_damaged_record_is_a_miss(tmp_path: Path, records: DiskRecords, warnin
 def test_a_damaged_database_is_begun_anew(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem], content: bytes
 ) -> None:
-    records.close()
+    close(records)
     for path in (tmp_path / "records").iterdir():
         path.unlink()
     (tmp_path / "records" / "cache.db").write_bytes(content)
@@ -116,14 +117,14 @@ def test_what_is_planted_beside_is_not_taken_for_a_record(tmp_path: Path, record
 
 
 def test_settings_that_nobody_knows_are_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
-    records.close()
+    close(records)
     plant(tmp_path, "INSERT INTO Settings VALUES ('disk_unheard_of', 'x')")
     assert DiskRecords(tmp_path / "records", warnings.append).get("result", "k") is None
     assert warnings
 
 
 def test_a_locked_database_is_no_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
-    records.close()
+    close(records)
     records._cache._timeout = 0.05
     with sqlite3.connect(tmp_path / "records" / "cache.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -148,7 +149,7 @@ def test_values_that_are_no_json_are_refused(records: DiskRecords) -> None:
 def test_many_records_are_kept(tmp_path: Path, records: DiskRecords) -> None:
     for n in range(2000):
         records.put("stat", str(n), ["x" * 100, n])
-    records.close()
+    close(records)
     again = DiskRecords(tmp_path / "records", lambda _: None)
     assert len(again.keys("stat")) == 2000
 
@@ -188,7 +189,7 @@ def test_damage_that_shows_later_begins_it_anew(
 ) -> None:
     for n in range(500):
         records.put("stat", str(n), "x" * 500)
-    records.close()  # all is in the database now, and is read anew
+    close(records)  # all is in the database now, and is read anew
     damage(tmp_path)
     USES[use](records)
     assert ["begun anew" in w.message for w in warnings] == [True]
@@ -205,8 +206,8 @@ def test_what_one_process_begins_anew_another_one_takes_up(
     other = DiskRecords(tmp_path / "records", others.append)
     for n in range(500):
         records.put("stat", str(n), "x" * 500)
-    records.close()
-    other.close()
+    close(records)
+    close(other)
     damage(tmp_path)
     assert records.get("result", "k") is None
     records.put("result", "k", "after")
@@ -220,7 +221,7 @@ def test_what_one_process_begins_anew_another_one_takes_up(
 def test_what_has_the_name_of_a_database_is_removed(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem], name: str, what: str
 ) -> None:
-    records.close()
+    close(records)
     path = tmp_path / "records" / name
     path.unlink(missing_ok=True)
     path.mkdir() if what == "folder" else path.symlink_to(tmp_path / "nowhere" / "at all")
@@ -310,7 +311,7 @@ def test_a_log_without_its_database_is_told(tmp_path: Path, killed: Path, warnin
 
 @pytest.mark.parametrize("left", [0, 1, 2, 15, 16, 100, 511, 512, 4096])
 def test_a_database_that_was_cut_is_told(tmp_path: Path, records: DiskRecords, warnings: list[Problem], left: int) -> None:
-    records.close()
+    close(records)
     os.truncate(tmp_path / "records" / "cache.db", left)
     assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
 
@@ -320,14 +321,14 @@ def test_the_log_of_a_running_process_is_left_alone(tmp_path: Path, records: Dis
     before = index.stat()
     other = DiskRecords(tmp_path / "records", warnings.append)
     assert other.get("result", "other") == 5
-    other.close()
+    close(other)
     assert (index.stat().st_ino, warnings) == (before.st_ino, [])
     records.put("result", "k", 2)
     assert records.get("result", "k") == 2
 
 
 def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: DiskRecords) -> None:
-    records.close()
+    close(records)
     database = tmp_path / "records" / "cache.db"
     whole, name = database.read_bytes(), b"result:other"
     hidden = 0
@@ -338,7 +339,7 @@ def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: Di
         if again.get("result", "other") is None:
             hidden += 1
             assert any("begun anew" in problem.message for problem in told)
-        again.close()
+        close(again)
     assert hidden
 
 

@@ -39,7 +39,7 @@ def memo(records: MemoryRecords, file: Path) -> list[object] | None:
 
 def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the files had been written long ago: the time of a change cannot be set back."""
-    monkeypatch.setattr(module, "_RACY_NS", -(10**12))
+    monkeypatch.setattr(module, "RACY_NS", -(10**12))
 
 
 def test_a_file_at_rest_is_read_once(
