@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -126,10 +127,7 @@ class Simulated:
             """In the place of ThreadPoolExecutor."""
 
             def __init__(self, *_: object, **__: object) -> None: ...
-            def __enter__(self) -> Pool:
-                return self
-
-            def __exit__(self, *_: object) -> None: ...
+            def shutdown(self, *_: object, **__: object) -> None: ...
 
             def submit(self, work: Callable[[Flag], None], cancel: Flag) -> Future[None]:
                 future: Future[None] = Future()
@@ -295,6 +293,22 @@ def test_an_interrupt_cancels_what_runs_and_waits_for_it(monkeypatch: pytest.Mon
         run([Job("patient", (), patient), log.job("next"), log.job("after", "patient")], 1, keep_going=True)
     assert ended.is_set()
     assert log.order == []
+
+
+def test_who_does_not_end_when_told_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def deaf(_cancel: Flag) -> None:
+        over.wait(30)
+
+    monkeypatch.setattr("gdcbuild.engine.scheduler.END_SECONDS", 0.05)
+    started = time.monotonic()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            run([Job("deaf", (), deaf), Job("bug", (), _raises(ZeroDivisionError()))], 2, True)
+        assert time.monotonic() - started < 10
+    finally:
+        over.set()
 
 
 def test_nothing_to_do() -> None:
