@@ -125,7 +125,7 @@ def of_system(error: OSError, message: str = "", hint: str = "") -> Problem:
     return Problem(f"{what}: {error.strerror or error}{place}", _SYSTEM_HINTS.get(error.errno or 0, hint))
 
 
-def named(error: OSError, path: PathLike[str]) -> OSError:
+def named(error: OSError, path: str | PathLike[str]) -> OSError:
     """The error with the file it is about: reading, writing and fsync do not say."""
     if error.filename is None and error.errno is not None:
         error.filename = fspath(path)

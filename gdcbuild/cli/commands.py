@@ -9,8 +9,10 @@ from importlib import import_module
 import typer
 from typer.exceptions import TyperException
 
+from gdcbuild.errors import GdcbuildError, Problem, UsageError
+
 COMMANDS = ("init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
-USAGE = 64
+USAGE_OF_TYPER = 2
 
 
 def run(arguments: list[str]) -> object:
@@ -20,8 +22,12 @@ def run(arguments: list[str]) -> object:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except TyperException as error:
-        sys.stderr.write(f"error: {error.format_message()}\n    see: gdcbuild --help\n")
-        return USAGE if error.exit_code == 2 else 1
+        if type(error).__name__ == "NoArgsIsHelpError":  # which Typer has under this name only
+            sys.stderr.write(error.format_message() + "\n")
+            return UsageError.exit_code
+        context = getattr(error, "ctx", None)
+        problem = Problem(error.format_message(), f"see: {context.command_path if context else 'gdcbuild'} --help")
+        raise (UsageError if error.exit_code == USAGE_OF_TYPER else GdcbuildError)(problem) from error
 
 
 def app(arguments: Sequence[str]) -> typer.Typer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from gdcbuild.cli import options
 
 
@@ -16,10 +14,11 @@ def explain(
 ) -> None:
     """Say why a version would be built: what changed since its last result, and in the actions it needs."""
     from gdcbuild.engine.explain import explain as explained
-    from gdcbuild.report import jsonl, text
+    from gdcbuild.report import closing, jsonl, show, text
 
-    project = options.project(directory, file, cache_dir)
-    selection = options.selection([version], None)
-    graph, rebuilder = project.graph(selection)
-    found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
-    sys.stdout.write((jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found)) + "\n")
+    with closing(options.quiet()) as reporter:
+        project = options.project(directory, file, cache_dir, reporter)
+        selection = options.selection([version], None)
+        graph, rebuilder = project.graph(selection)
+        found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
+    show(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
     from gdcbuild.app.project import Project, Selection
-    from gdcbuild.core.events import Event
     from gdcbuild.core.ports import Reporter
 
     Versions = list[str] | None
@@ -61,6 +60,9 @@ FLAGS = {
     "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte."),
     "DetailedExitcode": Flag(bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 when something is pending."),
 }
+WITH_JSON = frozenset({"plan", "build", "apply", "status", "explain", "verify", "cache"})
+"""Commands that have --json."""
+
 _OPTIONAL = {"Versions", "Exclude", "File", "Env", "CacheDir"}
 
 
@@ -79,23 +81,12 @@ def __getattr__(name: str) -> Any:
     return Annotated[kind, typer.Option(*flag.names, envvar=flag.variable, help=flag.help, **flag.more)]
 
 
-class _Ignored:
-    """What happens while a plan is made is not worth a line, but for warnings."""
-
-    def emit(self, event: Event) -> None:
-        from gdcbuild.core.events import Warned
-        from gdcbuild.report import text
-
-        if isinstance(event, Warned):
-            sys.stderr.write(text.problem(event.problem, "warning") + "\n")
-
-
 def project(directory: Path, file: str | None, cache_dir: Path | None, reporter: Reporter | None = None) -> Project:
     """The workspace in a folder, read and validated."""
     from gdcbuild.app.cache import cache_folder
     from gdcbuild.app.project import Project
 
-    emit = (reporter or _Ignored()).emit
+    emit = (reporter or quiet()).emit
     return Project(directory, file, cache_folder(cache_dir, os.environ), os.environ, emit)
 
 
@@ -112,7 +103,7 @@ def reporter(as_json: bool) -> Reporter:
         from gdcbuild.report.jsonl import JsonReporter
 
         return JsonReporter()
-    if sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI"):
+    if _can_redraw():
         from gdcbuild.report.terminal import TerminalReporter
 
         return TerminalReporter()
@@ -121,8 +112,19 @@ def reporter(as_json: bool) -> Reporter:
     return LineReporter()
 
 
+def quiet() -> Reporter:
+    """For commands that only look."""
+    from gdcbuild.report import QuietReporter
+
+    return QuietReporter(_can_redraw())
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI")
+
+
 def cache(cache_dir: Path | None) -> Cache:
     """The local cache by itself."""
     from gdcbuild.app.cache import Cache, cache_folder
 
-    return Cache(cache_folder(cache_dir, os.environ), _Ignored().emit)
+    return Cache(cache_folder(cache_dir, os.environ), quiet().emit)

@@ -20,12 +20,13 @@ def verify(
     as_json: options.Json = False,
 ) -> None:
     """Compare the bucket with what was published. Exits 4 when it differs."""
-    from gdcbuild.report import jsonl, text
+    from gdcbuild.report import closing, jsonl, show, text
 
-    project = options.project(directory, file, cache_dir)
-    found = project.verify(env, options.selection(versions, exclude), deep)
+    with closing(options.quiet()) as reporter:
+        project = options.project(directory, file, cache_dir, reporter)
+        found = project.verify(env, options.selection(versions, exclude), deep)
     if as_json:
-        sys.stdout.write((jsonl.dumps(jsonl.findings(found))) + "\n")
+        show(jsonl.dumps(jsonl.findings(found)))
     damage = [
         Problem(
             f"{version} is not what was published",
@@ -37,7 +38,7 @@ def verify(
     ]
     if damage:
         raise DamageFound(*damage)
-    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}." + "\n")
+    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}.\n")
 
 
 def _mend(lines: tuple[str, ...], known: bool, arguments: str) -> str:

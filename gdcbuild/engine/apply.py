@@ -31,6 +31,7 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.verdict import Hit, Taken
+from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
@@ -171,11 +172,12 @@ class Applying:
     def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
-        with self._reported(str(version.id), "publish" if self._target else "check") as ended:
+        with self._reported(str(version.id), "check") as ended:
             self._check(version, artifact)
-            if self._target is None:
-                ended("sound")
-                return
+            ended("sound")
+        if self._target is None:
+            return
+        with self._reported(str(version.id), "publish") as ended:
             blobs = artifact.blobs(ports.cas, ports.workspace)
             try:
                 written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
@@ -231,15 +233,18 @@ class Applying:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
     def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
-        sent, lock = 0, threading.Lock()
+        sent, due, lock = 0, 0.0, threading.Lock()
 
         def progress(count: int) -> None:
-            nonlocal sent
+            nonlocal sent, due
             if cancel.is_set():
                 raise Interrupted(Problem("interrupted"))
             with lock:
                 sent += count
-                self._emit(Progress(str(version.id), sent, total))
+                now = time.monotonic()
+                if now >= due or sent == total:
+                    due = now + EVERY
+                    self._emit(Progress(str(version.id), sent, total))
 
         entry = self._frameworks[version.image.kind].entry
         return publish(
