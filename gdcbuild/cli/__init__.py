@@ -72,6 +72,13 @@ def run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         return _failed((of_system(error),), 1, _wants_json(arguments))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+            raise
+        hint = "allow more (ulimit -u, ulimit -v, the container's limits), or run fewer jobs at a time: -j 1"
+        return _failed(
+            (Problem(f"the system gives no more: {str(error) or 'out of memory'}", hint),), 1, _wants_json(arguments)
+        )
 
 
 class _Stop:

@@ -68,7 +68,7 @@ def _measure(given: str, units: dict[str, int], example: str) -> int:
 
 @app.command()
 def verify(cache_dir: options.CacheDir = None) -> None:
-    """Read every cached file and record, and remove those that are not what they were."""
+    """Read all that is cached and remove what is damaged. Exits 4 when something was."""
     cache = options.cache(cache_dir)
     damaged = cache.discard_damaged()
     if damaged:

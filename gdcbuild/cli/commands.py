@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -18,7 +19,9 @@ USAGE_OF_TYPER = 2
 def run(arguments: list[str]) -> object:
     """Run a command line; returns its exit code when that is not 0."""
     try:
-        return typer.main.get_command(app(arguments)).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
+        return typer.main.get_command(app(_completed() or arguments)).main(
+            args=arguments, prog_name="gdcbuild", standalone_mode=False
+        )
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except TyperException as error:
@@ -28,6 +31,14 @@ def run(arguments: list[str]) -> object:
         context = getattr(error, "ctx", None)
         problem = Problem(error.format_message(), f"see: {context.command_path if context else 'gdcbuild'} --help")
         raise (UsageError if error.exit_code == USAGE_OF_TYPER else GdcbuildError)(problem) from error
+
+
+def _completed() -> list[str]:
+    """The command line that a shell asks us to complete, as far as it is typed; none when we are just run."""
+    if "_GDCBUILD_COMPLETE" not in os.environ:
+        return []
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""  # of bash; of others
+    return typed.split()[1:]
 
 
 def app(arguments: Sequence[str]) -> typer.Typer:

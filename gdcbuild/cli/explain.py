@@ -12,7 +12,7 @@ def explain(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say why a version would be built: what changed since its last result, and in the actions it needs."""
+    """Say why a version would be built. Names all that changed since its last result, also in the actions it needs."""
     from gdcbuild.engine.explain import explain as explained
     from gdcbuild.report import closing, jsonl, show, text
 

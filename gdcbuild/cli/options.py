@@ -45,20 +45,31 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "Versions": Flag(list[str], (), "", "Versions; globs are fine.", {"metavar": "[MODEL[@VERSION]]..."}),
-    "Version": Flag(str, (), "", "The version.", {"metavar": "MODEL@VERSION"}),
-    "Exclude": Flag(list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out.", {"metavar": "MODEL[@VERSION]"}),
-    "Directory": Flag(Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder."),
+    "Versions": Flag(list[str], (), "", "These versions, instead of all; globs are fine.", {"metavar": "MODEL[@VERSION]"}),
+    "Version": Flag(str, (), "", "The version; MODEL or a glob are several.", {"metavar": "MODEL@VERSION"}),
+    "Exclude": Flag(
+        list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out; may be repeated.", {"metavar": "MODEL[@VERSION]"}
+    ),
+    "Directory": Flag(
+        Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder, or above it where the manifest is."
+    ),
     "File": Flag(str, ("-f", "--file"), "GDCBUILD_FILE", "The root manifest, instead of gdcbuild.yaml."),
-    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment.", {"metavar": "NAME"}),
-    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "Jobs at a time.", {"min": 1, "show_default": "cores"}),
-    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "Do all that does not need what failed."),
+    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment, if not the manifest's default.", {"metavar": "NAME"}),
+    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "How many jobs run at a time.", {"min": 1, "show_default": "cores"}),
+    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "After a failure, do all that does not need it."),
     "CacheDir": Flag(Path, ("--cache-dir",), "GDCBUILD_CACHE_DIR", "The cache folder.", {"show_default": "~/.cache/gdcbuild"}),
-    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "For machines, on stdout."),
-    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask."),
-    "Repair": Flag(bool, ("--repair",), "GDCBUILD_REPAIR", "Put back what drifted, and seal what others published alike."),
-    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte."),
-    "DetailedExitcode": Flag(bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 when something is pending."),
+    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "JSON on stdout: a document; of build and apply, events."),
+    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask, also where the environment is protected."),
+    "Repair": Flag(
+        bool,
+        ("--repair",),
+        "GDCBUILD_REPAIR",
+        "Put back what drifted, and seal what others published alike; for versions that are named.",
+    ),
+    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte, not listings alone."),
+    "DetailedExitcode": Flag(
+        bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 instead of 0 when something is pending; for CI."
+    ),
 }
 WITH_JSON = frozenset({"plan", "build", "apply", "status", "explain", "verify", "cache"})
 """Commands that have --json."""

@@ -14,7 +14,7 @@ def status(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the bucket holds of every version, and whether it is what the manifest says. Writes nothing."""
+    """Show what the bucket holds of every version. Tells whether it is what the manifest says; writes nothing."""
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:

@@ -202,8 +202,9 @@ class Applying:
             try:
                 yield ended
             except OSError as error:
-                problem = of_system(error, hint="nothing half-made was kept")
-                raise StoreError(problem._replace(message=f"{job}: {problem.message}")) from error
+                problem = of_system(error)
+                hint = problem.hint or "nothing half-made was kept"
+                raise StoreError(problem._replace(message=f"{job}: {problem.message}", hint=hint)) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
             raise
