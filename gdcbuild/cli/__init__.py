@@ -21,7 +21,8 @@ _PATIENCE = 1.0
 
 def main() -> None:
     """The console script."""
-    signal.signal(signal.SIGINT, _end_at_once)  # until there is anything to put away
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end_at_once)  # until there is anything to put away
     if sys.getfilesystemencoding() != "utf-8":
         # a file's name goes into artifacts, and must be the same text in every locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this very program

@@ -10,9 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import FILES, MANIFEST
+from tests.e2e.test_incremental import FILES, HANDLER, MANIFEST
 from tests.e2e.test_s3 import Bucket, on_server
 from tests.e2e.workspace import Workspace
+
+LARGE = """\
+schema: 1
+environments:
+  local: {bucket: bucket}
+models:
+  a:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w1.pt}
+handlers:
+  h: {file: h.py}
+"""
 
 
 def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tuple[int, str]:
@@ -73,6 +87,32 @@ def test_one_line_for_each_finished_action(workspace: Workspace) -> None:
     done = sorted(line.split()[1] for line in lines if line.split()[0] in ("built", "created"))
     assert done == ["a@1", "a@1", "a@2", "a@2", "b@1", "b@1", "b@2", "b@2", "step:weights"]
     assert not any("\r" in line or "\x1b" in line for line in lines)
+
+
+def test_how_far_a_large_file_is(workspace: Workspace) -> None:
+    workspace.write({"w1.pt": os.urandom(1 << 20) * 256, "h.py": HANDLER, "gdcbuild.yaml": LARGE})
+    code, seen = on_terminal(workspace, "plan", "--json")
+    assert code == 0, seen
+    assert moves(seen, "hashing w1.pt")
+    assert seen.rindex("hashing") < seen.index('"schema"'), "the display is put away before the document"
+    code, seen = on_terminal(workspace, "plan", TERM="dumb")
+    assert (code, "hashing" in seen, "\x1b" in seen) == (0, False, False), seen
+    code, seen = on_terminal(workspace, "apply")
+    assert code == 0, seen
+    assert moves(seen, "building a@1 from weights/w1.pt")
+    assert moves(seen, "publishing a@1")
+    code, seen = on_terminal(workspace, "verify", "--deep")
+    assert (code, moves(seen, "hashing a/1/model.mar")) == (0, True), seen
+    (workspace.root / "w1.pt").write_bytes(b"x" * (1 << 28))
+    events = workspace.ok("build", "--json").events
+    found = [(e["job"], e["path"]) for e in events if e["event"] == "reading"]
+    assert set(found) == {("", "w1.pt"), ("a@1", "weights/w1.pt")}
+    assert len(found) < 100, "at most ten a second"
+
+
+def moves(seen: str, what: str) -> bool:
+    """Whether the display has shown several amounts of bytes beside what it says."""
+    return len({part[:80].split(" of ")[0].split()[-1] for part in seen.split(what)[1:] if " of " in part[:80]}) > 1
 
 
 def test_how_far_a_long_upload_is(tmp_path: Path, s3_server: str) -> None:
