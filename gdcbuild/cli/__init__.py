@@ -62,6 +62,8 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, Interrupted) as error:
         problems = error.problems if isinstance(error, Interrupted) else (Problem("interrupted"),)
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # a terminal has shown ^C
         return _failed(problems, stop.code, _wants_json(arguments))
     except GdcbuildError as error:
         told = isinstance(error, DamageFound)  # the document of verify is what it found
@@ -117,9 +119,9 @@ class _Stop:
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:
     """Leave everything as it lies, as a kill would: the next run puts it away."""
-    show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+    shown = b"\x1b[?25h\n" if os.isatty(2) else b""  # a display hides the cursor, and a terminal has shown ^C
     with suppress(OSError):
-        os.write(2, show_cursor + b"error: interrupted\n")
+        os.write(2, shown + b"error: interrupted\n")
     os._exit(128 + number)
 
 

@@ -29,8 +29,15 @@ def run(arguments: list[str]) -> object:
             sys.stderr.write(error.format_message() + "\n")
             return UsageError.exit_code
         context = getattr(error, "ctx", None)
-        problem = Problem(error.format_message(), f"see: {context.command_path if context else 'gdcbuild'} --help")
+        command = context.command_path if context else f"gdcbuild {_named(arguments)}".strip()
+        problem = Problem(error.format_message(), f"see: {command} --help")
         raise (UsageError if error.exit_code == USAGE_OF_TYPER else GdcbuildError)(problem) from error
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """The command that a command line names; "" when it names none."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    return named if named in COMMANDS else ""
 
 
 def _completed() -> list[str]:
@@ -53,13 +60,13 @@ def app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         callback=_several,
     )
-    named = next((word for word in arguments if not word.startswith("-")), "")
-    for name in (named,) if named in COMMANDS else COMMANDS:
+    named = _named(arguments)
+    for name in (named,) if named else COMMANDS:
         function = "import_" if name == "import" else name  # a word of Python's own cannot name a module
         module = import_module(f"gdcbuild.cli.{function}")
         if hasattr(module, "app"):
             found.add_typer(module.app, name=name)
-        elif named not in COMMANDS and _asks_for_help(arguments):
+        elif not named and _asks_for_help(arguments):
             found.command(name)(_summary(getattr(module, function)))
         else:
             found.command(name)(getattr(module, function))

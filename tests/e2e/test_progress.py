@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,8 @@ handlers:
 """
 
 
-def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Exit code and all that a terminal would have been sent."""
+def on_terminal(workspace: Workspace, *arguments: str, typed: bytes = b"", **variables: str) -> tuple[int, str]:
+    """Exit code and all that a terminal would have been sent. What is `typed` answers a question."""
     ours, theirs = pty.openpty()
     environment = {**workspace.environment(), "TERM": "xterm", "COLUMNS": "120", "CI": "", **variables}
     process = subprocess.Popen(
@@ -40,6 +42,7 @@ def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tupl
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        preexec_fn=_own_terminal,
     )
     os.close(theirs)
     seen = b""
@@ -51,8 +54,32 @@ def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tupl
         if not data:
             break
         seen += data
+        if typed and seen.endswith(b"[y/N]: "):
+            os.write(ours, typed)
     os.close(ours)
     return process.wait(), seen.decode(errors="replace")
+
+
+def _own_terminal() -> None:
+    """Ctrl-C reaches whoever controls the terminal."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (b"y\n", 0, "Done: "),
+        (b"n\n", 3, "\r\nerror: not applied: the answer was no"),
+        (b"\x04", 3, "\r\nerror: not applied: the answer was no"),
+        (b"\x03", 130, "\r\nerror: interrupted"),
+    ],
+)
+def test_a_protected_environment_is_asked_for(workspace: Workspace, typed: bytes, code: int, said: str) -> None:
+    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, protect: true}")})
+    found, seen = on_terminal(workspace, "apply", typed=typed)
+    assert (found, said in seen, "Traceback" in seen) == (code, True, False), seen
+    assert (workspace.root / "bucket").exists() == (code == 0)
 
 
 def test_terminal_shows_what_runs_and_what_waits(workspace: Workspace) -> None:
