@@ -57,15 +57,14 @@ class DirectoryRemote:
             return found
         try:
             with self._temporary() as stream:
-                place(blob, stream, flushing(stream))
+                flush = flushing(stream)
+                place(blob, stream, lambda data: (flush(data), progress(len(data)) if progress is not None else None))
                 stream.flush()
                 os.fsync(stream.fileno())
                 created = _link(Path(stream.name), target)
         except OSError as error:
             raise _failure(target, "write", error) from error
         if created:
-            if progress is not None:
-                progress(blob.digest.size)
             return Stored("created")
         found = self._compare(target, blob)
         if found is None:
