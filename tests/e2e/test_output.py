@@ -161,7 +161,7 @@ def test_a_locale_that_cannot_show_a_name(workspace: Workspace, encoding: str) -
         done = shell(workspace, f"g {command} 2>&1 | iconv -f latin1 -t utf-8", **variables)
         assert (done.returncode, "Traceback" in done.stdout) == (64 if "plan " in command else 0, False), done.stdout
     found = json.loads(shell(workspace, "g plan a@1 --json", **variables).stdout)
-    assert "hé-日.py changed" in found["changes"][0]["why"]
+    assert "hé-日.py (as extra/hé-日.py) changed" in found["changes"][0]["why"]
     assert shell(workspace, "g apply 2> /dev/null", **variables).returncode == 0
     workspace.ok("verify")
 
