@@ -118,22 +118,30 @@ class Interrupted(GdcbuildError):
     exit_code = 130
 
 
+_CACHE = "the cache's is chosen by GDCBUILD_CACHE_DIR"
+_FILES = "allow more open files (ulimit -n), or run fewer jobs at a time: -j 1"
 _SYSTEM_HINTS = {
-    errno.ENOSPC: "free space on that disk, or use a folder on another one; then run it again",
-    errno.EDQUOT: "free space within your quota, or use a folder elsewhere; then run it again",
+    errno.ENOSPC: f"free space on that disk, or use a folder on another one ({_CACHE}); then run it again",
+    errno.EDQUOT: f"free space within your quota, or use a folder elsewhere ({_CACHE}); then run it again",
     errno.EIO: "the disk or its connection fails: see the system's log, use another disk, then run it again",
-    errno.EROFS: "make it writable, or use a folder elsewhere",
+    errno.EROFS: f"make it writable, or use a folder elsewhere ({_CACHE})",
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
 }
+_FALLBACKS = dict.fromkeys(
+    (errno.EACCES, errno.EPERM), f"make it yours, readable and writable (chown, chmod), or use a folder elsewhere ({_CACHE})"
+)
 
 
 def of_system(error: OSError, message: str = "", hint: str = "") -> Problem:
-    """What the system refused, of which file, and what to do; `hint` where the error itself does not say."""
+    """What the system refused, of which file, and what to do: what the error itself says, else `hint`, else the usual."""
     what = message or str(error.filename or "the system")
     place = f" ({error.filename})" if message and error.filename and str(error.filename) not in message else ""
-    return Problem(f"{what}: {error.strerror or error}{place}", _SYSTEM_HINTS.get(error.errno or 0, hint))
+    number = error.errno or 0
+    return Problem(f"{what}: {error.strerror or error}{place}", _SYSTEM_HINTS.get(number) or hint or _FALLBACKS.get(number, ""))
 
 
-def named(error: OSError, path: PathLike[str]) -> OSError:
+def named(error: OSError, path: str | PathLike[str]) -> OSError:
     """The error with the file it is about: reading, writing and fsync do not say."""
     if error.filename is None and error.errno is not None:
         error.filename = fspath(path)

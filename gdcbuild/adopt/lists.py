@@ -60,12 +60,15 @@ def _entries(found: Found, text: str, file: str) -> Iterator[tuple[dict[str, Any
     at = len(text) - len(text.lstrip())
     many = text.startswith("[", at)
     at += many
+    line, counted = 1, 0
     try:
         while at < len(text):
-            at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
+            while at < len(text) and text[at] in " \t\r\n,":
+                at += 1
             if at == len(text) or text[at] == "]":
                 return
-            where = Location(file, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+            line, counted = line + text.count("\n", counted, at), at
+            where = Location(file, line, at - text.rfind("\n", 0, at))
             entry, at = decoder.raw_decode(text, at)
             if not isinstance(entry, dict):
                 _refuse(found, where, "a model is wanted, as {...}", "")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gdcbuild.errors import Problem, UsageError
+
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
     from gdcbuild.core.ports import Records
-    from gdcbuild.errors import Problem
     from gdcbuild.store.disk import DiskCAS
     from gdcbuild.store.gc import Collected
     from gdcbuild.store.locks import FileLocks
@@ -95,5 +97,9 @@ def cache_folder(given: Path | None, variables: Mapping[str, str]) -> Path:
     """The folder given, else gdcbuild below XDG_CACHE_HOME, else below ~/.cache."""
     if given is not None:
         return given.absolute()
-    base = variables.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - the other way raises
+    if base.startswith("~"):
+        raise UsageError(
+            Problem("there is no home folder for the cache to lie in", "set GDCBUILD_CACHE_DIR to a folder of yours")
+        )
     return Path(base).absolute() / "gdcbuild"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.plan import Desired, Plan
     from gdcbuild.core.ports import Remote
+    from gdcbuild.core.watch import Watched
     from gdcbuild.engine.bucket import Observation
     from gdcbuild.engine.rebuilder import Ports, Rebuilder
 
@@ -51,6 +52,12 @@ class Project:
 
         self._emit(Warned(problem))
 
+    def _watched(self) -> Watched:
+        """What tells how far large files are read."""
+        from gdcbuild.core.watch import Watch
+
+        return Watch(self._emit).stream
+
     @cached_property
     def cache(self) -> Cache:
         return Cache(self._cache_folder, self._emit)
@@ -76,10 +83,10 @@ class Project:
         from gdcbuild.store.workspace import DiskWorkspace
 
         cache, locks = self.cache, self.cache.locks
-        workspace = DiskWorkspace(self.workspace.root, cache.records)
+        workspace = DiskWorkspace(self.workspace.root, cache.records, self._watched())
         logs = cache.folder / "logs"
         toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
-        runner = LocalRunner(cache.folder / "work", logs)
+        runner = LocalRunner(cache.folder / "work", logs, self._emit)
         return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self.workspace.variables)
 
     def environment(self, name: str | None) -> tuple[Environment, Remote]:
@@ -136,7 +143,7 @@ class Project:
         if deep:
             from gdcbuild.engine.verify import deepened
 
-            found = deepened(remote, found)
+            found = deepened(remote, found, self._watched())
         if found.foreign:
             from gdcbuild.engine.foreign import compare
 
@@ -221,7 +228,7 @@ class Project:
         _, remote = self.environment(environment)
         wanted = None if everything else self.select(selection)
         with waited(remote, self._warn):
-            return verify(remote, wanted, deep)
+            return verify(remote, wanted, deep, watched=self._watched())
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""

@@ -7,32 +7,37 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from gdcbuild.errors import GdcbuildError, Interrupted, Problem, of_system
+from gdcbuild.errors import DamageFound, GdcbuildError, Interrupted, Problem, of_system
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128
 """Exit codes above it say by which signal a command was ended."""
 
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: ends as an interrupt does, with its own exit code."""
+_PATIENCE = 1.0
+"""Seconds after which a second Ctrl-C is meant: less apart they come from a keyboard, or from two who pass on one."""
 
 
 def main() -> None:
     """The console script."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end_at_once)  # until there is anything to put away
     if sys.getfilesystemencoding() != "utf-8":
         # a file's name goes into artifacts, and must be the same text in every locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this very program
     code = run(sys.argv[1:])
+    for number in _STOPS:  # all is done and told
+        signal.signal(number, signal.SIG_IGN)
     # Threads of what was interrupted may wait for a server, and Python would wait for them. Else, where nothing is open,
     # putting a plan's objects away would take as long as making it.
     if code > _SIGNALLED or "sqlite3" not in sys.modules:
-        with suppress(OSError):  # whoever read our output may have been interrupted too
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # it has been told, and is in the exit code
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -40,21 +45,17 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
     gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; see Project for what works
-    from gdcbuild.cli.reading import read
-
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed by whoever started us
-            setattr(sys, stream, io.StringIO())
-    ended = {"code": 130}
-
-    def terminate(number: int, _frame: FrameType | None) -> None:
-        ended["code"] = _SIGNALLED + number
-        raise _Terminated
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
-            signal.signal(number, terminate)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, io.StringIO())
+        elif isinstance(stream, io.TextIOWrapper):  # what a locale cannot show is shown escaped
+            stream.reconfigure(errors="backslashreplace")
+    stop = _Stop()
     try:
+        from gdcbuild.cli.reading import read
+
+        stop.listen()
         found = read(["version"] if arguments == ["--version"] else arguments)  # as most programs are asked
         if found is not None:
             code = found[0](**found[1])
@@ -64,25 +65,89 @@ def run(arguments: list[str]) -> int:
             code = commands.run(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except Interrupted as error:
-        _say(error.problems)
-        return ended["code"]
+    except (KeyboardInterrupt, Interrupted) as error:
+        problems = error.problems if isinstance(error, Interrupted) else (Problem("interrupted"),)
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # a terminal has shown ^C
+        return _failed(problems, stop.code, _wants_json(arguments))
     except GdcbuildError as error:
-        _say(error.problems)
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        return ended["code"]
+        told = isinstance(error, DamageFound)  # the document of verify is what it found
+        return _failed(error.problems, error.exit_code, _wants_json(arguments) and not told)
     except BrokenPipeError:
-        # whoever read our output has gone: not an error, and nothing more may be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from gdcbuild.report import unread
+
+        unread(sys.stdout)  # whoever read our output has gone: not an error
         return 0
     except OSError as error:
-        _say([of_system(error)])
-        return 1
+        return _failed((of_system(error),), 1, _wants_json(arguments))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+            raise
+        hint = "allow more (ulimit -u, ulimit -v, the container's limits), or run fewer jobs at a time: -j 1"
+        return _failed(
+            (Problem(f"the system gives no more: {str(error) or 'out of memory'}", hint),), 1, _wants_json(arguments)
+        )
 
 
-def _say(problems: Iterable[Problem]) -> None:
+class _Stop:
+    """Ctrl-C, SIGTERM or SIGHUP: ends the command in order, or, asked again, at once. `code` is the exit code."""
+
+    code = 130
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def listen(self) -> None:
+        sys.unraisablehook = self._lost
+        signal.signal(signal.SIGALRM, self._again)
+        for number in _STOPS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
+                signal.signal(number, self._asked)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        if not self._since:
+            self.code, self._since = _SIGNALLED + number, time.monotonic()
+            raise KeyboardInterrupt
+        if time.monotonic() - self._since > _PATIENCE:
+            _end_at_once(number, frame)
+
+    def _lost(self, found: sys.UnraisableHookArgs) -> None:
+        """Python drops what is raised while it calls back: then it is raised anew in a moment."""
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(found)
+
+    def _again(self, _number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """Leave everything as it lies, as a kill would: the next run puts it away."""
+    shown = b"\x1b[?25h\n" if os.isatty(2) else b""  # a display hides the cursor, and a terminal has shown ^C
+    with suppress(OSError):
+        os.write(2, shown + b"error: interrupted\n")
+    os._exit(_SIGNALLED + number)
+
+
+def _failed(problems: Iterable[Problem], code: int, as_json: bool) -> int:
+    """Tell people on stderr, and machines that asked for it on stdout. Returns the exit code."""
     from gdcbuild.report import text
 
-    sys.stderr.write(text.problems(problems) + "\n")
+    with suppress(OSError):  # where nobody can be told there is still the exit code
+        sys.stderr.write(text.problems(problems) + "\n")
+    with suppress(OSError):
+        if as_json:
+            from gdcbuild.report import jsonl, show
+
+            show(jsonl.dumps(jsonl.failure(problems, code), indent=None))
+    return code
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command is asked for JSON that may not have come so far as to read its own arguments."""
+    from gdcbuild.cli.options import WITH_JSON
+
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    asked = os.environ.get("GDCBUILD_JSON", "").lower() in ("1", "true", "t", "yes", "y", "on")
+    return named in WITH_JSON and (asked or "--json" in arguments)

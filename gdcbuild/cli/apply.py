@@ -49,8 +49,10 @@ def _ask(plan: Plan) -> None:
         raise Refused(
             Problem(f"{plan.environment} is protected, and there is no terminal to ask on", "answer beforehand: --yes")
         )
-    sys.stderr.write(text.plan(plan) + "\n")
-    import typer
-
-    if not typer.confirm(f"Apply this to {plan.environment} ({plan.url})?", err=True):
+    sys.stderr.write(f"{text.plan(plan)}\nApply this to {plan.environment} ({plan.url})? [y/N]: ")
+    sys.stderr.flush()
+    answer = sys.stdin.buffer.readline()
+    if not answer:  # Ctrl-D ends no line
+        sys.stderr.write("\n")
+    if answer.strip().lower() not in (b"y", b"yes"):
         raise Refused(Problem("not applied: the answer was no"))

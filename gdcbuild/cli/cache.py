@@ -18,25 +18,15 @@ app = typer.Typer(help="Look at the local cache, check it, and clear it.", no_ar
 @app.command()
 def stats(cache_dir: options.CacheDir = None, as_json: options.Json = False) -> None:
     """Show where the cache is and what it holds."""
-    from gdcbuild.report import jsonl, text
+    from gdcbuild.report import jsonl, show, text
 
     cache = options.cache(cache_dir)
     blobs = [blob.digest.size for blob in cache.cas.all()]
     results = len(cache.records.keys("result"))
     toolchains = len(list((cache.folder / "toolchains").glob("*/toolchain.json")))
     if as_json:
-        typer.echo(
-            jsonl.dumps(
-                {
-                    "schema": jsonl.SCHEMA,
-                    "folder": str(cache.folder),
-                    "blobs": len(blobs),
-                    "bytes": sum(blobs),
-                    "results": results,
-                    "toolchains": toolchains,
-                }
-            )
-        )
+        counts = {"blobs": len(blobs), "bytes": sum(blobs), "results": results, "toolchains": toolchains}
+        show(jsonl.dumps({"schema": jsonl.SCHEMA, "folder": str(cache.folder), **counts}))
         return
     rows = [
         ("folder", str(cache.folder)),
@@ -44,7 +34,7 @@ def stats(cache_dir: options.CacheDir = None, as_json: options.Json = False) -> 
         ("results", str(results)),
         ("toolchains", str(toolchains)),
     ]
-    typer.echo(text.table(rows))
+    show(text.table(rows))
 
 
 @app.command()
@@ -78,7 +68,7 @@ def _measure(given: str, units: dict[str, int], example: str) -> int:
 
 @app.command()
 def verify(cache_dir: options.CacheDir = None) -> None:
-    """Read every cached file and record, and remove those that are not what they were."""
+    """Read all that is cached and remove what is damaged. Exits 4 when something was."""
     cache = options.cache(cache_dir)
     damaged = cache.discard_damaged()
     if damaged:

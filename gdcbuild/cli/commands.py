@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -9,19 +10,42 @@ from importlib import import_module
 import typer
 from typer.exceptions import TyperException
 
+from gdcbuild.errors import GdcbuildError, Problem, UsageError
+
 COMMANDS = ("init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
-USAGE = 64
+USAGE_OF_TYPER = 2
 
 
 def run(arguments: list[str]) -> object:
     """Run a command line; returns its exit code when that is not 0."""
     try:
-        return typer.main.get_command(app(arguments)).main(args=arguments, prog_name="gdcbuild", standalone_mode=False)
+        return typer.main.get_command(app(_completed() or arguments)).main(
+            args=arguments, prog_name="gdcbuild", standalone_mode=False
+        )
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except TyperException as error:
-        sys.stderr.write(f"error: {error.format_message()}\n    see: gdcbuild --help\n")
-        return USAGE if error.exit_code == 2 else 1
+        if type(error).__name__ == "NoArgsIsHelpError":  # which Typer has under this name only
+            sys.stderr.write(error.format_message() + "\n")
+            return UsageError.exit_code
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else f"gdcbuild {_named(arguments)}".strip()
+        problem = Problem(error.format_message(), f"see: {command} --help")
+        raise (UsageError if error.exit_code == USAGE_OF_TYPER else GdcbuildError)(problem) from error
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """The command that a command line names; "" when it names none."""
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    return named if named in COMMANDS else ""
+
+
+def _completed() -> list[str]:
+    """The command line that a shell asks us to complete, as far as it is typed; none when we are just run."""
+    if "_GDCBUILD_COMPLETE" not in os.environ:
+        return []
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""  # of bash; of others
+    return typed.split()[1:]
 
 
 def app(arguments: Sequence[str]) -> typer.Typer:
@@ -36,13 +60,13 @@ def app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         callback=_several,
     )
-    named = next((word for word in arguments if not word.startswith("-")), "")
-    for name in (named,) if named in COMMANDS else COMMANDS:
+    named = _named(arguments)
+    for name in (named,) if named else COMMANDS:
         function = "import_" if name == "import" else name  # a word of Python's own cannot name a module
         module = import_module(f"gdcbuild.cli.{function}")
         if hasattr(module, "app"):
             found.add_typer(module.app, name=name)
-        elif named not in COMMANDS and _asks_for_help(arguments):
+        elif not named and _asks_for_help(arguments):
             found.command(name)(_summary(getattr(module, function)))
         else:
             found.command(name)(getattr(module, function))

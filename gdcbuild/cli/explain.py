@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from gdcbuild.cli import options
 
 
@@ -14,12 +12,13 @@ def explain(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say why a version would be built: what changed since its last result, and in the actions it needs."""
+    """Say why a version would be built. Names all that changed since its last result, also in the actions it needs."""
     from gdcbuild.engine.explain import explain as explained
-    from gdcbuild.report import jsonl, text
+    from gdcbuild.report import closing, jsonl, show, text
 
-    project = options.project(directory, file, cache_dir)
-    selection = options.selection([version], None)
-    graph, rebuilder = project.graph(selection)
-    found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
-    sys.stdout.write((jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found)) + "\n")
+    with closing(options.quiet()) as reporter:
+        project = options.project(directory, file, cache_dir, reporter)
+        selection = options.selection([version], None)
+        graph, rebuilder = project.graph(selection)
+        found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
+    show(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))

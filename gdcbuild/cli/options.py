@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
     from gdcbuild.app.project import Project, Selection
-    from gdcbuild.core.events import Event
     from gdcbuild.core.ports import Reporter
 
     Versions = list[str] | None
@@ -46,21 +45,35 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "Versions": Flag(list[str], (), "", "Versions; globs are fine.", {"metavar": "[MODEL[@VERSION]]..."}),
-    "Version": Flag(str, (), "", "The version.", {"metavar": "MODEL@VERSION"}),
-    "Exclude": Flag(list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out.", {"metavar": "MODEL[@VERSION]"}),
-    "Directory": Flag(Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder."),
+    "Versions": Flag(list[str], (), "", "These versions, instead of all; globs are fine.", {"metavar": "MODEL[@VERSION]"}),
+    "Version": Flag(str, (), "", "The version; MODEL or a glob are several.", {"metavar": "MODEL@VERSION"}),
+    "Exclude": Flag(
+        list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out; may be repeated.", {"metavar": "MODEL[@VERSION]"}
+    ),
+    "Directory": Flag(
+        Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder, or above it where the manifest is."
+    ),
     "File": Flag(str, ("-f", "--file"), "GDCBUILD_FILE", "The root manifest, instead of gdcbuild.yaml."),
-    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment.", {"metavar": "NAME"}),
-    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "Jobs at a time.", {"min": 1, "show_default": "cores"}),
-    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "Do all that does not need what failed."),
+    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment, if not the manifest's default.", {"metavar": "NAME"}),
+    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "How many jobs run at a time.", {"min": 1, "show_default": "cores"}),
+    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "After a failure, do all that does not need it."),
     "CacheDir": Flag(Path, ("--cache-dir",), "GDCBUILD_CACHE_DIR", "The cache folder.", {"show_default": "~/.cache/gdcbuild"}),
-    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "For machines, on stdout."),
-    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask."),
-    "Repair": Flag(bool, ("--repair",), "GDCBUILD_REPAIR", "Put back what drifted, and seal what others published alike."),
-    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte."),
-    "DetailedExitcode": Flag(bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 when something is pending."),
+    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "JSON on stdout: a document; of build and apply, events."),
+    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask, also where the environment is protected."),
+    "Repair": Flag(
+        bool,
+        ("--repair",),
+        "GDCBUILD_REPAIR",
+        "Put back what drifted, and seal what others published alike; for versions that are named.",
+    ),
+    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte, not listings alone."),
+    "DetailedExitcode": Flag(
+        bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 instead of 0 when something is pending; for CI."
+    ),
 }
+WITH_JSON = frozenset({"plan", "build", "apply", "status", "explain", "verify", "cache"})
+"""Commands that have --json."""
+
 _OPTIONAL = {"Versions", "Exclude", "File", "Env", "CacheDir"}
 
 
@@ -79,23 +92,12 @@ def __getattr__(name: str) -> Any:
     return Annotated[kind, typer.Option(*flag.names, envvar=flag.variable, help=flag.help, **flag.more)]
 
 
-class _Ignored:
-    """What happens while a plan is made is not worth a line, but for warnings."""
-
-    def emit(self, event: Event) -> None:
-        from gdcbuild.core.events import Warned
-        from gdcbuild.report import text
-
-        if isinstance(event, Warned):
-            sys.stderr.write(text.problem(event.problem, "warning") + "\n")
-
-
 def project(directory: Path, file: str | None, cache_dir: Path | None, reporter: Reporter | None = None) -> Project:
     """The workspace in a folder, read and validated."""
     from gdcbuild.app.cache import cache_folder
     from gdcbuild.app.project import Project
 
-    emit = (reporter or _Ignored()).emit
+    emit = (reporter or quiet()).emit
     return Project(directory, file, cache_folder(cache_dir, os.environ), os.environ, emit)
 
 
@@ -112,7 +114,7 @@ def reporter(as_json: bool) -> Reporter:
         from gdcbuild.report.jsonl import JsonReporter
 
         return JsonReporter()
-    if sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI"):
+    if _can_redraw():
         from gdcbuild.report.terminal import TerminalReporter
 
         return TerminalReporter()
@@ -121,8 +123,19 @@ def reporter(as_json: bool) -> Reporter:
     return LineReporter()
 
 
+def quiet() -> Reporter:
+    """For commands that only look."""
+    from gdcbuild.report import QuietReporter
+
+    return QuietReporter(_can_redraw())
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI")
+
+
 def cache(cache_dir: Path | None) -> Cache:
     """The local cache by itself."""
     from gdcbuild.app.cache import Cache, cache_folder
 
-    return Cache(cache_folder(cache_dir, os.environ), _Ignored().emit)
+    return Cache(cache_folder(cache_dir, os.environ), quiet().emit)

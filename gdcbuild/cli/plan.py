@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from gdcbuild.cli import options
 
 CHANGES = 2
@@ -20,15 +18,18 @@ def plan(
     detailed_exitcode: options.DetailedExitcode = False,
 ) -> int:
     """Show what apply would do, and why. Builds and writes nothing."""
-    found = options.project(directory, file, cache_dir).plan(env, options.selection(versions, exclude))
+    from gdcbuild.report import closing, show
+
+    with closing(options.quiet()) as reporter:
+        found = options.project(directory, file, cache_dir, reporter).plan(env, options.selection(versions, exclude))
     if as_json:
         from gdcbuild.report import jsonl
 
-        sys.stdout.write(jsonl.dumps(jsonl.plan(found)) + "\n")
+        show(jsonl.dumps(jsonl.plan(found)))
     else:
         from gdcbuild.report import text
 
-        sys.stdout.write(text.plan(found) + "\n")
+        show(text.plan(found))
     if detailed_exitcode and found.pending:
         return CHANGES
     return 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 
 def schema() -> None:
     """Print the manifest's JSON Schema."""
     from gdcbuild.manifest.schema import json_schema
+    from gdcbuild.report import show
 
-    typer.echo(json_schema(), nl=False)
+    show(json_schema().rstrip("\n"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from gdcbuild.cli import options
 
 
@@ -16,8 +14,9 @@ def status(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the bucket holds of every version, and whether it is what the manifest says. Writes nothing."""
-    from gdcbuild.report import jsonl, text
+    """Show what the bucket holds of every version. Tells whether it is what the manifest says; writes nothing."""
+    from gdcbuild.report import closing, jsonl, show, text
 
-    found = options.project(directory, file, cache_dir).plan(env, options.selection(versions, exclude))
-    sys.stdout.write((jsonl.dumps(jsonl.plan(found)) if as_json else text.status(found)) + "\n")
+    with closing(options.quiet()) as reporter:
+        found = options.project(directory, file, cache_dir, reporter).plan(env, options.selection(versions, exclude))
+    show(jsonl.dumps(jsonl.plan(found)) if as_json else text.status(found))

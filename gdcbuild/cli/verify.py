@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from gdcbuild.cli import options
 from gdcbuild.engine.bucket import BEGUN
 from gdcbuild.errors import DamageFound, Problem
+
+if TYPE_CHECKING:
+    from gdcbuild.core.ids import VersionId
 
 
 def verify(
@@ -20,16 +24,17 @@ def verify(
     as_json: options.Json = False,
 ) -> None:
     """Compare the bucket with what was published. Exits 4 when it differs."""
-    from gdcbuild.report import jsonl, text
+    from gdcbuild.report import closing, jsonl, show, text
 
-    project = options.project(directory, file, cache_dir)
-    found = project.verify(env, options.selection(versions, exclude), deep)
+    with closing(options.quiet()) as reporter:
+        project = options.project(directory, file, cache_dir, reporter)
+        found = project.verify(env, options.selection(versions, exclude), deep)
     if as_json:
-        sys.stdout.write((jsonl.dumps(jsonl.findings(found))) + "\n")
+        show(jsonl.dumps(jsonl.findings(found)))
     damage = [
         Problem(
             f"{version} is not what was published",
-            _mend(lines, project.has(version), f"{version}{f' --env {env}' if env else ''}"),
+            _mend(lines, project.has(version), version, f" --env {env}" if env else ""),
             detail="\n".join(lines),
         )
         for version, lines in found.items()
@@ -37,12 +42,13 @@ def verify(
     ]
     if damage:
         raise DamageFound(*damage)
-    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}." + "\n")
+    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}.\n")
 
 
-def _mend(lines: tuple[str, ...], known: bool, arguments: str) -> str:
+def _mend(lines: tuple[str, ...], known: bool, version: VersionId, chosen: str) -> str:
     if lines[0] == BEGUN:
-        return f"finish it: gdcbuild apply {arguments}"
+        return f"finish it: gdcbuild apply {version}{chosen}"
     if known:
-        return f"find out who changed it; then put it right: gdcbuild apply --repair {arguments}"
-    return "find out who changed it; it is not in the manifest, so nothing here can put it right"
+        return f"find out who changed it; then put it right: gdcbuild apply --repair {version}{chosen}"
+    seals = f".gdcbuild/v1/seals/{version.model}/{version.version}/"
+    return f"it is not in the manifest: find out who changed it; where it is being taken out, remove its seal, too: {seals}"

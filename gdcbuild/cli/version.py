@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from gdcbuild import __version__
+from gdcbuild.report import show
 
 
 def version() -> None:
     """Print the version."""
-    sys.stdout.write((f"gdcbuild {__version__}") + "\n")
+    show(f"gdcbuild {__version__}")

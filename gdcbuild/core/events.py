@@ -9,7 +9,7 @@ from gdcbuild.core.plan import Plan
 from gdcbuild.errors import Problem
 
 What = Literal["toolchain", "action", "check", "publish"]
-"""The kinds of jobs: making a toolchain, running an action, checking an artifact, publishing (and checking) a version."""
+"""What is done: making a toolchain, running an action, checking an artifact against its image, publishing it."""
 
 Outcome = Literal["built", "cached", "created", "replaced", "repaired", "unchanged", "installed", "sound"]
 """How a job ended well."""
@@ -91,6 +91,16 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A file takes long to read, and is read this far, in bytes: by the action `job`, or for its digest when that is ""."""
+
+    job: str
+    path: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something to know that does not stop the run."""
 
@@ -108,4 +118,16 @@ class Summed:
     seconds: float
 
 
-Event = Planned | JobStarted | JobWaiting | JobFinished | JobFailed | JobSkipped | JobNotStarted | Progress | Warned | Summed
+Event = (
+    Planned
+    | JobStarted
+    | JobWaiting
+    | JobFinished
+    | JobFailed
+    | JobSkipped
+    | JobNotStarted
+    | Progress
+    | Reading
+    | Warned
+    | Summed
+)

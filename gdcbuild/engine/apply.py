@@ -31,6 +31,7 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.verdict import Hit, Taken
+from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
@@ -173,25 +174,31 @@ class Applying:
     def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
-        with self._reported(str(version.id), "publish" if self._target else "check") as ended:
+        with self._reported(str(version.id), "check") as ended, self._at_rest(version, artifact):
             planned = self._planned.get(version.id)
             if planned is not None and planned != artifact.tree.digest:
                 hint = "run the command again, and look at the plan"
                 raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
-            try:
-                self._check(version, artifact)
-                if self._target is None:
-                    ended("sound")
-                    return
-                blobs = artifact.blobs(ports.cas, ports.workspace)
-                written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
-            except BlobDamaged:
-                artifact.refuse_changed(ports.workspace, f"{version.id} was read", version.where)
-                raise
+            self._check(version, artifact)
+            ended("sound")
+        if self._target is None:
+            return
+        with self._reported(str(version.id), "publish") as ended, self._at_rest(version, artifact):
+            blobs = artifact.blobs(ports.cas, ports.workspace)
+            written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
             with self._lock:
                 self.counts.objects += written.objects
                 self.counts.published += written.outcome != "unchanged"
             ended(written.outcome)
+
+    @contextmanager
+    def _at_rest(self, version: Version, artifact: Artifact) -> Iterator[None]:
+        """Other bytes than those that were judged are the cache's damage, unless a file of the workspace has changed."""
+        try:
+            yield
+        except BlobDamaged:
+            artifact.refuse_changed(self._rebuilder.ports.workspace, f"{version.id} was read", version.where)
+            raise
 
     @contextmanager
     def _reported(self, job: str, what: What) -> Iterator[Callable[[Outcome], None]]:
@@ -206,8 +213,9 @@ class Applying:
             try:
                 yield ended
             except OSError as error:
-                problem = of_system(error, hint="nothing half-made was kept")
-                raise StoreError(problem._replace(message=f"{job}: {problem.message}")) from error
+                problem = of_system(error)
+                hint = problem.hint or "nothing half-made was kept"
+                raise StoreError(problem._replace(message=f"{job}: {problem.message}", hint=hint)) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
             raise
@@ -238,15 +246,18 @@ class Applying:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
     def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
-        sent, lock = 0, threading.Lock()
+        sent, due, lock = 0, 0.0, threading.Lock()
 
         def progress(count: int) -> None:
-            nonlocal sent
+            nonlocal sent, due
             if cancel.is_set():
                 raise Interrupted(Problem("interrupted"))
             with lock:
                 sent += count
-                self._emit(Progress(str(version.id), sent, total))
+                now = time.monotonic()
+                if now >= due or sent == total:
+                    due = now + EVERY
+                    self._emit(Progress(str(version.id), sent, total))
 
         entry = self._frameworks[version.image.kind].entry
         return publish(

@@ -7,12 +7,17 @@ from collections.abc import Collection, Mapping
 from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
+from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.engine.bucket import BEGUN, JOBS, Observation, Seal, contents, differences, newest_claims, newest_seals, read_seal
 from gdcbuild.engine.parallel import each
 
 
 def verify(
-    remote: Remote, ids: Collection[VersionId] | None = None, deep: bool = False, jobs: int = JOBS
+    remote: Remote,
+    ids: Collection[VersionId] | None = None,
+    deep: bool = False,
+    jobs: int = JOBS,
+    watched: Watched = unwatched,
 ) -> dict[VersionId, tuple[str, ...]]:
     """What is wrong with each version, one line a file, empty when nothing is; all that is sealed when `ids` is None.
 
@@ -22,7 +27,7 @@ def verify(
     wanted = sorted(sealed if ids is None else set(ids))
     found = contents(remote, wanted, jobs)
     seals = dict(zip(sealed, each(jobs, lambda s: read_seal(remote, s), sealed.values()), strict=True))
-    damaged = _damaged(remote, seals, found, jobs) if deep else {}
+    damaged = _damaged(remote, seals, found, jobs, watched) if deep else {}
 
     def findings(id: VersionId) -> tuple[str, ...]:
         if id not in sealed:
@@ -35,9 +40,9 @@ def verify(
     return {id: (BEGUN, *found) if id in begun else found for id, found in lines.items()}
 
 
-def deepened(remote: Remote, observed: Observation) -> Observation:
+def deepened(remote: Remote, observed: Observation, watched: Watched = unwatched) -> Observation:
     """The observation with the drift that only reading every byte of its sealed versions finds."""
-    found = verify(remote, observed.sealed.keys(), deep=True)
+    found = verify(remote, observed.sealed.keys(), deep=True, watched=watched)
     return observed._replace(drifted={**observed.drifted, **{id: lines for id, lines in found.items() if lines}})
 
 
@@ -46,6 +51,7 @@ def _damaged(
     seals: Mapping[VersionId, Seal | None],
     found: Mapping[VersionId, Mapping[str, RemoteObject]],
     jobs: int,
+    watched: Watched,
 ) -> dict[VersionId, set[str]]:
     """Read everything: for each version, the paths whose content is not what its seal says."""
     todo = [
@@ -60,7 +66,7 @@ def _damaged(
         id, path, digest = item
         try:
             with remote.open(found[id][path].key) as stream:
-                return hash_stream(stream) == digest
+                return hash_stream(watched(found[id][path].key, digest.size, stream)) == digest
         except KeyError:
             return False
 

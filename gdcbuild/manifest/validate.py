@@ -82,13 +82,17 @@ def _near(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, known, 1, 0.6)
 
 
+_LISTED = 20
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint for a name that is not known."""
     names = sorted(known)
     near = _near(name, names)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(names)}" if names else otherwise
+    listed = ", ".join(names[:_LISTED]) + (f", and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return f"known: {listed}" if names else otherwise
 
 
 def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from gdcbuild.errors import named
 
 if TYPE_CHECKING:
+    from gdcbuild.core.events import Event
     from gdcbuild.core.ports import Reporter
+    from gdcbuild.report.terminal import TerminalReporter
 
 
 @contextmanager
@@ -17,3 +23,48 @@ def closing(reporter: Reporter) -> Iterator[Reporter]:
         yield reporter
     finally:
         reporter.close()
+
+
+class QuietReporter:
+    """For commands that only look: warnings, and on a terminal that can redraw how far a file is read that takes long."""
+
+    def __init__(self, live: bool) -> None:
+        self._live = live
+        self._display: TerminalReporter | None = None  # hardly ever needed, and slow to import
+
+    def emit(self, event: Event) -> None:
+        from gdcbuild.core.events import Reading, Warned
+
+        if isinstance(event, Reading) and self._live and self._display is None:
+            from gdcbuild.report.terminal import TerminalReporter
+
+            self._display = TerminalReporter()
+        if self._display is not None:
+            self._display.emit(event)
+        elif isinstance(event, Warned):
+            from gdcbuild.report import text
+
+            sys.stderr.write(text.problem(event.problem, "warning") + "\n")
+
+    def close(self) -> None:
+        if self._display is not None:
+            self._display.close()
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Write a line of data, to stdout. When whoever read it has gone, that is fine; other failures are raised with its name."""
+    stream = stream or sys.stdout
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except OSError as error:
+        unread(stream)
+        if not isinstance(error, BrokenPipeError):
+            raise named(error, "standard output") from error
+
+
+def unread(stream: TextIO) -> None:
+    """From now on what is written to the stream goes nowhere: nobody reads it any more, or it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gdcbuild.report import show
+
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
     from gdcbuild.core.ids import VersionId
@@ -77,9 +79,15 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def dumps(document: Any) -> str:
-    """A document as text."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+def failure(problems: Iterable[Problem], code: int) -> dict[str, Any]:
+    """What a command that fails ends with, in the place of its document or as its last event."""
+    return {"schema": SCHEMA, "event": "failed", "exit_code": code, "problems": [problem(p) for p in problems]}
+
+
+def dumps(document: Any, stream: TextIO | None = None, indent: int | None = 2) -> str:
+    """A document as text that the stream, or stdout, can take: where it is not UTF-8, what is not ASCII is escaped."""
+    encoding = (stream or sys.stdout).encoding or "utf-8"
+    return json.dumps(document, indent=indent, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
 
 
 class JsonReporter:
@@ -90,13 +98,12 @@ class JsonReporter:
         self._lock = threading.Lock()
 
     def emit(self, found: Event) -> None:
-        text = json.dumps(event(found), ensure_ascii=False)
+        text = dumps(event(found), self._stream, None)
         with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+            show(text, self._stream)
 
     def close(self) -> None:
-        self._stream.flush()
+        """All has been written."""
 
 
 def explanations(found: Mapping[str, Iterable[Explanation]]) -> dict[str, Any]:

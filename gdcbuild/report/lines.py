@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import TextIO
 
 from gdcbuild.core.events import (
@@ -66,9 +67,9 @@ class LineReporter:
     def emit(self, event: Event) -> None:
         text = line(event)
         if text is not None:
-            with self._lock:
+            with self._lock, suppress(OSError):  # that nobody can be told is no reason to stop half-way
                 self._stream.write(text + "\n")
                 self._stream.flush()
 
     def close(self) -> None:
-        self._stream.flush()
+        """All has been written."""

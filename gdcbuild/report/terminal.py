@@ -1,4 +1,4 @@
-"""For a terminal: what is finished scrolls by; below it stands what runs, what waits, and how far an upload is."""
+"""For a terminal: what is finished scrolls by; below it stands what runs, what waits, and how far it is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,29 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gdcbuild.core.events import Event, JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Planned, Progress, Summed
+from gdcbuild.core.events import (
+    Event,
+    JobFailed,
+    JobFinished,
+    JobNotStarted,
+    JobSkipped,
+    JobStarted,
+    Planned,
+    Progress,
+    Reading,
+    Summed,
+    What,
+)
 from gdcbuild.report.lines import line
 
+_VERBS = {"toolchain": "installing", "action": "building", "check": "checking", "publish": "publishing"}
 
-class _Sent(ProgressColumn):
-    """Bytes sent of bytes to send, for uploads only."""
+
+class _Bytes(ProgressColumn):
+    """Bytes read or sent, and how many there are, where that is known."""
 
     def render(self, task: Task) -> Text:
-        if task.total is None:
+        if not task.total:
             return Text("")
         return Text(f"{task.completed / 1e6:.1f} of {task.total / 1e6:.1f} MB")
 
@@ -39,10 +53,10 @@ class TerminalReporter:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
         self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
+            SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            _Sent(),
+            _Bytes(),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
@@ -51,6 +65,7 @@ class TerminalReporter:
         self._running: dict[str, TaskID] = {}
         self._total = 0
         self._ended = 0
+        self._last: What = "publish"
         self._head: TaskID | None = None
 
     def emit(self, event: Event) -> None:
@@ -66,23 +81,26 @@ class TerminalReporter:
 
     def _track(self, event: Event) -> None:
         match event:
-            case Planned(_, total):
-                self._total = total
+            case Planned(plan, total):
+                for earlier in self._bars.task_ids:  # of a run that is begun anew
+                    self._bars.remove_task(earlier)
+                self._running.clear()
+                self._total, self._ended, self._head = total, 0, None
+                self._last = "publish" if plan is not None else "check"
                 if total:
                     self._head = self._bars.add_task("", total=None)
                     self._bars.start()
             case JobStarted(job, what):
-                verb = {"toolchain": "installing", "action": "building", "check": "checking", "publish": "publishing"}[what]
-                self._running[f"{what} {job}"] = self._bars.add_task(f"{verb} {job}", total=None)
+                self._running[f"{what} {job}"] = self._bars.add_task(f"{_VERBS[what]} {job}", total=None)
             case Progress(job, sent, total):
                 task = self._running.get(f"publish {job}")
                 if task is not None:
                     self._bars.update(task, completed=sent, total=total)
+            case Reading(job, path, done, total):
+                self._read(job, path, done, total)
             case JobFinished(job, what) | JobFailed(job, what):
-                task = self._running.pop(f"{what} {job}", None)
-                if task is not None:
-                    self._bars.remove_task(task)
-                self._ended += what != "toolchain"
+                self._remove(f"{what} {job}")
+                self._ended += what in ("action", self._last) or (what == "check" and isinstance(event, JobFailed))
             case JobSkipped() | JobNotStarted():
                 self._ended += 1
             case Summed():
@@ -90,6 +108,29 @@ class TerminalReporter:
             case _:
                 pass
         if self._head is not None:
-            jobs = sum(not key.startswith("toolchain") for key in self._running)
+            jobs = sum(not key.startswith(("toolchain", "hash")) for key in self._running)
             waiting = max(0, self._total - self._ended - jobs)
             self._bars.update(self._head, description=f"{self._ended} done, {jobs} running, {waiting} waiting")
+
+    def _read(self, job: str, path: str, done: int, total: int) -> None:
+        """Show how far a file is read: beside its action, or by itself until its digest is known."""
+        if job:
+            task = self._running.get(f"action {job}")
+            if task is not None:
+                self._bars.update(task, description=f"building {job} from {path}", completed=done, total=total)
+            return
+        key = f"hash {path}"
+        if done >= total:
+            self._remove(key)
+            if self._head is None:
+                self._bars.stop()  # what comes next may write to the terminal itself
+        elif key in self._running:
+            self._bars.update(self._running[key], completed=done, total=total)
+        else:
+            self._running[key] = self._bars.add_task(f"hashing {path}", completed=done, total=total)
+            self._bars.start()
+
+    def _remove(self, key: str) -> None:
+        task = self._running.pop(key, None)
+        if task is not None:
+            self._bars.remove_task(task)

@@ -12,16 +12,18 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from gdcbuild.core.digest import Blob, Digest, place
+from gdcbuild.core.events import Event
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Run
+from gdcbuild.core.watch import Watch, shown
 from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
@@ -52,9 +54,10 @@ _FIXED = {
 class LocalRunner:
     """Runs below `folder`; what user code prints goes to `logs`/KEY.log and stays there."""
 
-    def __init__(self, folder: Path, logs: Path) -> None:
+    def __init__(self, folder: Path, logs: Path, emit: Callable[[Event], None]) -> None:
         self._folder = folder
         self._logs = logs
+        self._emit = emit
 
     def log(self, key: str) -> Path:
         return self._logs / f"{key}.log"
@@ -74,13 +77,14 @@ class LocalRunner:
         how, out = run.action.run, place.path / "out"
         out.mkdir()
         place_of_out = os.path.realpath(out)
+        watch = Watch(self._emit, run.action.id)
         try:
             if isinstance(how, Inline):
-                inputs = {path: _Stoppable(blob, cancel) for path, blob in run.inputs.items()}
+                inputs = {path: _Watched(path, blob, cancel, watch) for path, blob in run.inputs.items()}
                 digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(run.action.params, inputs, out)
                 return Outputs(_files(out), digests)
             if isinstance(how, Command | Worker):
-                self._child(run, how, place, cancel)
+                self._child(run, how, place, cancel, watch)
             if os.path.realpath(out) != place_of_out or not out.is_dir():
                 # what lies behind a link is the user's, and would be moved into the cache
                 hint = "write into the folder it was given, and leave the folder itself where it is"
@@ -89,10 +93,10 @@ class LocalRunner:
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
 
-    def _child(self, run: Run, how: Command | Worker, place: Place, cancel: Flag) -> None:
+    def _child(self, run: Run, how: Command | Worker, place: Place, cancel: Flag, watch: Watch) -> None:
         work = place.path
         folder, out = work / "in", work / "out"
-        _lay(run.inputs, folder, cancel)
+        _lay(run.inputs, folder, cancel, watch)
         start = folder / run.action.cwd
         for path in (start, work / "tmp", work / "home"):
             path.mkdir(parents=True, exist_ok=True)
@@ -141,11 +145,13 @@ class LocalRunner:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stoppable:
-    """A blob that stops being read once `cancel` is set: our own actions have no process that could be ended."""
+class _Watched:
+    """A blob of which is told how far it is read. Once `cancel` is set that ends: our own actions have no process to end."""
 
+    path: str
     blob: Blob
     cancel: Flag
+    watch: Watch
 
     @property
     def digest(self) -> Digest:
@@ -156,41 +162,28 @@ class _Stoppable:
         return self.blob.crc
 
     def open(self) -> BinaryIO:
-        return cast(BinaryIO, _Stream(self.blob.open(), self.cancel))
+        return shown(self.blob.open(), _seen(self.path, self.blob, self.cancel, self.watch))
 
 
-class _Stream:
-    """Its stream, which raises Interrupted when it is read after `cancel` was set."""
+def _seen(path: str, blob: Blob, cancel: Flag, watch: Watch) -> Callable[[bytes], None]:
+    """What to do with each piece that is read of a blob: tell of it, unless it is time to stop."""
+    count = watch.counter(path, blob.digest.size)
 
-    def __init__(self, stream: BinaryIO, cancel: Flag) -> None:
-        self._stream, self._cancel = stream, cancel
-
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def read(self, size: int = -1) -> bytes:
-        if self._cancel.is_set():
-            raise Interrupted(Problem("interrupted"))
-        return self._stream.read(size)
-
-
-def _lay(inputs: Mapping[str, Blob], folder: Path, cancel: Flag) -> None:
-    def seen(_: bytes) -> None:
+    def seen(data: bytes) -> None:
         if cancel.is_set():
             raise Interrupted(Problem("interrupted"))
+        count(data)
 
+    return seen
+
+
+def _lay(inputs: Mapping[str, Blob], folder: Path, cancel: Flag, watch: Watch) -> None:
     folder.mkdir(parents=True)
     for path, blob in inputs.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x+b") as file:
-            place(blob, file, seen)
+            place(blob, file, _seen(path, blob, cancel, watch))
 
 
 def _files(out: Path) -> dict[str, Path]:

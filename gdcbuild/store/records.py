@@ -189,7 +189,7 @@ class DiskRecords:
                 return self._new()
             except _ERRORS as error:
                 if not (_is_damage(error) or self._obstructed()):
-                    hint = "free space, or what is in the way; or set GDCBUILD_CACHE_DIR to another folder"
+                    hint = "free space, or what is in the way; or make it writable; or set GDCBUILD_CACHE_DIR to another"
                     raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
                 self._remove(str(error))
                 return self._new()

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
 from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.ports import Records
+from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.errors import ManifestError, of_system
 
 WORTH_A_MEMO = 1 << 17
@@ -23,8 +24,9 @@ _Known: TypeAlias = tuple[list[int], Digest, int | None]
 class DiskWorkspace:
     """A workspace below a root folder. The memo is a shortcut; content decides."""
 
-    def __init__(self, root: Path, records: Records) -> None:
+    def __init__(self, root: Path, records: Records, watched: Watched = unwatched) -> None:
         self._root = root
+        self._watched = watched
         self._records = records
         self._known: dict[str, _Known] = {}
 
@@ -38,7 +40,8 @@ class DiskWorkspace:
                 self._known[path] = known
                 return known[1]
             with Path(full).open("rb") as stream:
-                digest, crc = hash_and_crc(stream) if memorable else (hash_stream(stream), None)
+                watched = self._watched(path, signature[0], stream) if memorable else stream
+                digest, crc = hash_and_crc(watched) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
             raise ManifestError(of_system(error, f"{path} cannot be read", "put the file there, readable")) from error

@@ -21,6 +21,7 @@ from gdcbuild.core.events import (
     JobWaiting,
     Planned,
     Progress,
+    Reading,
     Summed,
     Warned,
 )
@@ -57,6 +58,10 @@ QUIET: dict[str, Event] = {
     "started": JobStarted("digits@7", "publish"),
     "progress": Progress("digits@7", 10, 100),
     "progress of nothing that runs": Progress("unheard", 10, 100),
+    "reading": Reading("digits@7", "w.pt", 10, 100),
+    "hashing": Reading("", "w.pt", 10, 100),
+    "hashed": Reading("", "w.pt", 100, 100),
+    "sound": JobFinished("digits@7", "check", "sound", 0.0),
     "cached": JobFinished("digits@7", "action", "cached", 0.0),
     "skipped action": JobSkipped("digits@9", "step:train"),
     "unchanged": JobFinished("digits@7", "publish", "unchanged", 0.0),

@@ -66,7 +66,7 @@ class Lab:
 
 
 def in_process(folder: Path) -> Lab:
-    return Lab(LocalRunner(folder / "work", folder / "logs"), lambda: list((folder / "work").glob("*")))
+    return Lab(LocalRunner(folder / "work", folder / "logs", lambda _: None), lambda: list((folder / "work").glob("*")))
 
 
 def in_memory(_folder: Path) -> Lab:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import FILES, MANIFEST
+from tests.e2e.test_incremental import FILES, HANDLER, MANIFEST
 from tests.e2e.test_s3 import Bucket, on_server
 from tests.e2e.workspace import Workspace
 
+LARGE = """\
+schema: 1
+environments:
+  local: {bucket: bucket}
+models:
+  a:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w1.pt}
+handlers:
+  h: {file: h.py}
+"""
 
-def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Exit code and all that a terminal would have been sent."""
+
+def on_terminal(workspace: Workspace, *arguments: str, typed: bytes = b"", **variables: str) -> tuple[int, str]:
+    """Exit code and all that a terminal would have been sent. What is `typed` answers a question."""
     ours, theirs = pty.openpty()
     environment = {**workspace.environment(), "TERM": "xterm", "COLUMNS": "120", "CI": "", **variables}
     process = subprocess.Popen(
@@ -26,6 +42,7 @@ def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tupl
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        preexec_fn=_own_terminal,  # noqa: PLW1509 - this process has one thread
     )
     os.close(theirs)
     seen = b""
@@ -37,8 +54,32 @@ def on_terminal(workspace: Workspace, *arguments: str, **variables: str) -> tupl
         if not data:
             break
         seen += data
+        if typed and seen.endswith(b"[y/N]: "):
+            os.write(ours, typed)
     os.close(ours)
     return process.wait(), seen.decode(errors="replace")
+
+
+def _own_terminal() -> None:
+    """Ctrl-C reaches whoever controls the terminal."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (b"y\n", 0, "Done: "),
+        (b"n\n", 3, "\r\nerror: not applied: the answer was no"),
+        (b"\x04", 3, "\r\nerror: not applied: the answer was no"),
+        (b"\x03", 130, "\r\nerror: interrupted"),
+    ],
+)
+def test_a_protected_environment_is_asked_for(workspace: Workspace, typed: bytes, code: int, said: str) -> None:
+    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, protect: true}")})
+    found, seen = on_terminal(workspace, "apply", typed=typed)
+    assert (found, said in seen, "Traceback" in seen) == (code, True, False), seen
+    assert (workspace.root / "bucket").exists() == (code == 0)
 
 
 def test_terminal_shows_what_runs_and_what_waits(workspace: Workspace) -> None:
@@ -73,6 +114,32 @@ def test_one_line_for_each_finished_action(workspace: Workspace) -> None:
     done = sorted(line.split()[1] for line in lines if line.split()[0] in ("built", "created"))
     assert done == ["a@1", "a@1", "a@2", "a@2", "b@1", "b@1", "b@2", "b@2", "step:weights"]
     assert not any("\r" in line or "\x1b" in line for line in lines)
+
+
+def test_how_far_a_large_file_is(workspace: Workspace) -> None:
+    workspace.write({"w1.pt": os.urandom(1 << 20) * 256, "h.py": HANDLER, "gdcbuild.yaml": LARGE})
+    code, seen = on_terminal(workspace, "plan", "--json")
+    assert code == 0, seen
+    assert moves(seen, "hashing w1.pt")
+    assert seen.rindex("hashing") < seen.index('"schema"'), "the display is put away before the document"
+    code, seen = on_terminal(workspace, "plan", TERM="dumb")
+    assert (code, "hashing" in seen, "\x1b" in seen) == (0, False, False), seen
+    code, seen = on_terminal(workspace, "apply")
+    assert code == 0, seen
+    assert moves(seen, "building a@1 from weights/w1.pt")
+    assert moves(seen, "publishing a@1")
+    code, seen = on_terminal(workspace, "verify", "--deep")
+    assert (code, "hashing a/1/model.mar" in seen) == (0, True), seen
+    (workspace.root / "w1.pt").write_bytes(b"x" * (1 << 28))
+    events = workspace.ok("build", "--json").events
+    found = [(e["job"], e["path"]) for e in events if e["event"] == "reading"]
+    assert set(found) == {("", "w1.pt"), ("a@1", "weights/w1.pt")}
+    assert len(found) < 100, "at most ten a second"
+
+
+def moves(seen: str, what: str) -> bool:
+    """Whether the display has shown several amounts of bytes beside what it says."""
+    return len({part[:80].split(" of ")[0].split()[-1] for part in seen.split(what)[1:] if " of " in part[:80]}) > 1
 
 
 def test_how_far_a_long_upload_is(tmp_path: Path, s3_server: str) -> None:

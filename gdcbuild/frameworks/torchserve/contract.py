@@ -69,6 +69,8 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
     manifest = archive.manifest()
     model = manifest["model"]
     runtime = manifest.get("runtime")
+    if image.deprecated:
+        yield Caution(f"{image.name} is deprecated: a newer GDC may no longer have it", "move the model to a newer image")
     if runtime not in RUNTIMES:
         yield Problem(f"{MANIFEST}: runtime is {runtime!r}; TorchServe: Runtime is not defined or invalid.", 'write "python"')
     if model.get("modelName") != MODEL_NAME:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.events import JobFailed, JobNotStarted, JobSkipped, Summed
+from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Summed
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
@@ -130,6 +130,18 @@ def test_the_check_comes_before_publishing(world: World) -> None:
     with pytest.raises(ContractViolated, match="m@1: it is bad"):
         world.apply(one())
     assert world.objects() == {}
+    assert [(e.job, e.what) for e in world.recorder.events if isinstance(e, JobFailed)] == [("m@1", "check")]
+
+
+def test_the_check_is_told_before_the_publishing(world: World) -> None:
+    world.apply(one())
+    told = [(type(e).__name__, e.what) for e in world.recorder.events if isinstance(e, JobStarted | JobFinished)]
+    assert told[2:] == [
+        ("JobStarted", "check"),
+        ("JobFinished", "check"),
+        ("JobStarted", "publish"),
+        ("JobFinished", "publish"),
+    ]
 
 
 def test_failure_and_what_it_skips(world: World) -> None:

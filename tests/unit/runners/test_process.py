@@ -23,7 +23,7 @@ KEY = "k" * 64
 
 @pytest.fixture
 def runner(tmp_path: Path) -> LocalRunner:
-    return LocalRunner(tmp_path / "work", tmp_path / "logs")
+    return LocalRunner(tmp_path / "work", tmp_path / "logs", lambda _: None)
 
 
 def shell(script: str, key: str = KEY, env: Mapping[str, str] | None = None, cwd: str = "") -> Run:

@@ -1,0 +1,62 @@
+"""How far files are read is told at most so often, and where it was told, to the end."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+
+from gdcbuild.core import watch
+from gdcbuild.core.events import Event, Reading
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watch, "time", clock)
+    return clock
+
+
+def test_what_is_read_at_once_is_not_told(clock: Clock) -> None:
+    told: list[Event] = []
+    found = watch.Watch(told.append)
+    for name in "abc":
+        stream = found.stream(name, 4, BytesIO(b"1234"))
+        assert stream.read(2) + stream.read() == b"1234"
+    assert told == []
+
+
+def test_it_is_told_at_most_so_often_and_at_the_end(clock: Clock) -> None:
+    told: list[Event] = []
+    with watch.Watch(told.append, "m@1").stream("w.pt", 6, BytesIO(b"123456")) as stream:
+        for _ in range(3):
+            clock.now += watch.EVERY * 0.7
+            stream.read(2)
+    assert told == [Reading("m@1", "w.pt", 4, 6), Reading("m@1", "w.pt", 6, 6)]
+    assert stream.closed
+
+
+def test_many_files_share_the_time(clock: Clock) -> None:
+    told: list[Event] = []
+    found = watch.Watch(told.append)
+    for name in "abcd":
+        clock.now += watch.EVERY * 0.6
+        found.counter(name, 9)(b"1")
+    assert told == [Reading("", "b", 1, 9), Reading("", "d", 1, 9)]
+
+
+def test_whoever_sees_may_stop_the_reading() -> None:
+    def stop(_: bytes) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        watch.shown(BytesIO(b"1"), stop).read()
