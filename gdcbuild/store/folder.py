@@ -11,8 +11,12 @@ from gdcbuild.errors import Problem, StoreError, of_system
 from gdcbuild.store.disk import make_folder
 
 PARTS = ("cas", "records", "toolchains", "work", "logs", "locks")
+_OURS = {*PARTS, "snapshots", "listings", "lost+found"}
+"""What a cache may hold; the last one a disk of its own has."""
+
+TAG = "CACHEDIR.TAG"
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache, schema 1; it may be deleted at any time.\n"
-UNFINISHED_TAG = ".CACHEDIR.TAG."
+UNFINISHED_TAG = f".{TAG}."
 _ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder of yours"
 
 
@@ -20,6 +24,7 @@ def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
     """Make the folder and its parts, mode 700. Raises StoreError when that fails, or when others can write to one of them."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_others(folder)
         for path in (folder, *(folder / part for part in PARTS)):
             make_folder(path)
             _refuse_shared(path)
@@ -27,7 +32,16 @@ def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
             _refuse_shared(path)
     except OSError as error:
         raise StoreError(of_system(error, f"the cache folder {folder} cannot be used", _ELSEWHERE)) from error
-    _tag(folder / "CACHEDIR.TAG", warn)
+    _tag(folder / TAG, warn)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise StoreError for a folder of something else, as an empty --cache-dir names: backups would pass it over."""
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = {name for name in found - _OURS if not name.startswith(UNFINISHED_TAG)}
+    if others and TAG not in found:
+        problem = f"{folder} is no cache: it holds other things, {min(others)!r} for one"
+        raise StoreError(Problem(problem, "name a folder that is empty, or not there yet"))
 
 
 def _refuse_shared(path: Path) -> None:

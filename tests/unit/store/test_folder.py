@@ -91,3 +91,20 @@ def test_a_file_in_the_way_is_told(folder: Path, warnings: list[Problem]) -> Non
     (folder / "locks").write_text("")
     with pytest.raises(StoreError, match="locks"):
         prepare(folder, warnings.append)
+
+
+def test_a_folder_of_other_things_is_no_cache(tmp_path: Path, warnings: list[Problem]) -> None:
+    (tmp_path / "gdcbuild.yaml").touch()
+    with pytest.raises(StoreError, match="is no cache"):
+        prepare(tmp_path, warnings.append)
+    assert [p.name for p in tmp_path.iterdir()] == ["gdcbuild.yaml"]
+
+
+def test_a_cache_without_its_tag_is_one(folder: Path, warnings: list[Problem]) -> None:
+    (folder / "CACHEDIR.TAG").unlink()
+    for name in ("listings", "lost+found", ".CACHEDIR.TAG.7"):
+        (folder / name).mkdir()
+    prepare(folder, warnings.append)
+    assert (folder / "CACHEDIR.TAG").exists()
+    (folder / "anything").touch()
+    prepare(folder, warnings.append)
