@@ -143,7 +143,10 @@ def observe(
 
 def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None, jobs: int = JOBS) -> dict[VersionId, Sealed]:
     """The newest seal of each of the versions that has one, or of every version there is when None, from names alone."""
-    listing = remote.list(SEALS) if ids is None else _below(remote, {f"{SEALS}{id.model}/{id.version}/" for id in ids}, jobs)
+    if ids is None:
+        listing = remote.list(SEALS)
+    else:
+        listing = (item for _, item in _below(remote, {f"{SEALS}{id.model}/{id.version}/" for id in ids}, jobs))
     return {s.id: s for s in map(_sealed, listing) if s is not None}  # sorted by key, so the newest comes last
 
 
@@ -166,10 +169,11 @@ def claim_key(id: VersionId, generation: int) -> str:
 def newest_claims(remote: Remote, ids: Iterable[VersionId], jobs: int = JOBS) -> dict[VersionId, int]:
     """The newest generation that somebody has begun to write, of each of the versions that has one."""
     found: dict[VersionId, int] = {}
-    for item in _below(remote, {f"{CLAIMS}{id.model}/{id.version}/" for id in ids}, jobs):
-        model, version, name = item.key.removeprefix(CLAIMS).split("/", 2)
+    prefixes = {f"{CLAIMS}{id.model}/{id.version}/": id for id in ids}
+    for prefix, item in _below(remote, prefixes, jobs):
+        name = item.key.removeprefix(prefix)
         if name.isdecimal():
-            id = VersionId(model, version)
+            id = prefixes[prefix]
             found[id] = max(found.get(id, 0), int(name))
     return found
 
@@ -203,10 +207,10 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
 def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> dict[VersionId, dict[str, RemoteObject]]:
     """Path → object of everything below each version's prefix."""
     found: dict[VersionId, dict[str, RemoteObject]] = {id: {} for id in ids}
-    for item in _below(remote, {f"{id.model}/{id.version}/" for id in ids}, jobs):
-        model, version, path = item.key.split("/", 2)
+    below = {f"{id.model}/{id.version}/": there for id, there in found.items()}
+    for prefix, item in _below(remote, below, jobs):
         if not is_marker(item):
-            found[VersionId(model, version)][path] = item
+            below[prefix][item.key[len(prefix) :]] = item
     return found
 
 
@@ -245,8 +249,8 @@ def differences(
     return tuple(lines)
 
 
-def _below(remote: Remote, prefixes: Iterable[str], jobs: int) -> Iterator[RemoteObject]:
-    """Objects below the prefixes, none of which lies within another, in key order: `jobs` ranges at a time."""
+def _below(remote: Remote, prefixes: Iterable[str], jobs: int) -> Iterator[tuple[str, RemoteObject]]:
+    """Objects below the prefixes, none of which lies within another, each with its own, in key order."""
     todo = sorted(prefixes)
     size = max(1, -(-len(todo) // jobs))
     ranges = [todo[i : i + size] for i in range(0, len(todo), size)]
@@ -254,7 +258,7 @@ def _below(remote: Remote, prefixes: Iterable[str], jobs: int) -> Iterator[Remot
         yield from found
 
 
-def _scan(remote: Remote, prefixes: Sequence[str]) -> Iterator[RemoteObject]:
+def _scan(remote: Remote, prefixes: Sequence[str]) -> Iterator[tuple[str, RemoteObject]]:
     """Objects below the prefixes, in few requests whatever else lies between them.
 
     A listing runs on through what is not asked for, as long as that costs no more than to list anew from the next prefix.
@@ -262,15 +266,17 @@ def _scan(remote: Remote, prefixes: Sequence[str]) -> Iterator[RemoteObject]:
     common = prefixes[0] if len(prefixes) == 1 else ""
     at = 0
     while at < len(prefixes):
-        passed = 0
-        for found in remote.list(common, after=prefixes[at]):
-            while at < len(prefixes) and not found.key.startswith(prefixes[at]) and found.key > prefixes[at]:
+        passed, prefix = 0, prefixes[at]
+        for found in remote.list(common, after=prefix):
+            key = found.key
+            while not key.startswith(prefix) and key > prefix:
                 at += 1
-            if at == len(prefixes):
-                return
-            if found.key.startswith(prefixes[at]):
+                if at == len(prefixes):
+                    return
+                prefix = prefixes[at]
+            if key.startswith(prefix):
                 passed = 0
-                yield found
+                yield prefix, found
             else:
                 passed += 1
                 if passed == PAGE:
