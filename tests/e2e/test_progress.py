@@ -117,7 +117,8 @@ def test_one_line_for_each_finished_action(workspace: Workspace) -> None:
 
 
 def test_how_far_a_large_file_is(workspace: Workspace) -> None:
-    workspace.write({"w1.pt": os.urandom(1 << 20) * 256, "h.py": HANDLER, "gdcbuild.yaml": LARGE})
+    workspace.write({"w1.pt": b"", "h.py": HANDLER, "gdcbuild.yaml": LARGE})
+    os.truncate(workspace.root / "w1.pt", 3 << 28)  # so large that no machine is done with it before the display has moved
     code, seen = on_terminal(workspace, "plan", "--json")
     assert code == 0, seen
     assert moves(seen, "hashing w1.pt")
@@ -130,7 +131,7 @@ def test_how_far_a_large_file_is(workspace: Workspace) -> None:
     assert moves(seen, "publishing a@1")
     code, seen = on_terminal(workspace, "verify", "--deep")
     assert (code, "hashing a/1/model.mar" in seen) == (0, True), seen
-    (workspace.root / "w1.pt").write_bytes(b"x" * (1 << 28))
+    os.truncate(workspace.root / "w1.pt", (3 << 28) + 1)
     events = workspace.ok("build", "--json").events
     found = [(e["job"], e["path"]) for e in events if e["event"] == "reading"]
     assert set(found) == {("", "w1.pt"), ("a@1", "weights/w1.pt")}
