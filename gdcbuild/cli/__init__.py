@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import FrameType
 
 from gdcbuild.errors import DamageFound, GdcbuildError, Interrupted, Problem, of_system
+from gdcbuild.report import unread
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128
@@ -32,12 +33,14 @@ def main() -> None:
     code = run(sys.argv[1:])
     for number in _STOPS:  # all is done and told
         signal.signal(number, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # it has been told, and is in the exit code; Python's own end would make it another one
+            unread(stream)
     # Threads of what was interrupted may wait for a server, and Python would wait for them. Else, where nothing is open,
     # putting a plan's objects away would take as long as making it.
     if code > _SIGNALLED or "sqlite3" not in sys.modules:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):  # it has been told, and is in the exit code
-                stream.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -65,28 +68,26 @@ def run(arguments: list[str]) -> int:
             code = commands.run(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, Interrupted) as error:
-        problems = error.problems if isinstance(error, Interrupted) else (Problem("interrupted"),)
-        if sys.stderr.isatty():
-            sys.stderr.write("\n")  # a terminal has shown ^C
-        return _failed(problems, stop.code, _wants_json(arguments))
+    except Interrupted as error:
+        return stop.told(error.problems, _wants_json(arguments))
+    except KeyboardInterrupt:
+        return stop.told((Problem("interrupted"),), _wants_json(arguments))
     except GdcbuildError as error:
         told = isinstance(error, DamageFound)  # the document of verify is what it found
         return _failed(error.problems, error.exit_code, _wants_json(arguments) and not told)
     except BrokenPipeError:
-        from gdcbuild.report import unread
-
         unread(sys.stdout)  # whoever read our output has gone: not an error
         return 0
     except OSError as error:
         return _failed((of_system(error),), 1, _wants_json(arguments))
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+    except Exception as error:
+        if stop.asked:  # an import that is interrupted may say so in other words
+            return stop.told((Problem("interrupted"),), _wants_json(arguments))
+        if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))):
             raise
         hint = "allow more (ulimit -u, ulimit -v, the container's limits), or run fewer jobs at a time: -j 1"
-        return _failed(
-            (Problem(f"the system gives no more: {str(error) or 'out of memory'}", hint),), 1, _wants_json(arguments)
-        )
+        problem = Problem(f"the system gives no more: {str(error) or 'out of memory'}", hint)
+        return _failed((problem,), 1, _wants_json(arguments))
 
 
 class _Stop:
@@ -103,6 +104,16 @@ class _Stop:
         for number in _STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
                 signal.signal(number, self._asked)
+
+    @property
+    def asked(self) -> bool:
+        return bool(self._since)
+
+    def told(self, problems: Iterable[Problem], as_json: bool) -> int:
+        """Tell that it was heeded. Returns the exit code."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # a terminal has shown ^C
+        return _failed(problems, self.code, as_json)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if not self._since:

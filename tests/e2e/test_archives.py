@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 
-HANDLER = "def handle(data, context):\n    return data\n"
 NET = "from torch import nn\n\nclass Net(nn.Module):\n    def forward(self, x): return x\n"
 MANIFEST = """\
 schema: 1

@@ -12,27 +12,10 @@ from pathlib import Path
 import pytest
 
 from gdcbuild.store.locks import FileLocks
-from tests.e2e.test_incremental import ALL, FILES, HANDLER
-from tests.e2e.workspace import Workspace
+from tests.e2e.test_incremental import ALL, FILES
+from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 
 DAY = 86_400
-ONE_STEP = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-models:
-  m:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-      "1": {weights: {step: s, path: w.pt}}
-handlers:
-  h: {file: h.py}
-steps:
-  s:
-    run: [sh, -c, "%s"]
-    outputs: [w.pt]
-"""
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import FILES, HANDLER
-from tests.e2e.workspace import Workspace
+from tests.e2e.test_incremental import FILES
+from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 from tests.toolchains import ROOT
 
 EXPORT = """\
@@ -26,24 +26,6 @@ models:
         export: {function: "net:build", files: [net.py]}
 """
 
-STEP = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-models:
-  m:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-      "1": {weights: {step: s, path: w.pt}}
-handlers:
-  h: {file: h.py}
-steps:
-  s:
-    run: [sh, -c, "%s"]
-    outputs: [w.pt]
-"""
-
 
 FIXED = """
     PATH HOME TMPDIR USER LOGNAME LANG LC_ALL TZ PYTHONHASHSEED PYTHONDONTWRITEBYTECODE PYTHONNOUSERSITE PYTHONUNBUFFERED
@@ -55,7 +37,7 @@ FIXED = """
 
 @pytest.fixture
 def workspace(workspace: Workspace) -> Workspace:
-    """With the handler that STEP names."""
+    """With the handler that ONE_STEP names."""
     workspace.write({"h.py": HANDLER})
     return workspace
 
@@ -118,7 +100,7 @@ def test_an_interpreter_with_a_package_that_is_only_a_link(workspace: Workspace,
     info.mkdir(parents=True)
     (info / "direct_url.json").write_text('{"url": "file:///mine", "dir_info": {"editable": true}}')
     workspace.variables["PYTHONPATH"] = f"{info.parent}:{os.environ.get('PYTHONPATH', '')}"
-    step = STEP % "echo > ${out}/w.pt"
+    step = ONE_STEP % "echo > ${out}/w.pt"
     workspace.write({"gdcbuild.yaml": step})
     workspace.ok(command)
     workspace.write({"gdcbuild.yaml": step.replace("  s:\n", "  s:\n    framework: pytorch-cpu.2-4\n")})
@@ -139,7 +121,7 @@ def test_an_interpreter_with_a_package_that_is_only_a_link(workspace: Workspace,
     ],
 )
 def test_step_that_fails(workspace: Workspace, command: str, expected: list[str]) -> None:
-    workspace.write({"gdcbuild.yaml": STEP % command})
+    workspace.write({"gdcbuild.yaml": ONE_STEP % command})
     result = workspace.run("apply")
     assert result.code == 1
     for text in expected:
@@ -150,7 +132,7 @@ def test_step_that_fails(workspace: Workspace, command: str, expected: list[str]
 
 
 def test_log_of_a_failed_step_is_kept(workspace: Workspace) -> None:
-    workspace.write({"gdcbuild.yaml": STEP % "seq 100; exit 1"})
+    workspace.write({"gdcbuild.yaml": ONE_STEP % "seq 100; exit 1"})
     result = workspace.run("apply")
     log = result.err.split("all it printed is in ")[1].splitlines()[0]
     assert Path(log).read_text().splitlines() == [str(n) for n in range(1, 101)]
@@ -159,7 +141,7 @@ def test_log_of_a_failed_step_is_kept(workspace: Workspace) -> None:
 
 
 def test_a_step_sees_what_it_declares_and_nothing_else(workspace: Workspace) -> None:
-    text = STEP % "find . -type f | sort > ${out}/w.pt; env | sort >> ${out}/w.pt"
+    text = ONE_STEP % "find . -type f | sort > ${out}/w.pt; env | sort >> ${out}/w.pt"
     text = text.replace("    outputs: [w.pt]", "    outputs: [w.pt]\n    inputs: [seen.txt]\n    env: [WANTED]")
     workspace.write({"gdcbuild.yaml": text, "seen.txt": "", "unseen.txt": ""})
     workspace.variables |= {"WANTED": "yes", "UNWANTED": "no", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -175,7 +157,7 @@ def test_a_step_sees_what_it_declares_and_nothing_else(workspace: Workspace) -> 
 
 
 def test_variable_that_is_allowed_is_part_of_the_key(workspace: Workspace) -> None:
-    text = (STEP % "echo $WANTED > ${out}/w.pt").replace("    outputs", "    env: [WANTED]\n    outputs")
+    text = (ONE_STEP % "echo $WANTED > ${out}/w.pt").replace("    outputs", "    env: [WANTED]\n    outputs")
     workspace.write({"gdcbuild.yaml": text})
     workspace.variables |= {"WANTED": "1", "OTHER": "1"}
     workspace.ok("build")
@@ -186,7 +168,7 @@ def test_variable_that_is_allowed_is_part_of_the_key(workspace: Workspace) -> No
 
 
 def test_input_that_changes_while_it_runs(workspace: Workspace) -> None:
-    text = (STEP % f"echo x >> {workspace.root}/seed.txt; touch ${{out}}/w.pt").replace(
+    text = (ONE_STEP % f"echo x >> {workspace.root}/seed.txt; touch ${{out}}/w.pt").replace(
         "    outputs", "    inputs: [seed.txt]\n    outputs"
     )
     workspace.write({"gdcbuild.yaml": text, "seed.txt": ""})
@@ -200,7 +182,7 @@ def test_input_that_changes_while_it_runs(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("command", ["touch ${out}/other", "touch ${out}/w.pt ${out}/more", "true"])
 def test_nothing_is_kept_of_outputs_that_are_not_as_declared(workspace: Workspace, command: str) -> None:
-    workspace.write({"gdcbuild.yaml": STEP % command})
+    workspace.write({"gdcbuild.yaml": ONE_STEP % command})
     assert workspace.run("apply").code == 1
     assert "step:s: to build: not built yet" in workspace.ok("explain", "m@1").out
     assert not [p for p in (workspace.cache / "cas").rglob("*") if p.is_file()]

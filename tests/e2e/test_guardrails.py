@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 from tests.unit.frameworks.test_tensorflow_contract import graph, model
 from tests.unit.frameworks.test_torchserve_archive import HOSTILE
 from tests.unit.frameworks.test_torchserve_pickles import tarred
@@ -45,7 +45,6 @@ models:
     versions: {"1": {mar: old.mar}}
 """
 NET = "from torch import nn\n\n\nclass Net(nn.Module): ...\n"
-HANDLER = "def handle(data, context):\n    return data\n"
 STATE = made(Entry("w/data.pkl", b"\x80\2}q\0."), Entry("w/version", b"3\n"))
 EVIL = made(Entry("w/data.pkl", b"\x80\2cos\nsystem\nU\1x\x85R."), Entry("w/version", b"3\n"))
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import Result, Workspace
+from tests.e2e.workspace import HANDLER, Result, Workspace
 
 MANIFEST = """\
 schema: 1
@@ -40,7 +40,6 @@ steps:
     inputs: [seed.txt]
     outputs: [w2.pt]
 """
-HANDLER = "def handle(data, context):\n    return data\n"
 FILES = {
     "gdcbuild.yaml": MANIFEST,
     "w1.pt": b"weights one",

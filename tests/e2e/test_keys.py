@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import HANDLER
-from tests.e2e.workspace import Result, Workspace
+from tests.e2e.workspace import HANDLER, Result, Workspace
 
 MANIFEST = """\
 schema: 1

@@ -15,27 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import HANDLER
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 
-MANIFEST = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-models:
-  m:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-      "1": {weights: {step: s, path: w.pt}}
-handlers:
-  h: {file: h.py}
-steps:
-  s:
-    run: [sh, step.sh, "${out}/w.pt"]
-    inputs: [step.sh]
-    outputs: [w.pt]
-"""
+MANIFEST = (
+    (ONE_STEP % "").replace('-c, ""', 'step.sh, "${out}/w.pt"').replace("    outputs", "    inputs: [step.sh]\n    outputs")
+)
 
 STEP = """\
 stray() {

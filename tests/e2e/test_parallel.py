@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import HANDLER
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 
 STEP = """\
   %(name)s:

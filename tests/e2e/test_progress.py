@@ -12,23 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import FILES, HANDLER, MANIFEST
+from tests.e2e.test_incremental import FILES, MANIFEST
 from tests.e2e.test_s3 import Bucket, on_server
-from tests.e2e.workspace import Workspace
-
-LARGE = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-models:
-  a:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-      "1": {weights: w1.pt}
-handlers:
-  h: {file: h.py}
-"""
+from tests.e2e.workspace import HANDLER, ONE_VERSION, Workspace
 
 
 def on_terminal(workspace: Workspace, *arguments: str, typed: bytes = b"", **variables: str) -> tuple[int, str]:
@@ -117,24 +103,24 @@ def test_one_line_for_each_finished_action(workspace: Workspace) -> None:
 
 
 def test_how_far_a_large_file_is(workspace: Workspace) -> None:
-    workspace.write({"w1.pt": b"", "h.py": HANDLER, "gdcbuild.yaml": LARGE})
-    os.truncate(workspace.root / "w1.pt", 3 << 28)  # so large that no machine is done with it before the display has moved
+    workspace.write({"w.pt": b"", "h.py": HANDLER, "gdcbuild.yaml": ONE_VERSION})
+    os.truncate(workspace.root / "w.pt", 3 << 28)  # so large that no machine is done with it before the display has moved
     code, seen = on_terminal(workspace, "plan", "--json")
     assert code == 0, seen
-    assert moves(seen, "hashing w1.pt")
+    assert moves(seen, "hashing w.pt")
     assert seen.rindex("hashing") < seen.index('"schema"'), "the display is put away before the document"
     code, seen = on_terminal(workspace, "plan", TERM="dumb")
     assert (code, "hashing" in seen, "\x1b" in seen) == (0, False, False), seen
     code, seen = on_terminal(workspace, "apply")
     assert code == 0, seen
-    assert moves(seen, "building a@1 from weights/w1.pt")
-    assert moves(seen, "publishing a@1")
+    assert moves(seen, "building m@1 from weights/w.pt")
+    assert moves(seen, "publishing m@1")
     code, seen = on_terminal(workspace, "verify", "--deep")
-    assert (code, "hashing a/1/model.mar" in seen) == (0, True), seen
-    os.truncate(workspace.root / "w1.pt", (3 << 28) + 1)
+    assert (code, "hashing m/1/model.mar" in seen) == (0, True), seen
+    os.truncate(workspace.root / "w.pt", (3 << 28) + 1)
     events = workspace.ok("build", "--json").events
     found = [(e["job"], e["path"]) for e in events if e["event"] == "reading"]
-    assert set(found) == {("", "w1.pt"), ("a@1", "weights/w1.pt")}
+    assert set(found) == {("", "w.pt"), ("m@1", "weights/w.pt")}
     assert len(found) < 100, "at most ten a second"
 
 

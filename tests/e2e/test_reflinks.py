@@ -10,29 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_incremental import HANDLER
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 
 MIB = 1 << 20
 SIZE = 48 * MIB
-MANIFEST = """\
-schema: 1
-environments:
-  local: {bucket: bucket}
-models:
-  m:
-    framework: pytorch-cpu.2-4
-    handler: h
-    versions:
-      "1": {weights: {step: s, path: w.pt}}
-handlers:
-  h: {file: h.py}
-steps:
-  s:
-    run: [sh, -c, "head -c 4096 large.bin > ${out}/w.pt && sync && stat -f -c '%f %S' . > ${out}/free"]
-    inputs: [large.bin]
-    outputs: [w.pt, free]
-"""
+MANIFEST = (ONE_STEP % "head -c 4096 large.bin > ${out}/w.pt && sync && stat -f -c '%f %S' . > ${out}/free").replace(
+    "outputs: [w.pt]", "inputs: [large.bin]\n    outputs: [w.pt, free]"
+)
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("mkfs.xfs") is None, reason="to mount a file system takes root, and mkfs.xfs to make it"

@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.e2e.test_incremental import ALL, FILES, HANDLER, MANIFEST
+from tests.e2e.test_incremental import ALL, FILES, MANIFEST
 from tests.e2e.test_killed import PATIENCE, started, until
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 from tests.servers import HOST, AwkwardS3, awkward
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testaccess", "AWS_SECRET_ACCESS_KEY": "testsecret123"}

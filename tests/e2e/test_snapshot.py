@@ -20,9 +20,8 @@ from gdcbuild.app.project import Project, Selection
 from gdcbuild.core.events import Event, Warned
 from gdcbuild.errors import GdcbuildError
 from gdcbuild.report import jsonl
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 
-HANDLER = "def handle(data, context):\n    return data\n"
 ROOT = """
 schema: 1
 include: [models/*/gdcbuild.yaml]

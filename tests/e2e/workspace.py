@@ -12,6 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+HANDLER = "def handle(data, context):\n    return data\n"
+
+ONE_VERSION = """\
+schema: 1
+environments:
+  local: {bucket: bucket}
+models:
+  m:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w.pt}
+handlers:
+  h: {file: h.py}
+"""
+
+ONE_STEP = (
+    ONE_VERSION.replace("w.pt", "{step: s, path: w.pt}")
+    + """\
+steps:
+  s:
+    run: [sh, -c, "%s"]
+    outputs: [w.pt]
+"""
+)
+
 
 @dataclass(frozen=True)
 class Result:

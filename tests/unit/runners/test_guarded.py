@@ -17,7 +17,12 @@ from gdcbuild.errors import ActionFailed, Interrupted
 from gdcbuild.runners import guarded
 from gdcbuild.runners.guarded import Place, claimed, put_away
 
-HOLD = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(); time.sleep(600)"
+HOLD = """
+import fcntl, os, sys, time
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
