@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, Digest, place
+from gdcbuild.core.digest import CHUNK, Blob, Digest, place
 from gdcbuild.core.events import Event
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Run
@@ -76,13 +76,13 @@ class LocalRunner:
         """Run the action; whatever goes wrong is told at its place in the manifest."""
         how, out = run.action.run, place.path / "out"
         out.mkdir()
-        place_of_out = os.path.realpath(out)
         watch = Watch(self._emit, run.action.id)
         try:
             if isinstance(how, Inline):
                 inputs = {path: _Watched(path, blob, cancel, watch) for path, blob in run.inputs.items()}
                 digests: Mapping[str, Digest] | None = importlib.import_module(how.module).run(run.action.params, inputs, out)
                 return Outputs(_files(out), digests)
+            place_of_out = os.path.realpath(out)
             if isinstance(how, Command | Worker):
                 self._child(run, how, place, cancel, watch)
             if os.path.realpath(out) != place_of_out or not out.is_dir():
@@ -162,7 +162,15 @@ class _Watched:
         return self.blob.crc
 
     def open(self) -> BinaryIO:
+        if self.blob.digest.size <= CHUNK:  # there is nothing to tell of what is read at once
+            _refuse_cancelled(self.cancel)
+            return self.blob.open()
         return shown(self.blob.open(), _seen(self.path, self.blob, self.cancel, self.watch))
+
+
+def _refuse_cancelled(cancel: Flag) -> None:
+    if cancel.is_set():
+        raise Interrupted(Problem("interrupted"))
 
 
 def _seen(path: str, blob: Blob, cancel: Flag, watch: Watch) -> Callable[[bytes], None]:
@@ -170,8 +178,7 @@ def _seen(path: str, blob: Blob, cancel: Flag, watch: Watch) -> Callable[[bytes]
     count = watch.counter(path, blob.digest.size)
 
     def seen(data: bytes) -> None:
-        if cancel.is_set():
-            raise Interrupted(Problem("interrupted"))
+        _refuse_cancelled(cancel)
         count(data)
 
     return seen
