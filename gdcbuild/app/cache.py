@@ -55,7 +55,10 @@ class Cache:
 
     def discard_damaged(self) -> list[str]:
         """Remove every blob, record and memo that is not what was put there; returns what that was."""
-        return [*self.cas.discard_damaged(), *self.records.discard_damaged(), *self._discard_damaged_memos()]
+        from gdcbuild.core.watch import Watch
+
+        watched = Watch(self._emit).stream
+        return [*self.cas.discard_damaged(watched), *self.records.discard_damaged(), *self._discard_damaged_memos()]
 
     def _discard_damaged_memos(self) -> Iterator[str]:
         from gdcbuild.core.memo import UNFINISHED

@@ -69,8 +69,11 @@ def _measure(given: str, units: dict[str, int], example: str) -> int:
 @app.command()
 def verify(cache_dir: options.CacheDir = None) -> None:
     """Read all that is cached and remove what is damaged. Exits 4 when something was."""
-    cache = options.cache(cache_dir)
-    damaged = cache.discard_damaged()
+    from gdcbuild.report import closing
+
+    with closing(options.quiet()) as reporter:
+        cache = options.cache(cache_dir, reporter)
+        damaged = cache.discard_damaged()
     if damaged:
         raise DamageFound(*(Problem(f"{what} was damaged", "it is removed; the next build makes it anew") for what in damaged))
     typer.echo(f"Whole: {sum(1 for _ in cache.cas.all())} files.", err=True)

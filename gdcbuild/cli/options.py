@@ -134,8 +134,8 @@ def _can_redraw() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb") and not os.environ.get("CI")
 
 
-def cache(cache_dir: Path | None) -> Cache:
+def cache(cache_dir: Path | None, reporter: Reporter | None = None) -> Cache:
     """The local cache by itself."""
     from gdcbuild.app.cache import Cache, cache_folder
 
-    return Cache(cache_folder(cache_dir, os.environ), quiet().emit)
+    return Cache(cache_folder(cache_dir, os.environ), (reporter or quiet()).emit)

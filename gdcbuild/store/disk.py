@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gdcbuild.core.digest import Digest, FileBlob, hash_stream
+from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.errors import BlobMissing, Problem, named
 
 _HEX = set("0123456789abcdef")
@@ -81,7 +82,7 @@ class DiskCAS:
                 if _named_well(path):
                     yield HeldBlob(Digest(path.name, path.stat().st_size), path)
 
-    def discard_damaged(self) -> list[str]:
+    def discard_damaged(self, watched: Watched = unwatched) -> list[str]:
         """Remove all whose bytes are not those of its name, and all else that is no blob; returns what that was."""
         removed = []
         for path in self._files():
@@ -89,7 +90,7 @@ class DiskCAS:
                 if _named_well(path):
                     blob = HeldBlob(Digest(path.name, path.stat().st_size), path)
                     with suppress(OSError), blob.open() as stream:  # what cannot be read is damaged, too
-                        if hash_stream(stream) == blob.digest:
+                        if hash_stream(watched(path.name, blob.digest.size, stream)) == blob.digest:
                             continue
                 _remove(path)
                 removed.append(str(path))
