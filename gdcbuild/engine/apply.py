@@ -45,6 +45,7 @@ from gdcbuild.errors import (
     Interrupted,
     Problem,
     Refused,
+    ResultChanged,
     Several,
     StoreError,
     of_system,
@@ -175,10 +176,7 @@ class Applying:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact, ports = self._made[version.action], self._rebuilder.ports
         with self._reported(str(version.id), "check") as ended, self._at_rest(version, artifact):
-            planned = self._planned.get(version.id)
-            if planned is not None and planned != artifact.tree.digest:
-                hint = "run the command again, and look at the plan"
-                raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
+            self._refuse_unplanned(version, artifact)
             self._check(version, artifact)
             ended("sound")
         if self._target is None:
@@ -190,6 +188,16 @@ class Applying:
                 self.counts.objects += written.objects
                 self.counts.published += written.outcome != "unchanged"
             ended(written.outcome)
+
+    def _refuse_unplanned(self, version: Version, artifact: Artifact) -> None:
+        planned = self._planned.get(version.id)
+        if self._target is None or planned is None or planned == artifact.tree.digest:
+            return
+        if isinstance(self._verdicts[version.action], Hit):
+            lost = f"{version.id}: a result was lost, and made anew it has other bytes"
+            raise ResultChanged(Problem(lost, "run the command again, and look at the plan", version.where))
+        hint = "run the command again, and look at the plan"
+        raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
 
     @contextmanager
     def _at_rest(self, version: Version, artifact: Artifact) -> Iterator[None]:
