@@ -293,3 +293,12 @@ def test_a_lost_result_that_does_not_come_out_the_same(workspace: Workspace, col
     again = workspace.run("apply", "--env", "local")
     assert (again.code, "made anew it has other bytes" in again.err) == (0, True), again.err
     assert "Nothing to do" in workspace.ok("apply", "--env", "local").err
+
+
+def test_a_cache_that_is_carried_elsewhere(built: Workspace, tmp_path: Path) -> None:
+    there = Workspace(tmp_path / "there" / "workspace", tmp_path / "disk" / "cache")
+    shutil.copytree(built.root, there.root, ignore=shutil.ignore_patterns("bucket"), dirs_exist_ok=True)
+    shutil.copytree(built.cache, there.cache, ignore=shutil.ignore_patterns("toolchains", "work"))
+    done = there.ok("apply", "--json")
+    assert (done.jobs(what="action", outcome="built"), done.jobs(what="publish", outcome="created")) == ([], ALL)
+    assert there.served() == built.served()
