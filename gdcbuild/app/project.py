@@ -184,7 +184,8 @@ class Project:
             desired = self.workspace.desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
             found = plan(desired, observed, policy.name, remote.url, policy.immutable, repair)
-            found.raise_if_unsafe()
+            if not keep_going:
+                found.raise_if_unsafe()
             confirm(found, policy)
             target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]

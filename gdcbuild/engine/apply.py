@@ -110,7 +110,7 @@ class Applying:
             self._emit(JobSkipped(job, cause))
         for job in report.not_started:
             self._emit(JobNotStarted(job))
-        failed = [*report.failed.values(), *self._drifted(plan)]
+        failed = [*report.failed.values(), *self._drifted(plan), *plan.conflicts]
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
         _raise(failed)
