@@ -14,7 +14,8 @@ from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, So
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.torchserve import config, contract
-from gdcbuild.frameworks.torchserve.contract import DEFAULT_HANDLERS, NATIVE
+from gdcbuild.frameworks.torchserve.contract import NATIVE
+from gdcbuild.frameworks.torchserve.handlers import DEFAULT_HANDLERS
 from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST
 
@@ -31,7 +32,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 3 + secrets.VERSION
+    check_version: int = 4 + secrets.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""

@@ -53,8 +53,11 @@ def found(
     runtime: Any = "python",
     image: Image = IMAGE,
     policy: Policy = Policy(),
+    beside: str = "more.bin",
     **model: Any,
 ) -> list[Problem]:
+    """What is said of an archive of these members, and of one called `beside` which might be weights."""
+    members = {**({beside: b""} if beside else {}), **members}
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
     archive = zipped(**{**members, MANIFEST: json.dumps(manifest)})
@@ -93,7 +96,7 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         handled("import ts.torch_handler.image_classifier as ic\nclass H(ic.ImageClassifier): ...\n"),
         found({"w.pt": script()}, serializedFile="w.pt", handler="image_classifier"),
         found({"w.onnx": b"?"}, serializedFile="w.onnx", handler="base_handler"),
-        found({"w.bin": b"?"}, serializedFile="w.bin", handler="vllm_handler"),
+        found({"c.yaml": "asyncCommunication: true\n"}, handler="vllm_handler", configFile="c.yaml"),
         found({"h.py": OWN}, handler="h.py"),
         found({"w.pt": script("10")}, serializedFile="w.pt", handler="base_handler"),
         found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=Image("new", "pytorch", "2.14")),
@@ -199,6 +202,7 @@ def test_nothing_lies_beside_the_archive() -> None:
                 {"runtime": "python", "model": {"modelName": "model", "modelVersion": "1", "handler": "h.py"}}
             ),
             "h.py": FUNCTION,
+            "w.bin": b"",
         }
     )
     (problem,) = check({"model.mar": BytesBlob(archive), "config.json": BytesBlob(b"")}, IMAGE)
@@ -280,9 +284,14 @@ def test_the_configuration_is_checked() -> None:
     ]
     (problem,) = configured("- a\n")
     assert "c.yaml is no mapping" in problem.message
-    (problem,) = configured("batchSize: 1\n", "trt_llm_handler")
-    assert "no section `handler`" in problem.message
-    assert configured("handler: {engine_dir: x}\n", "trt_llm_handler") == []
+
+
+@pytest.mark.parametrize(("name", "section"), [("trt_llm_handler", "handler"), ("dali_image_classifier", "dali")])
+def test_handlers_that_are_told_by_the_configuration_what_to_do(name: str, section: str) -> None:
+    waits = "asyncCommunication: true\n" if name == "trt_llm_handler" else "batchSize: 1\n"
+    (problem,) = configured(waits, name)
+    assert f"no section `{section}`" in problem.message
+    assert configured(f"{waits}{section}: {{engine_dir: x}}\n", name) == []
 
 
 def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:
@@ -375,9 +384,12 @@ def test_code_and_weights_do_not_look_like_secrets() -> None:
     assert found({"h.py": OWN, "helper.py": code, "w.bin": weights, "large.txt": large}, handler="h.py") == []
 
 
-def test_torchserve_wants_a_version() -> None:
-    (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=None)
-    assert "Model version is not defined" in problem.message
+@pytest.mark.parametrize("version", ["1", 1.0, None])
+def test_torchserve_takes_any_version_that_can_be_text(version: Any) -> None:
+    """Gson reads a number as text, and a version that is missing becomes 1.0."""
+    assert found({"h.py": OWN}, handler="h.py", modelVersion=version) == []
+    (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=["1"])
+    assert "Expected a string as modelVersion" in problem.message
 
 
 NPZ = zipped(**{"a.npy": b"\x93NUMPY\1\0\x1e\0{'descr': '|O', 'shape': (1,)}\n" + EMPTY})
