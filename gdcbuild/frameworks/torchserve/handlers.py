@@ -179,7 +179,7 @@ def _class(handler: Class, file: str) -> Iterator[Problem]:
 
 def _known(handler: Class) -> Entry:
     derived = any(base.startswith(_PACKAGE) and not base.startswith(_OTHERS) for base in handler.bases)
-    replaced = "initialize" in handler.methods and not handler.calls("initialize", "initialize")
+    replaced = "initialize" in handler.methods and not handler.extends("initialize")
     base = derived and not replaced and not handler.methods.keys() & {"_load_pickled_model", "_load_torchscript_model"}
     text = any(b.startswith(_OF_TEXT) for b in handler.bases) and not handler.has("get_source_vocab_path")
     awaited = _awaited(handler.methods["handle"]) if "handle" in handler.methods else None

@@ -44,11 +44,16 @@ class Class:
         """Whether the class itself gives its objects something by that name."""
         return not {name, "__getattr__"}.isdisjoint(self.methods.keys() | self.others)
 
-    def calls(self, method: str, name: str) -> bool:
-        """True when the method calls something by that name, as `super().initialize(context)` does."""
+    def extends(self, method: str) -> bool:
+        """True when the method surely calls the one that it takes the place of, as `super().initialize(context)` does."""
         return any(
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
-            for node in ast.walk(self.methods[method])
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == method
+            and _of_parent(node)
+            for statement, sure in _running(self.methods[method].body)
+            if sure and not {"body", "cases"} & {*statement._fields}
+            for node in ast.walk(statement)
         )
 
 
@@ -89,7 +94,7 @@ def parse(source: bytes, name: str) -> Module:
     except (ValueError, RecursionError, MemoryError) as error:
         raise NotPython(f"{name}: {error}") from None
     module = Module()
-    for statement, sure in _top(tree):
+    for statement, sure in _running(tree.body):
         _bind(module, statement, sure)
     return module
 
@@ -113,12 +118,25 @@ def _keywords(function: Function) -> list[str]:
     return [a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d is None]
 
 
-def _top(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """Statements that run when the file is imported, those in `if`, `try`, `with`, `for`, `while` included, in order.
+def _of_parent(call: ast.Call) -> bool:
+    """Whether a method is called of `super()`, or as `Parent.method(self, ...)`."""
+    assert isinstance(call.func, ast.Attribute)
+    match call.func.value, call.args:
+        case (ast.Call(func=ast.Name(id="super")), _) | (_, [ast.Name(id="self"), *_]):
+            return True
+    return False
+
+
+_BRANCHES = (ast.If, ast.Try, ast.TryStar, ast.For, ast.AsyncFor, ast.While, ast.Match)
+"""Statements that may not come to all that stands in them, or catch what goes wrong there."""
+
+
+def _running(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
+    """Statements that run with these, those in `if`, `try`, `with`, `for`, `while` included, in order.
 
     With each, whether it runs for certain, and what goes wrong in it is not caught.
     """
-    stack: list[tuple[ast.stmt, bool]] = [(s, True) for s in tree.body[::-1]]
+    stack: list[tuple[ast.stmt, bool]] = [(s, True) for s in body[::-1]]
     while stack:
         statement, sure = stack.pop()
         yield statement, sure
@@ -133,7 +151,7 @@ def _top(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
                     inner.append(child)
                 elif isinstance(child, ast.ExceptHandler | ast.match_case):
                     inner += child.body
-            sure &= isinstance(statement, ast.With)
+            sure &= not isinstance(statement, _BRANCHES)
         stack += [(s, sure) for s in inner[::-1]]
 
 

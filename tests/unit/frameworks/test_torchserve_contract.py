@@ -138,6 +138,7 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager("x = 1\n"), "net.py defines no class"),
         (eager(TWO, BASE + "    pass\n"), "Expected only one class as model definition"),
         (eager(TWO, BASE + "    def initialize(self, context):\n        super().initialize(context)\n"), "as model definition"),
+        (eager(TWO, BASE + "    def initialize(self, c):\n        BaseHandler.initialize(self, c)\n"), "as model definition"),
         (eager(NET.replace("units=8", "units, *, bias")), "makes Net() without arguments, and it wants units, bias"),
         (eager(name="net.v2.py"), "No module named 'net'"),
         (eager("class"), "net.py, line 1"),
@@ -162,6 +163,10 @@ def test_what_torchserve_refuses_is_said_in_its_words(problems: list[Problem], s
         FUNCTION,
         OWN,
         BASE + "    def initialize(self, context): ...\n",
+        BASE + "    def initialize(self, context):\n        self.parts.initialize()\n",
+        BASE + "    def initialize(self, context):\n        if self.parts:\n            super().initialize(context)\n",
+        BASE
+        + "    def initialize(self, context):\n        try:\n            super().initialize(context)\n        finally: ...\n",
         BASE + "    def _load_pickled_model(self, *names): ...\n",
     ],
 )
