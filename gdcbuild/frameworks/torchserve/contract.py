@@ -212,10 +212,19 @@ def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None
         )
         return None
     network = module.only
-    if network is not None and network.required:
+    if network is None:
+        return None
+    if network.required:
         missing = ", ".join(network.required)
         yield Problem(
             f"the model_file {file}: TorchServe makes {network.name}() without arguments, and it wants {missing}",
             "give them defaults",
+        )
+    lacking = [name for name in ("load_state_dict", "to", "eval") if not network.has(name)]
+    if network.complete and lacking:
+        yield Problem(
+            f"{network.name} of the model_file {file} is no nn.Module; TorchServe: {network.name!r} object has no attribute"
+            f" {lacking[0]!r}",
+            "derive it from torch.nn.Module",
         )
     return network

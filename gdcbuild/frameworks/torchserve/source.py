@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +17,10 @@ _MAKES_CLASSES = frozenset(
     | {f"enum.{name}" for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")}
 )
 """What makes a class when it is called with two arguments or more. It is then one of the module that called it."""
+
+
+_COMPILING = threading.Lock()
+"""Python warns of odd code while it compiles it. That is no matter here, and to silence it is for one thread at a time."""
 
 
 class NotPython(ValueError):
@@ -87,8 +93,9 @@ class Module:
 def parse(source: bytes, name: str) -> Module:
     """The module that the file `name` is. Raises NotPython."""
     try:
-        tree = ast.parse(source, name)
-        compile(tree, name, "exec", dont_inherit=True)
+        with _COMPILING, warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(source, name)
+            compile(tree, name, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise NotPython(f"{name}, line {error.lineno}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:

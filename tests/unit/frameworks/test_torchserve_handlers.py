@@ -38,6 +38,12 @@ def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> No
     assert handled(handler) == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_odd_code_is_no_matter() -> None:
+    """Python itself warns of it, which would stand among what is printed here."""
+    assert handled(OWN + "odd = '\\d' is 'x'\n") == []
+
+
 def test_a_class_may_be_found_where_its_handle_is_named() -> None:
     assert handled(OWN, "h.py:handle") == []
 
