@@ -16,7 +16,7 @@ from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.torchserve import config, handlers, weights
-from gdcbuild.frameworks.torchserve.archive import Archive, open_archive
+from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive, open_archive
 from gdcbuild.frameworks.torchserve.handlers import VOCABULARY, Entry, listed, module_of
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.scan import scan
@@ -116,22 +116,20 @@ def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generat
         found = config.read(archive.text(str(file)), str(file))
         if isinstance(found, Problem):
             yield found
-        else:
-            settings = found
-            yield from config.check(settings, str(file), entry.base)
+            return settings
+        settings = found
+        yield from config.check(settings, str(file), entry.base)
+    handler = model.get("handler")
     if entry.section and not isinstance(settings.get(entry.section), dict):
-        yield Problem(
-            f"{model['handler']} is told by the configuration what to do, and there is no section `{entry.section}`",
-            "add one to config",
-        )
+        message = f"{handler} is told by the configuration what to do, and there is no section `{entry.section}`"
+        yield Problem(message, "add one to config")
     waits = settings.get("asyncCommunication") is True
-    if entry.awaited is not None and entry.awaited != waits:
-        yield Problem(
-            f"{'asyncCommunication is true' if waits else 'the configuration has no asyncCommunication'}, and handle() of"
-            f" {model['handler']} is {'not async' if waits else 'async'}; TorchServe: "
-            + ("Invoking custom service failed" if waits else "Invalid model predict output"),
-            f"{'remove' if waits else 'add'} asyncCommunication: true {'from' if waits else 'to'} config",
-        )
+    if entry.awaited is True and not waits:
+        message = f"handle() of {handler} is async, and nothing awaits it; TorchServe: Invalid model predict output"
+        yield Problem(message, "add asyncCommunication: true to config")
+    elif entry.awaited is False and waits:
+        message = f"handle() of {handler} is not async, and would be awaited; TorchServe: Invoking custom service failed"
+        yield Problem(message, "remove asyncCommunication: true from config")
     return settings
 
 
@@ -169,7 +167,7 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
         yield from (
             weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image, network)
         )
-    if LABELS in archive.names:
+    if LABELS in archive.names and archive.size(LABELS) <= MAX_TEXT:
         why = _labels(archive.text(LABELS))
         if why:
             yield Problem(

@@ -299,6 +299,8 @@ def test_handlers_that_are_told_by_the_configuration_what_to_do(name: str, secti
     (problem,) = configured(waits, name)
     assert f"no section `{section}`" in problem.message
     assert configured(f"{waits}{section}: {{engine_dir: x}}\n", name) == []
+    (problem,) = configured("- a\n", name)
+    assert "c.yaml is no mapping" in problem.message
 
 
 def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:

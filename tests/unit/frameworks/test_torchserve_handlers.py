@@ -88,7 +88,9 @@ def test_an_async_handler_is_awaited_only_where_the_configuration_says_so() -> N
     for name, files in (("vllm_handler", {}), ("h.py", {"h.py": own}), ("h.py", {"h.py": f"async {FUNCTION}"})):
         assert configured(waits, name, **files) == []
         (problem,) = configured("batchSize: 1\n", name, **files)
-        assert f"handle() of {name} is async; TorchServe: Invalid model predict output" in problem.message
+        assert (
+            f"handle() of {name} is async, and nothing awaits it; TorchServe: Invalid model predict output" in problem.message
+        )
         assert problem.hint == "add asyncCommunication: true to config"
     for name, files in (("base_handler", {}), ("h.py", {"h.py": BASE + "    pass\n"})):
         (problem,) = configured(waits, name, **files)
@@ -115,6 +117,7 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
         ('{"0": ["n01", 2]}', "has no text for '0'"),
         ('{"0": "cat", "1": ["n02", "dog"]}', None),
         ('{"object_type_names": ["cat"]}', None),
+        ("too long to be looked at" + " " * (1 << 20), None),
     ],
 )
 def test_the_names_of_classes_are_read_with_the_model(labels: str, said: str | None) -> None:
