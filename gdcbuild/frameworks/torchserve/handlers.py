@@ -7,6 +7,7 @@ without arguments. `initialize(context)` is called once, `handle(data, context)`
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,11 @@ def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | 
     try:
         module = parse(archive.text(file), file)
     except NotPython as error:
-        yield Problem(f"{error}; TorchServe could not import it", "correct the file")
+        here = ".".join(map(str, sys.version_info[:2]))
+        yield Problem(
+            f"{error}; TorchServe could not import it",
+            f"correct the file; or, if it is written for a newer Python than {here}, run gdcbuild with that of the image",
+        )
         return None
     if module.relative:
         yield Problem(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from gdcbuild.errors import Caution, Problem
@@ -42,6 +44,12 @@ def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> No
 def test_odd_code_is_no_matter() -> None:
     """Python itself warns of it, which would stand among what is printed here."""
     assert handled(OWN + "odd = '\\d' is 'x'\n") == []
+
+
+def test_code_of_a_newer_python_may_be_meant() -> None:
+    (problem,) = handled("odd = (\n")
+    assert "h.py, line 1" in problem.message
+    assert f"newer Python than 3.{sys.version_info.minor}, run gdcbuild with that of the image" in str(problem.hint)
 
 
 def test_a_class_may_be_found_where_its_handle_is_named() -> None:
