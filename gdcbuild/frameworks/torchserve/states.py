@@ -17,9 +17,9 @@ _VALUES = {
     **dict.fromkeys(("EMPTY_LIST", "LIST"), "a list"),
     **dict.fromkeys(("EMPTY_TUPLE", "TUPLE"), "a tuple"),
     **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), "a number"),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), "a text"),
     **dict.fromkeys(("NEWTRUE", "NEWFALSE"), "true or false"),
 }
+_TEXTS = ("BINUNICODE", "SHORT_BINUNICODE")
 _ORDERED = "collections OrderedDict"
 
 _TENSORS = ("torch ", "torch._", "torch.nn.parameter ", "numpy")
@@ -31,6 +31,8 @@ _Op = tuple[str, object]
 def not_a_state(start: bytes) -> str:
     """What the pickle beginning with `start` holds, "" when that may be a state dict."""
     ops = _ops(start)
+    texts = {} if start[1:2] >= b"\4" else dict.fromkeys(_TEXTS, "a text")  # since protocol 4 it may begin a global's name
+    values = {**_VALUES, **texts}
     name, argument = next(ops, ("", None))
     if name == "GLOBAL":
         text = str(argument)
@@ -44,11 +46,11 @@ def not_a_state(start: bytes) -> str:
         else:
             return ""
     elif name != "EMPTY_DICT":
-        return _VALUES.get(name, "")
+        return values.get(name, "")
     key, value = next(ops, ("", None)), next(ops, ("", None))
-    if key[0] not in ("BINUNICODE", "SHORT_BINUNICODE") or "." in str(key[1]) or str(key[1]).startswith("_"):
+    if key[0] not in _TEXTS or "." in str(key[1]) or str(key[1]).startswith("_"):
         return ""  # what a module keeps beside its tensors has such a name
-    what = _VALUES.get(value[0], "")
+    what = values.get(value[0], "")
     if value[0] == "GLOBAL" and not str(value[1]).startswith(_TENSORS):
         what = "a mapping" if value[1] == _ORDERED else f"made by {str(value[1]).replace(' ', '.'):.60}"
     return f"a mapping whose {str(key[1])!r:.60} is {what}, not a tensor" if what else ""
