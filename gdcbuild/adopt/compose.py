@@ -53,6 +53,8 @@ class Composer:
                     self._bucket(target.bucket, target.where)
                 except _Refused as refused:
                     self._found.problems.append(refused.problem)
+        for told in (self._found.problems, self._found.notes):  # each round of a loop has told the same
+            told[:] = dict.fromkeys(told)
         return self._made
 
     def _packing(self, packing: Packing, targets: list[Target], archive: str) -> None:
