@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import posixpath
 import re
+from functools import cache
 from typing import Any, Never
 
 from gdcbuild.adopt.found import UNKNOWN, Packing, shown, unknown
@@ -29,6 +30,7 @@ class _Parser(argparse.ArgumentParser):
         raise NotUnderstood(f"torch-model-archiver would say: {shown(message)}")
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
     """A parser of its options. Raises NotUnderstood."""
     found = _Parser(prog="torch-model-archiver", add_help=False)

@@ -14,6 +14,9 @@ from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
 from gdcbuild.errors import Location, Problem
 
 NATIVE = ("BaseHandler", "TorchScriptHandler")
+LOADS_ITSELF = ("vllm_handler", "trt_llm_handler")
+"""Handlers of TorchServe's own that need no weights. One with a file may find its model anywhere."""
+
 ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -53,19 +56,20 @@ class Composer:
                     self._bucket(target.bucket, target.where)
                 except _Refused as refused:
                     self._found.problems.append(refused.problem)
+        for told in (self._found.problems, self._found.notes):  # each round of a loop has told the same
+            told[:] = dict.fromkeys(told)
         return self._made
 
     def _packing(self, packing: Packing, targets: list[Target], archive: str) -> None:
         model, version = self._ids(packing, targets, archive)
-        if packing.serialized_file is None:
+        keys: dict[str, Any] = {"handler": self._handler(packing)}
+        if packing.serialized_file is None and keys["handler"] in self._defaults and keys["handler"] not in LOADS_ITSELF:
             raise _Refused(
-                f"{model}@{version} is left out: it has no --serialized-file, and a version needs a source", "give it `weights`"
+                f"{model}@{version} is left out: it has no --serialized-file, which {keys['handler']} loads",
+                "give it `weights`",
             )
-        keys: dict[str, Any] = {
-            "handler": self._handler(packing),
-            "weights": self._path(packing.serialized_file, packing.where),
-        }
-        for key, path in (("model_file", packing.model_file), ("config", packing.config_file)):
+        own = (("weights", packing.serialized_file), ("model_file", packing.model_file), ("config", packing.config_file))
+        for key, path in own:
             if path is not None:
                 keys[key] = self._path(path, packing.where)
         if packing.runtime != "python":

@@ -47,11 +47,12 @@ class Feeds:
             self._found.refuse(where, f"{shell} runs {given}, which is not known", PLAINLY)
 
     def end_line(self) -> None:
-        """Name here-documents that a command of the line, or a loop that ends there, may run."""
-        runner = next((shown(f[0]) for f in self._commands if not commands.only_shows(f)), "")
-        for fed in self._fed if runner or not self._commands else ():
-            if what := commands.matters(fed.text):
+        """Name here-documents that a command of the line, or a loop that ends there, may run, and those that are scripts."""
+        runner = next((shown(f[0]) for f in self._commands if not commands.only_shows(f)), "" if self._commands else "a loop")
+        for fed in self._fed:
+            text = f"a text that {runner} reads" if runner else "a script that is written here"
+            if (runner or fed.text.startswith("#!")) and (what := commands.matters(fed.text)):
                 lines = fed.text.count("\n", 0, commands.begins(fed.text))
                 place = fed.where._replace(line=fed.where.line + lines, column=1 if lines else fed.where.column)
-                self._found.refuse(place, f"{what} in a text that {runner or 'a loop'} reads is not understood", PLAINLY)
+                self._found.refuse(place, f"{what} in {text} is not understood", PLAINLY)
         self._commands, self._fed = [], []

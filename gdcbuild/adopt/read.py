@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 from gdcbuild.adopt import lists, makefile
 from gdcbuild.adopt.commands import begins, matters
@@ -41,10 +42,12 @@ def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
     ):
         made = makefile.Makefile(found, folder)
         made.read(text, name)
-        shell = Shell(found, folder, "", hint=MAKE_TRACE)
+        is_bash = "bash" in made.variables.get("SHELL", "")
+        shell = Shell(found, folder, "", hint=MAKE_TRACE, has_braces=is_bash)
         for recipe in recipes(made, folder):
-            if recipe.is_first:
-                shell.restart(recipe.doubt)
+            shell.restart(recipe.doubt)
             shell.read(recipe.text, recipe.where.file, recipe.where.line)
     else:
-        Shell(found, folder, path, {"0": path, "BASH_SOURCE": path} if path else {}).read(text, name)
+        given = {"0": path, "BASH_SOURCE": path} if path else {}
+        has_braces = re.match(r"#!.*\b(?:da)?sh\b", text) is None
+        Shell(found, folder, path, given, has_braces=has_braces).read(text, name)

@@ -20,11 +20,10 @@ _LINES = re.compile(r"(?<!\\)\n")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One line of a recipe. `is_first` is one that make gives to a new shell; `doubt` says why it may not run."""
+    """What make gives to one shell, most often a line; `doubt` says why it may not run."""
 
     text: str
     where: Location
-    is_first: bool
     doubt: str
 
 
@@ -99,11 +98,18 @@ class _Order:
     def _lines(self, rule: Rule, target: str, needs: list[str], stem: str) -> Iterator[Recipe]:
         own = {name: value for r in self._by_target.get(target, []) for name, value in r.own.items()}
         variables = {**self._variables, **own, **_automatic(target, needs, stem)}
-        first = True
-        for text, where, doubt in rule.lines:
-            for line in _LINES.split(expand(text, variables)):
-                yield Recipe(line, where, first, doubt or rule.doubt)
-                first = not self._one_shell
+        recipes = [
+            Recipe(line, where, doubt or rule.doubt)
+            for text, where, doubt in rule.lines
+            for line in _LINES.split(expand(text, variables))
+        ]
+        if not self._one_shell:
+            yield from recipes
+        elif recipes:  # one text, with its lines where they stand
+            first, text = recipes[0].where.line, ""
+            for recipe in recipes:
+                text += "\n" * max(recipe.where.line - first - text.count("\n"), bool(text)) + recipe.text
+            yield Recipe(text, recipes[0].where, recipes[0].doubt)
 
 
 def _is_special(rule: Rule) -> bool:

@@ -18,7 +18,6 @@ PLAINLY = "run it plainly, in a copy of the script"
 _MOVES = frozenset({"cd", "pushd", "popd"})
 _SETS = frozenset({"read", "mapfile", "readarray", "getopts"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-_COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))")
 _MAKE = re.compile(r"g?make(?:\[\d+\])?:")
 
 
@@ -99,8 +98,10 @@ def builtin(fields: list[str], doubt: str, values: Values) -> bool:
             if _IDENTIFIER.fullmatch(name):
                 values.set(name, unknown(f"${name}"))
     elif program == "let" or program.startswith("(("):
-        for name in _COUNTED.findall(shown(" ".join(fields))):
-            values.set(name, unknown(f"${name}"))
+        for text in fields[1:] if program == "let" else [shown(program)[4:-2]]:
+            values.count(text)
+    elif program == "shift":
+        values.shift(fields)
     else:
         return False
     return True

@@ -1,29 +1,27 @@
-"""Follows a shell script as far as it can be known without running it: which commands surely run, where, and with what."""
+"""Follows a shell script as far as it can be known without running it: what its commands do, and those they call."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 from gdcbuild.adopt import commands
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.feeds import Feeds
 from gdcbuild.adopt.files import text_of
 from gdcbuild.adopt.found import UNKNOWN, Found, shown, unknown
+from gdcbuild.adopt.nesting import BLOCK, CALL, SUBSHELL
 from gdcbuild.adopt.runs import Runs, builtin
-from gdcbuild.adopt.tokens import Fed, Operator, Word
-from gdcbuild.adopt.values import FOLDER, Values
-from gdcbuild.adopt.words import Lexer
+from gdcbuild.adopt.tokens import Word
+from gdcbuild.adopt.values import Values
+from gdcbuild.adopt.walk import Function, TooMany, Walker
 from gdcbuild.errors import Location
 
 TRACE = "put in what it comes to; or run it and import the trace: bash -x SCRIPT 2>&1 | grep '^+' | gdcbuild import -"
-_OPENS = {"for": "a loop", "while": "a loop", "until": "a loop", "select": "a loop", "if": "an if", "case": "a case"}
-_CLOSES = frozenset({"done", "fi", "esac", "}"})
 _DECLARES = frozenset({"export", "readonly", "local", "declare", "typeset"})
+_LEAVES = frozenset({"exit", "return", "break", "continue"})
 DEEPEST = 50
-"""Scripts that read each other."""
+"""Scripts that read each other, and functions that call each other."""
 
 _SETUPS = frozenset({"activate", "conda.sh", "nvm.sh", ".bashrc", ".profile", ".bash_profile"})
 """Scripts of users and tools, which pack nothing."""
@@ -31,233 +29,161 @@ _SETUPS = frozenset({"activate", "conda.sh", "nvm.sh", ".bashrc", ".profile", ".
 _TESTS = frozenset({"[", "test", "[[", "((", "false", "grep", "which", "type", "hash", "command", "cmp", "diff"})
 
 
-@dataclass(slots=True)
-class _Level:
-    """A compound command that is open; `doubt` says why it is not known that what is in it runs, or runs once."""
-
-    kind: str
-    doubt: str
-    saved: tuple[str, dict[str, str], dict[str, list[str]]]
-    function: str = ""
-    moved: bool = False
-    is_pattern: bool = False
-
-
-class Shell:
+class Shell(Walker):
     """Reads commands one after another, and notes the archives they pack and where they take them.
 
     `folder` is where they start (absolute), `script` the file they stand in, "" for standard input. `hint` is what to do about
-    what only a run would tell.
+    what only a run would tell. `has_braces` is whether it is a shell that knows {a,b}.
     """
 
     def __init__(
-        self, found: Found, folder: str, script: str, given: Mapping[str, str] | None = None, hint: str = TRACE
+        self,
+        found: Found,
+        folder: str,
+        script: str,
+        given: Mapping[str, str] | None = None,
+        hint: str = TRACE,
+        has_braces: bool = True,
     ) -> None:
-        self._found = found
+        super().__init__(found)
         self._runs = Runs(found, folder, hint)
+        self._hint = hint
         self._start = folder
         self._script = script
         self._given = dict(given or {})
+        self._has_braces = has_braces
         self._reading = [script]
         self.restart()
 
     def restart(self, doubt: str = "") -> None:
         """A new shell in the first folder, as make starts one for every line. `doubt` is why it may not run."""
-        self._values = Values(self._start, self._script, self._given)
-        self._nesting: list[_Level] = []
-        self._functions: dict[str, set[str]] = {}
-        self._function = ""
-        self._tested = False
+        self._begin(Values(self._start, self._script, self._given, self._has_braces), doubt)
+        self._calls: list[tuple[str, bool]] = []
         self._last = ""
-        self._ended = doubt
-        self._feeds = Feeds(self._found)
 
     def read(self, text: str, file: str, line: int = 1) -> None:
-        """Read a text whose first line is the file's line `line`."""
-        words: list[Word] = []
-        after = "\n"
-        lexer = Lexer(text, file, line)
-        for item in lexer.items():
-            if isinstance(item, Word):
-                words.append(item)
-            elif isinstance(item, Fed):
-                self._feeds.feed(item)
-            else:
-                self._step(words, item, after)
-                words, after = [], item.text
-        if lexer.unfinished:
-            what, where = lexer.unfinished
-            self._found.refuse(where, f"the text ends within {what} that begins here", "complete it: the rest is not read")
-            words = []
-        self._step(words, Operator("\n", Location(file)), after)
-
-    def _step(self, words: list[Word], ends: Operator, after: str) -> None:
-        """One simple command, or the part of a compound one that stands before an operator."""
-        self._tested = self._tested and after in ("&&", "||")
-        for word in words:
-            self._feeds.word(word)
-        rest = self._keywords(words, after)
-        if self._nesting and self._nesting[-1].is_pattern:
-            self._nesting[-1].is_pattern = ends.text != ")"
-            return
-        if ends.text == "(":
-            if len(rest) == 1 and rest[0].literal:
-                self._function = rest[0].literal
-            else:
-                self._open("(", after)
-            return
-        if rest:
-            self._command(rest, after, ends.text)
-            self._function = ""
-        if ends.text == ")" and not self._function and self._nesting and self._nesting[-1].kind == "(":
-            self._close()
-        elif ends.text == ";;":
-            self._branch()
-            self._nesting[-1:] = [replace(level, is_pattern=True) for level in self._nesting[-1:]]
-        elif ends.text == "\n":
-            self._feeds.end_line()
-
-    def _keywords(self, words: list[Word], after: str) -> list[Word]:
-        """Enter and leave compound commands; returns the words of the simple command that is left."""
-        while words:
-            word = words[0].literal
-            if word in _OPENS:
-                self._open(_OPENS[word], after)
-                self._nesting[-1].is_pattern = word == "case"
-                if word in ("for", "select", "case"):
-                    if len(words) > 1 and words[1].literal and word != "case":
-                        self._values.doubt = ""
-                        self._values.set(words[1].literal, unknown(f"${words[1].literal}"))
-                    return []
-            elif word == "function":
-                self._function = words[1].literal if len(words) > 1 else ""
-                words = words[1:]
-            elif word == "{":
-                self._open("{", after)
-            elif word in _CLOSES:
-                self._close()
-                return []
-            elif word in ("then", "else", "elif"):
-                self._branch()
-            elif word == "!":
-                self._tested = True
-            elif word not in ("do", "time", "-p"):
-                break
-            words = words[1:]
-        return words
-
-    def _open(self, kind: str, after: str) -> None:
-        function, self._function = self._function, ""
-        doubt = f"the function {function}()" if function else self._branch_doubt(after)
-        if kind in ("a loop", "a case"):
-            doubt = kind
-        self._nesting.append(_Level(kind, doubt, self._values.saved(), function))
-        if function:
-            self._functions[function] = set()
-        self._values.body = self._body()
-
-    def _branch(self) -> None:
-        """Between the branches of an if or a case; each begins in the folder that the whole began in."""
-        if self._nesting and self._nesting[-1].kind in ("an if", "a case"):
-            level = self._nesting[-1]
-            level.moved = level.moved or (bool(level.doubt) and self._values.folder != level.saved[0])
-            if not level.doubt:  # what stands before the first `then` runs
-                level.saved = self._values.saved()
-            level.doubt = level.kind
-            self._values.folder = level.saved[0]
-
-    def _close(self) -> None:
-        if not self._nesting:
-            return
-        level = self._nesting.pop()
-        moved = level.moved or self._values.folder != level.saved[0]
-        if level.kind == "(" and not level.function:
-            self._values.restore(level.saved)
-        elif level.function:
-            self._values.folder = level.saved[0]
-            if moved and level.kind != "(":
-                self._functions[level.function].add(FOLDER)
-        elif level.doubt and moved:
-            self._values.lost(f"cd in {level.doubt}")
-        self._values.body = self._body()
-
-    def _body(self) -> set[str] | None:
-        """Where the names go that the innermost function sets; None outside of functions."""
-        return next((self._functions[level.function] for level in reversed(self._nesting) if level.function), None)
-
-    def _branch_doubt(self, after: str) -> str:
-        return "a || branch" if after == "||" else "an && branch behind a test" if after == "&&" and self._tested else ""
-
-    def _doubt(self, after: str) -> str:
-        """Why it is not known that a command runs, and once; "" when it is."""
-        inside = next((level.doubt for level in reversed(self._nesting) if level.doubt), "")
-        return inside or self._branch_doubt(after) or self._ended
+        """Read a whole text, whose first line is the file's line `line`."""
+        try:
+            self._read(text, file, line)
+            while unused := [(n, f) for n, known in self._functions.items() for f in known if not f.is_called]:
+                for name, function in unused:
+                    self._enter(name, function, None, Location(file), f"the function {name}()")
+        except TooMany as error:
+            where = error.args[0]
+            self._found.refuse(where, "loops and functions run more than is followed: the rest is not read", self._hint)
 
     def _command(self, words: list[Word], after: str, ends: str) -> None:
         values = self._values
         values.doubt = self._doubt(after)
-        piped = "|" in (after, ends)
-        before = values.saved() if piped else None
+        apart = after == "|" or ends in ("|", "&")  # in a process of its own
+        before = values.saved() if apart else None
         assigned = list[tuple[Word, re.Match[str]]]()
         while words and (match := commands.ASSIGNMENT.match(words[0].parts[0].text if words[0].parts else "")):
             assigned.append((words[0], match))
             words = words[1:]
         fields = [f for word in words for f in values.fields(word)]
-        for word, match in assigned:
-            values.assign(word, match) if not fields else values.lend(word, match)
+        lent = [values.lend(word, match) for word, match in assigned] if fields else []
+        for word, match in assigned if not fields else ():
+            values.assign(word, match)
+            self._assigned(word, match)
         if fields[:1] and fields[0] in _DECLARES:
-            for word in words[1:]:
-                match = commands.ASSIGNMENT.match(word.parts[0].text) if word.parts else None
-                if match and (values.body is None or fields[0] in ("export", "readonly")):
-                    values.assign(word, match)
+            self._declare(fields, words[1:])
+        elif fields and (match := re.match(r"([A-Za-z_]\w*)\[.*\]\+?=", fields[0])):
+            values.set(match[1], unknown(f"${match[1]}"))
         elif fields:
             traced = len(fields[0]) if not fields[0].strip("+") else 0
             if bare := commands.bare(fields):
                 self._feeds.command(bare, after == "|", words[0].where)
-                self._run(bare, words[0].where, after, piped, traced)
-        values.end_lending()
-        if before:  # a part of a pipe runs in a process of its own
+                given = None if any(map(values.may_split, words)) else bare[1:]
+                if bare[0] in self._functions and bare[0] == fields[0]:  # `command` and its like pass functions over
+                    self._call(bare, given, words[0].where, values.doubt, apart)
+                else:
+                    self._run(bare, given, words[0].where, after, apart, traced)
+        for held in reversed(lent):
+            values.put(*held)
+        if before:
             values.restore(before)
 
-    def _run(self, fields: list[str], where: Location, after: str, piped: bool, traced: int) -> None:
-        """`traced` is the number of plus signs that a trace has before the command."""
+    def _assigned(self, word: Word, match: re.Match[str]) -> None:
+        """Name a command that is put into a variable where that may not happen: what runs it later does not know it."""
+        text = "".join(part.text for part in word.parts)[match.end() :]
+        if self._values.doubt and not text.startswith("(") and (what := commands.matters(text)):
+            self._found.refuse(word.where, f"{what} in {self._values.doubt} is not understood", self._hint)
+
+    def _declare(self, fields: Sequence[str], words: Sequence[Word]) -> None:
+        """A local, export and their like."""
+        options = {letter for field in fields[1:] if field.startswith("-") for letter in field}
+        is_local = bool(self._calls) and fields[0] not in ("export", "readonly") and "g" not in options
+        for word in words:
+            match = commands.ASSIGNMENT.match(word.parts[0].text) if word.parts else None
+            name = match[1] if match else word.literal
+            if is_local and name.isidentifier():
+                self._values.hide(name)
+                if not match or match[2] == "+=":
+                    self._values.put(name, None, None)
+            if match:
+                self._values.assign(word, match)
+            if options & set("iulnA"):  # then a value is not what is written
+                self._values.set(name, unknown(f"${name}"))
+
+    def _run(self, fields: list[str], given: list[str] | None, where: Location, after: str, apart: bool, traced: int) -> None:
+        """`given` are its arguments, if it is sure how many; `traced` the number of plus signs that a trace has before it."""
         program, doubt = fields[0], self._values.doubt
         last, self._last = self._last, program
         if traced > 1 and (last, program) == ("cd", "pwd"):  # of a $(cd ... && pwd), which is a process of its own
             self._values.go(["cd", "-"])
-        self._tested = self._tested or program in _TESTS or program.startswith(("((", "[["))
-        if program in self._functions:
-            self._call(program)
-            self._runs.run(fields, where, doubt, self._values)  # it may be that it runs its arguments
-        elif program == "eval" and not UNKNOWN.search(" ".join(fields)):
-            self._within(" ".join(fields[1:]), where, doubt)
-        elif program in ("exit", "return") and not (self._nesting or doubt or piped or traced):
-            self._ended = f"a part behind {program}"
+        tested, self._tested = self._tested, self._tested or program in _TESTS or program.startswith(("((", "[["))
+        if program == "eval" and not UNKNOWN.search(" ".join(fields)):
+            self._within(" ".join(fields[1:]), where, doubt, BLOCK)
+        elif program in _LEAVES:
+            fails = fields[1:] not in ([], ["0"]) if program in ("exit", "return") else False
+            fails = fails or (after == "||" and not tested and not fields[1:])
+            # a command that fails is not reckoned with, so neither is one that leaves because of that
+            if not (traced or apart or (doubt and (fails or program == "exit"))):
+                count = int(fields[1]) if fields[1:] and fields[1].isdecimal() and program in ("break", "continue") else 1
+                if not self._nesting.leave(program, count) and not doubt and program in ("exit", "return"):
+                    self._ended = f"a part behind {program}"
         elif program in ("source", ".") and len(fields) > 1:
             if not traced:  # else its commands follow
-                self._source(fields[1], where, doubt)
+                self._source(fields[1], given, where, doubt)
+        elif program == "set" and ("--" in fields or (fields[1:2] and fields[1][0] not in "-+")):
+            self._values.arguments(given[given.index("--") + 1 :] if given and "--" in given else None)
         elif not builtin(fields, self._branch_doubt(after), self._values):
             self._runs.run(fields, where, doubt, self._values)
 
-    def _call(self, function: str) -> None:
-        """What a function sets, itself or by those it calls, is not known afterwards."""
-        values = self._values
-        if values.body is not None:
-            values.body.add(f"{function}()")
+    def _call(self, fields: list[str], arguments: list[str] | None, where: Location, doubt: str, apart: bool) -> None:
+        name = fields[0]
+        functions = self._functions[name]
+        if len(functions) > 1 or functions[0].doubt:
+            doubt = doubt or f"the function {name}()"
+        if arguments is None or functions[0].doubt:
+            self._runs.run(fields, where, doubt, self._values)  # it may run its arguments, or be a program
+        if doubt and (name, True) in self._calls:
+            return  # it is being read in doubt already, and its commands are named
+        if len(self._calls) >= DEEPEST:
+            message = f"{name}() calls itself, or what calls it, too often to be followed"
+            self._found.refuse(where, message, self._hint)
             return
-        names, seen = [f"{function}()"], set[str]()
-        while names:
-            if (name := names.pop()) in seen:
-                continue
-            seen.add(name)
-            if name == FOLDER:
-                values.lost(f"cd in the function {function}()")
-            elif name.endswith("()"):
-                names += self._functions.get(name[:-2], ())
-            else:
-                values.set(name, unknown(f"${name}, which the function {function}() sets,"))
+        for function in functions:
+            self._enter(name, function, arguments, where, doubt, apart)
 
-    def _source(self, name: str, where: Location, doubt: str) -> None:
+    def _enter(
+        self, name: str, function: Function, arguments: list[str] | None, where: Location, doubt: str, apart: bool = False
+    ) -> None:
+        """Read a function's body as it runs with these arguments, None where they are not known."""
+        function.is_called = True
+        depth = len(self._nesting.levels)
+        if apart or function.is_subshell:
+            self._nesting.open(SUBSHELL, doubt)
+        self._nesting.open(CALL, doubt)
+        self._values.call(arguments)
+        self._calls.append((name, bool(doubt)))
+        self._body(function.body, where)
+        self._nesting.close_to(depth)
+        self._calls.pop()
+        self._values.end_call()
+
+    def _source(self, name: str, given: list[str] | None, where: Location, doubt: str) -> None:
         """Read a script that runs as part of this one; one that may be missing, as only a test decides, is passed over."""
         if posixpath.basename(name) in _SETUPS:
             return
@@ -273,14 +199,15 @@ class Shell:
             return
         script, self._values.script = self._values.script, path
         self._reading.append(path)
-        self._within(text_of(path) or "", Location(path.removeprefix(f"{self._start}/"), 1), doubt)
+        if given is None or given[1:]:  # arguments of its own, which may stay
+            self._values.arguments(None)
+        self._within(text_of(path) or "", Location(path.removeprefix(f"{self._start}/"), 1), doubt, CALL)
         self._values.script = script
         self._reading.pop()
 
-    def _within(self, text: str, where: Location, doubt: str) -> None:
+    def _within(self, text: str, where: Location, doubt: str, kind: str) -> None:
         """Read a text that runs in the place of a command."""
-        depth = len(self._nesting)
-        self._nesting.append(_Level("{", doubt, self._values.saved()))
-        self.read(text, where.file, where.line)
-        while len(self._nesting) > depth:
-            self._close()
+        depth = len(self._nesting.levels)
+        self._nesting.open(kind, doubt)
+        self._read(text, where.file, where.line)
+        self._nesting.close_to(depth)

@@ -1,13 +1,15 @@
-"""What a script knows at a moment: its variables, its folder, and what words come to by them."""
+"""What a script knows at a moment: its variables and arguments, its folder, and what words come to by them."""
 
 from __future__ import annotations
 
-import glob
-import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 
+from gdcbuild.adopt import expansions
 from gdcbuild.adopt.archiver import join
+from gdcbuild.adopt.fields import Fields
 from gdcbuild.adopt.found import UNKNOWN, unknown
 from gdcbuild.adopt.tokens import Part, Word
 from gdcbuild.adopt.words import Lexer
@@ -17,42 +19,38 @@ LONGEST = 1 << 16
 """Characters of a variable, and words of an array, that are kept track of."""
 
 FOLDER = "PWD"
-_SELF = r"\$(?:\{(?:0|BASH_SOURCE(?:\[0\])?(?::-\$0)?)\}|0|BASH_SOURCE)"
-_REAL = rf'\$\(\s*(?:readlink\s+-f|realpath)\s+(?:--\s+)?"?{_SELF}"?\s*\)'
-_DIRNAME = rf'dirname\s+(?:--\s+)?"?(?:{_SELF}|{_REAL})"?'
-_QUIETLY = r"(?:\s*[12&]?>\s*/dev/null)?(?:\s*2>&1)?"
-_HERE = re.compile(
-    rf'\s*(?:{_DIRNAME}|cd\s+(?:(?:--|-P)\s+)*"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?{_QUIETLY}\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
-)
-_PWD = re.compile(r"\s*pwd(\s+-P)?\s*")
-_ARRAY = re.compile(r"\$\{(\w+)\[[@*]\]\}")
+_WHOLE = re.compile(r"\$\{(?P<keys>!?)(?P<name>\w+)\[(?P<all>[@*])\]\}")
+_ONE = re.compile(r"\$\{(?P<name>\w+)\[\$?\{?(?P<index>\w+)\}?\]\}")
+_COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))|(?:\+\+|--)\s*([A-Za-z_]\w*)")
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
+_ARGUMENTS = "123456789@*#"
+Saved = tuple[str, str, list[str], dict[str, str], dict[str, list[str]]]
 
 
 class Values:
     """Variables and the folder (absolute). `script` is the file that is read, "" for standard input, `main` the one that runs.
 
-    `doubt` says why it is not known that the command at hand runs: then what it sets is not known. While a function's body is
-    read, `body` collects the names that it sets, and nothing is set.
+    `doubt` says why it is not known that the command at hand runs: then what it sets is not known. `has_braces` is whether the
+    shell knows {a,b}.
     """
 
-    def __init__(self, folder: str, script: str, given: Mapping[str, str]) -> None:
+    def __init__(self, folder: str, script: str, given: Mapping[str, str], has_braces: bool = True) -> None:
         self.folder = self._previous = folder
         self.script = self._main = script
         self.doubt = ""
-        self.body: set[str] | None = None
+        self.has_braces = has_braces
+        self._hidden: list[dict[str, tuple[str | None, list[str] | None]]] = []
         self._pushed: list[str] = []
-        self._lent: dict[str, str | None] = {}
         self._variables = dict(given)
         self._arrays: dict[str, list[str]] = {}
 
-    def saved(self) -> tuple[str, dict[str, str], dict[str, list[str]]]:
+    def saved(self) -> Saved:
         """All that a subshell may change without a word."""
-        return self.folder, dict(self._variables), dict(self._arrays)
+        return self.folder, self._previous, [*self._pushed], dict(self._variables), dict(self._arrays)
 
-    def restore(self, saved: tuple[str, dict[str, str], dict[str, list[str]]]) -> None:
+    def restore(self, saved: Saved) -> None:
         """Leave a subshell."""
-        self.folder, self._variables, self._arrays = saved
+        self.folder, self._previous, self._pushed, self._variables, self._arrays = saved
 
     def go(self, fields: Sequence[str]) -> None:
         """A cd, pushd or popd."""
@@ -68,28 +66,53 @@ class Values:
 
     def lost(self, why: str) -> None:
         """From here on the folder is not known."""
-        self.folder = "/" + unknown(why)
+        self.folder = self._previous = "/" + unknown(why)
+        self._pushed = []
 
-    def lend(self, word: Word, match: re.Match[str]) -> None:
-        """An assignment in front of a command, which lasts as long as that."""
-        if self.body is None:
-            self._lent.setdefault(match[1], self._variables.get(match[1]))
-            self._variables[match[1]] = self._assigned(word, match)
+    def call(self, arguments: list[str] | None) -> None:
+        """Enter a function; None are arguments that are not known."""
+        self._hidden.append({})
+        for name in _ARGUMENTS:
+            self.hide(name)
+        doubt, self.doubt = self.doubt, ""  # if it runs, it runs with these
+        self.arguments(arguments)
+        self.doubt = doubt
 
-    def end_lending(self) -> None:
-        """The command is over."""
-        for name, value in self._lent.items():
-            if value is None:
-                self._variables.pop(name, None)
-            else:
-                self._variables[name] = value
-        self._lent.clear()
+    def end_call(self) -> None:
+        """Leave it; what was local in it is what it was before."""
+        for name, held in self._hidden.pop().items():
+            self.put(name, *held)
+
+    def hide(self, name: str) -> None:
+        """Make a variable local. Where that is in doubt, it is not known afterwards which one was set."""
+        held = (unknown(f"${name}"), None) if self.doubt and name not in _ARGUMENTS else self._held(name)
+        self._hidden[-1].setdefault(name, held)
+
+    def _held(self, name: str) -> tuple[str | None, list[str] | None]:
+        return self._variables.get(name), self._arrays.get(name)
+
+    def lend(self, word: Word, match: re.Match[str]) -> tuple[str, str | None, list[str] | None]:
+        """An assignment in front of a command, which lasts as long as that; returns what to give back."""
+        held = match[1], *self._held(match[1])
+        self.put(match[1], self._assigned(word, match), None)
+        return held
+
+    def put(self, name: str, text: str | None, array: list[str] | None) -> None:
+        """Give a variable what it held, with no regard to any doubt."""
+        self._variables.pop(name, None)
+        self._arrays.pop(name, None)
+        if text is not None:
+            self._variables[name] = text
+        if array is not None:
+            self._arrays[name] = array
 
     def assign(self, word: Word, match: re.Match[str]) -> None:
         """An assignment; `match` is that of its name."""
         is_array = len(word.parts) == 2 and word.parts[1].kind == "unknown" and word.parts[1].text.startswith("(")
         if is_array and match.end() == len(word.parts[0].text):
             self._assign_array(match[1], word.parts[1].text[1:-1], match[2] == "+=", word.where)
+        elif match[2] == "+=" and match[1] in self._arrays:
+            self.set(match[1], unknown(f"${match[1]}"))
         else:
             self.set(match[1], self._assigned(word, match))
 
@@ -98,20 +121,19 @@ class Values:
         text = "".join(self._text(part) for part in (Part("text", rest, True), *word.parts[1:]))
         if rest.startswith("~"):
             text = unknown("~") + text[1:]
-        return self._variables.get(match[1], "") + text if match[2] == "+=" else text
+        return self._variables.get(match[1], unknown(f"${match[1]}")) + text if match[2] == "+=" else text
 
     def _assign_array(self, name: str, text: str, more: bool, where: Location) -> None:
         words = [item for item in Lexer(text, where.file, where.line).items() if isinstance(item, Word)]
-        fields = [*(self._arrays.get(name, []) if more else []), *(f for word in words for f in self.fields(word))]
-        self.set(name, fields[0] if fields else "")
-        if not self.doubt and self.body is None and len(fields) <= LONGEST and name in self._variables:
+        old = self._arrays.get(name, [self._variables[name]] if name in self._variables else []) if more else []
+        fields = [*old, *(f for word in words for f in self.fields(word))]
+        is_keyed = any(word.parts[0].text.startswith("[") for word in words)  # where globs are none, nor their order known
+        self.set(name, unknown(f"${name}") if is_keyed else fields[0] if fields else "")
+        if not self.doubt and not is_keyed and len(fields) <= LONGEST:
             self._arrays[name] = fields
 
     def set(self, name: str, text: str) -> None:
         """Give a variable a value."""
-        if self.body is not None:
-            self.body.add(name)
-            return
         self._arrays.pop(name, None)
         if self.doubt or len(text) > LONGEST:
             text = unknown(f"${name}, which {self.doubt} sets," if self.doubt else f"${name}")
@@ -119,40 +141,97 @@ class Values:
 
     def unset(self, name: str) -> None:
         """Take a variable away."""
-        if self.doubt or self.body is not None:
-            self.set(name, "")
+        if self.doubt or "[" in name:
+            self.set(name.partition("[")[0], unknown(f"${name}"))
         else:
-            self._variables.pop(name, None)
-            self._arrays.pop(name, None)
+            self.put(name, None, None)
+
+    def arguments(self, given: list[str] | None) -> None:
+        """Have other arguments, as `set` makes them. None are such that are not known."""
+        for name in _ARGUMENTS:
+            self.put(name, unknown(f"${name}") if given is None or self.doubt else None, None)
+        if given is not None and not self.doubt:
+            self._arrays["@"] = given
+
+    def shift(self, fields: Sequence[str]) -> None:
+        """Drop the first arguments."""
+        given, count = self._arrays.get("@"), "".join(fields[1:]) or "1"
+        if given is not None or self._hidden:
+            is_known = given is not None and count.isdecimal() and int(count) <= len(given)
+            self.arguments(given[int(count) :] if given is not None and is_known else None)
+
+    def count(self, text: str) -> None:
+        """After ((text)) it is not known what it sets."""
+        for names in _COUNTED.findall(text):
+            self.set("".join(names), unknown(f"${''.join(names)}"))
 
     def environment(self) -> Mapping[str, str]:
         """The variables, as programs may see them."""
         return self._variables
 
+    def may_split(self, word: Word) -> bool:
+        """Whether a word may come to another number of words than it seems."""
+        return any(part.kind != "text" and not part.quoted and UNKNOWN.search(self._text(part)) for part in word.parts)
+
     def fields(self, word: Word) -> Iterator[str]:
-        """A word as the shell would pass it on: expanded, split where it is not quoted, globs matched."""
-        texts = [part for part in word.parts if part != Part("text", "", True)]
-        if len(texts) == 1 and (array := _ARRAY.fullmatch(texts[0].text)) and array[1] in self._arrays:
-            yield from self._arrays[array[1]]
+        """A word as the shell would pass it on: braces and variables expanded, split where it is not quoted, globs matched."""
+        for parts in islice(self._expanded(word.parts), expansions.MOST + 1):
+            yield from self._fields(parts)
+
+    def _expanded(self, parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
+        """The words that braces make of one."""
+        for number, part in enumerate(parts):
+            if part.kind == "text" and not part.quoted and _BRACES.search(part.text):
+                for text in expansions.braces(part.text) if self.has_braces else [part.text]:
+                    for rest in self._expanded(parts[number + 1 :]):
+                        yield (*parts[:number], Part("text", _BRACES.sub(lambda m: unknown(m[0]), text), False), *rest)
+                return
+        yield tuple(parts)
+
+    def _fields(self, parts: Sequence[Part]) -> Iterator[str]:
+        made = Fields()
+        for number, part in enumerate(parts):
+            words = self._list(part)
+            if words is None:
+                text = self._text(part)
+                if part.kind == "text" and not part.quoted and not number and text.startswith("~"):
+                    made.add(unknown("~"), True)
+                    text = text[1:]
+                words = [text]
+            elif not words and len(parts) == 2 and parts[0].text == "":
+                return  # "$@" of no arguments is no word
+            for place, text in enumerate(words):
+                if place:
+                    made.end()
+                if part.kind == "text" or part.quoted or UNKNOWN.search(text):
+                    made.add(text, part.quoted or part.kind != "text")
+                else:
+                    self._split(text, made)
+        made.end()
+        yield from made.matched(self.folder)
+
+    def _split(self, text: str, made: Fields) -> None:
+        by = self._variables.get("IFS", " \t\n")
+        if UNKNOWN.search(by) or (set(by) & set(text)).difference(" \t\n"):
+            made.add(unknown(text), True)
             return
-        fields, pattern = [""], False
-        for number, part in enumerate(word.parts):
-            text = self._text(part)
-            if part.kind == "text" and not part.quoted:
-                text = _BRACES.sub(lambda match: unknown(match[0]), text)
-                text = unknown("~") + text[1:] if not number and text.startswith("~") else text
-                pattern |= bool(re.search(r"[*?\[]", text))
-            if part.kind == "text" or part.quoted or UNKNOWN.search(text):
-                fields[-1] += text
-            else:
-                pieces = text.split()
-                fields[-1] += "".join(pieces[:1])
-                fields += pieces[1:]
-        if fields == [""] and not any(part.kind == "text" for part in word.parts):
-            return
-        for field in fields:
-            matched = sorted(glob.glob(join(self.folder, field))) if pattern else []
-            yield from [posixpath.relpath(m, self.folder) for m in matched] or [field]
+        for number, piece in enumerate(re.split(f"[{re.escape(by)}]+", text) if by else [text]):
+            if number:
+                made.end()
+            if piece:
+                made.add(piece, False)
+
+    def _list(self, part: Part) -> list[str] | None:
+        """The words of a part that comes to several: arguments or an array. None if it is none, or not known."""
+        if part.kind == "variable" and (part.text == "@" or (part.text == "*" and not part.quoted)):
+            return self._arrays.get("@") if part.default is None else None
+        match = _WHOLE.fullmatch(part.text) if part.kind == "unknown" else None
+        if match is None or (match["all"] == "*" and part.quoted):
+            return None
+        held = self._arrays.get(match["name"])
+        if not match["keys"] or held is None:
+            return held
+        return None if any(map(UNKNOWN.search, held)) else [str(n) for n in range(len(held))]
 
     def _text(self, part: Part) -> str:
         match part.kind:
@@ -160,23 +239,55 @@ class Values:
                 return part.text
             case "variable":
                 return self._value(part)
-            case "command" if _PWD.fullmatch(part.text):
-                return self.folder
-            case "command" if self.script and (here := _HERE.fullmatch(part.text)):
-                script = self.script if "BASH_SOURCE" in part.text else self._main
-                return join(posixpath.dirname(script), (here["rest"] or "").lstrip("/") or ".")
             case "command":
-                return unknown(f"$({part.text})")
+                return self._written(part.text)
             case _:
-                return unknown(part.text)
+                words = self._list(replace(part, quoted=False))
+                known = self._computed(part.text) if words is None else self._joined(words, "*" in part.text)
+                return unknown(part.text) if known is None else known
+
+    def _joined(self, words: Sequence[str], by_ifs: bool) -> str | None:
+        """Several words as one, as "$*" and assignments have them."""
+        by = self._variables.get("IFS", " ") if by_ifs else " "
+        return None if UNKNOWN.search(by) else by[:1].join(words)
+
+    def _written(self, command: str) -> str:
+        """What a command in $(...) writes."""
+        known = expansions.folder(command, self.folder, self.script, self._main)
+        if known is None and re.match(r"\s*(?:basename|dirname|seq)\s", command):
+            items = list(Lexer(command, "").items())
+            words = [field for item in items if isinstance(item, Word) for field in self.fields(item)]
+            if all(isinstance(item, Word) for item in items) and not any(map(UNKNOWN.search, words)):
+                known = expansions.written(words)
+        return unknown(f"$({command})") if known is None else known
+
+    def _computed(self, text: str) -> str | None:
+        """What ${NAME%PATTERN} and ${NAME[INDEX]} come to."""
+        if text.startswith("$(("):
+            self.count(text)
+        elif match := expansions.CUT.fullmatch(text):
+            value = self._value(Part("variable", match["name"], True))
+            return None if UNKNOWN.search(value) else expansions.cut(value, match["how"], match["pattern"])
+        elif (match := _ONE.fullmatch(text)) and (held := self._arrays.get(match["name"])) is not None:
+            name = match["index"]
+            index = name if name.isdecimal() else self._value(Part("variable", name, True))
+            is_known = index.isdecimal() and int(index) < len(held) and not any(map(UNKNOWN.search, held))
+            return held[int(index)] if is_known else None  # what is not known may come to several
+        return None
 
     def _value(self, part: Part) -> str:
-        name = part.text
+        name, given = part.text, self._arrays.get("@")
         if name == FOLDER:
             return self.folder
-        held = self._variables.get(name)
+        held, is_number = self._variables.get(name), name.isdecimal() and name != "0"
+        if given is not None and name in ("@", "*", "#"):
+            held = str(len(given)) if name == "#" else self._joined(given, name == "*")
+        elif given is not None and is_number:
+            held = "".join(given[int(name) - 1 : int(name)]) if int(name) <= len(given) else None
         if part.default is not None and (held is None or (not held and ":" in part.how)):
             held = "".join(self._text(p) for p in part.default)
             if "=" in part.how:
                 self.set(name, held)
+        elif held is None and given is not None and is_number:
+            return ""  # it is known that there is none
         return unknown(f"${name}") if held is None else held

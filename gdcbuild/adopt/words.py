@@ -18,6 +18,7 @@ _REDIRECTION = re.compile(r"\d*(?:&>>?|>>?\||>>?&?(?!\()|<<<|<&|<>|<(?!\())|\d+>
 _HEREDOC = re.compile(
     r"""\d*<<(?P<dash>-?)[ \t]*(?:'(?P<single>[^'\n]+)'|"(?P<double>[^"\n]+)"|\\?(?P<plain>[^\s<>;&|()'"]+))"""
 )
+_ESCAPES = {"n": "\n", "t": "\t"}
 _TEST = re.compile(r"\[\[\s.*?\s\]\](?=[\s;&|)]|\Z)", re.DOTALL)
 
 
@@ -178,7 +179,7 @@ class Lexer:
         self._at = (match.end() if match else start) + 1
         if self._at > len(self._text):
             self._ends_within("a quote", where)
-        text = self._text[start : self._at - 1]
+        text = re.sub(r"\\([nt'\"\\])", lambda m: _ESCAPES.get(m[1], m[1]), self._text[start : self._at - 1])
         return [Part("unknown" if "\\" in text else "text", text, True)]
 
     def _double(self) -> list[Part]:

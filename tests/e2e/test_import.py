@@ -70,6 +70,11 @@ SCRIPTS: dict[str, str] = {
         torch-model-archiver --model-name model -v 1 --serialized-file weights/v1.pt \\
           --handler handlers/digits:predict --export-path build/digits/1
     """,
+    "no weights": """\
+        mkdir -p build/digits/1
+        torch-model-archiver --model-name model -v 1 --handler handlers/digits.py --extra-files labels \\
+          --export-path build/digits/1
+    """,
     "a default handler": """\
         mkdir -p build/digits/1
         torch-model-archiver --model-name model -v 1 --serialized-file weights/v1.pt --model-file net.py \\
@@ -118,6 +123,29 @@ SCRIPTS: dict[str, str] = {
         torch-model-archiver -f --model-name model -v 2 --serialized-file weights/v2.pt --handler handlers/digits.py
         mkdir -p out; mv model.mar out/
         aws s3 cp --only-show-errors out/model.mar s3://fq-bucket/models/digits/2/model.mar
+    """,
+    "loops and functions": """\
+        set -euo pipefail
+        pack() {
+          local version=$1 file=$2
+          shift 2
+          mkdir -p "build/$MODEL/$version"
+          torch-model-archiver --model-name model -v "$version" --serialized-file "weights/$file" \\
+            --export-path "build/$MODEL/$version" "$@"
+        }
+        for MODEL in digits letters; do
+          for file in v{1,2}.pt; do
+            version=${file%.pt}
+            pack "${version#v}" "$file" --handler handlers/digits.py --extra-files labels/words.txt
+          done
+        done
+        MODEL=more
+        NUMBERS=(1 2) WEIGHTS=(v2.pt v1.pt)
+        for i in "${!NUMBERS[@]}"; do pack "${NUMBERS[i]}" "${WEIGHTS[$i]}" --handler handlers/digits.py; done
+        aws() { command aws --no-cli-pager "$@"; }
+        for MODEL in digits letters more; do cp -r build/$MODEL .; done
+        for m in build/*/; do :; done
+        for MODEL in digits letters more; do aws s3 cp --recursive $MODEL s3://fq-bucket/models/$MODEL; done
     """,
     "two models": """\
         mkdir -p build/a/1 build/b/1 build/b/2
@@ -254,7 +282,7 @@ def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> N
         pack() { cd weights; torch-model-archiver -f --model-name model -v "$1" --serialized-file "v$1.pt" --handler "$2" \\
             --export-path "$OUT/$1"; cd ..; }
         OUT=$PWD/build/digits
-        for v in $(seq 2); do
+        for v in $(seq "$(ls weights/v*.pt | wc -l)"); do
             if [ ! -d "$OUT/$v" ]; then mkdir -p "$OUT/$v"; fi
             pack "$v" ../handlers/digits.py
         done
@@ -398,10 +426,14 @@ def test_adopting_a_bucket_that_a_script_filled(ready: Workspace, tmp_path: Path
 
 PLAIN = "torch-model-archiver --model-name model -v 1 --serialized-file weights/v1.pt --handler handlers/digits.py"
 NAMED: dict[str, tuple[str, list[str]]] = {
-    "a loop": (f"for v in 1 2; do\n  {PLAIN} --export-path $v\ndone", ["x.sh:2:3: error: torch-model-archiver in a loop"]),
+    "a loop": (f"for v in $X; do\n  {PLAIN} --export-path $v\ndone", ["x.sh:2:3: error: torch-model-archiver in a loop"]),
+    "rounds for one id": (
+        f"for v in 1 2; do\n  {PLAIN.replace('v1', 'v$v')} --export-path m\ndone",
+        ["x.sh:2:3: error: m@1 is packed twice, differently: here and at x.sh:2:3"],
+    ),
     "an if": (f"if true; then {PLAIN}; fi", ["x.sh:1:15: error: torch-model-archiver in an if"]),
     "a case": (f"case $1 in\n a) {PLAIN} ;;\nesac", ["x.sh:2:5: error: torch-model-archiver in a case"]),
-    "a function": (f"pack() {{\n{PLAIN}\n}}\npack", ["x.sh:2:1: error: torch-model-archiver in the function pack()"]),
+    "a function": (f"pack() {{\n{PLAIN}\n}}", ["x.sh:2:1: error: torch-model-archiver in the function pack()"]),
     "an or": (f"test -f x || {PLAIN}", ["x.sh:1:14: error: torch-model-archiver in a || branch"]),
     "a command's output": (
         f"NOW=$(date +%s)\n{PLAIN.replace('-v 1', '-v $NOW')}",
@@ -424,8 +456,8 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "outside": (f"{PLAIN} --extra-files ../up.txt --export-path m", ["up.txt lies outside of"]),
     "no id": (PLAIN, ["no model id is to be seen"]),
     "no weights": (
-        "torch-model-archiver --model-name model -v 1 --handler handlers/digits.py --export-path m",
-        ["m@1 is left out: it has no --serialized-file"],
+        "torch-model-archiver --model-name model -v 1 --handler base_handler --export-path m",
+        ["m@1 is left out: it has no --serialized-file, which base_handler loads"],
     ),
     "requirements of a default handler": (
         f"{PLAIN} --export-path m -r handlers/requirements.txt".replace("handlers/digits.py", "base_handler"),

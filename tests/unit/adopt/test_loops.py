@@ -1,0 +1,159 @@
+"""Loops and functions are followed where they are known, as bash would run them; where they are not they are named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gdcbuild.adopt.found import Found, shown
+from gdcbuild.adopt.read import read
+
+PACK = "torch-model-archiver --handler h --model-name"
+RECORD = '#!/bin/sh\nprintf "%s\\n" "$PWD|$2|$4|$6" >> "$LOG"\n'
+
+FOLLOWED = {
+    "a loop": f"for m in a b; do {PACK} $m -v 1; done; {PACK} $m -v 2",
+    "one over lines": f"for m in a \\\n  b\ndo\n  {PACK} $m \\\n    -v 1\ndone",
+    "quoted words": f"for m in a\\ b 'c d'; do {PACK} \"$m\" -v 1; done",
+    "a variable of several words": f'M="a b"; for m in $M "$M"; do {PACK} "$m" -v 1; done',
+    "ranges": f"for v in {{1..3}} {{09..10}} $(seq 2) $(seq 3 4); do {PACK} m -v $v; done",
+    "braces": f"for m in x{{a,b}}y {{2..1}}{{c,}}; do {PACK} $m -v 1; done",
+    "an array": f'A=(a "b c"); A+=(d); for m in "${{A[@]}}" ${{A[*]}}; do {PACK} "$m" -v 1; done',
+    "arrays side by side": f'A=(a b); B=(1 2); for i in "${{!A[@]}}"; do {PACK} "${{A[$i]}}" -v "${{B[i]}}"; done',
+    "files": f'for f in w/*.pt "w"/b*; do n=$(basename "$f" .pt); {PACK} $n -v "${{f%.pt}}"; {PACK} ${{f##*/}} -v 1; done',
+    "folders": f"for f in w/*/; do {PACK} $(dirname ${{f}}x) -v ${{f}}1; done",
+    "files in another folder": f"cd w; for f in ./*.pt; do {PACK} m -v $f; done",
+    "no words": f"for m in; do {PACK} $m -v 1; done; A=(); for m in ${{A[@]}}; do {PACK} $m -v 1; done",
+    "loops in loops": f"V=; for m in a b; do for v in 1 2; do V=$V$v; {PACK} $m -v $V; done; done",
+    "folders in loops": f"for m in w w/d; do cd $m; {PACK} m -v 1; cd - >/dev/null; (cd w; {PACK} n -v $m); done",
+    "a loop in a pipe": f"V=1; for v in 2 3; do V=$v; cd w; {PACK} m -v $V; cd ..; done | cat; {PACK} m -v $V",
+    "a case in a loop": f"for m in a b; do case $x in done) ;; esac; {PACK} $m -v 1; done",
+    "other space": f"IFS=','; for m in a b; do {PACK} m -v $m; done\nIFS=$'\\n'; V='a b'; for m in $V; do {PACK} m -v $m; done",
+    "a function": f'pack() {{ {PACK} "$1" -v "${{2:-1}}"; }}; pack a; pack b 2; pack "c d" ""',
+    "by its word": f"function f {{\n {PACK} $1 -v $#; }}\nfunction g() ( cd w; V=2; {PACK} $1 -v $V )\nf a b; g a; f c",
+    "its arguments": f'pack() {{ local n=$1; shift; {PACK} $n -v "$*"; for v; do {PACK} $n -v "$v"; done; }}; pack a "b c" d',
+    "local variables": f"V=1; f() {{ local V=2 W; W=3; X=4; {PACK} m -v $V$W; }}; f; {PACK} m -v $V${{W:-5}}$X",
+    "functions in functions": f"f() {{ {PACK} $1 -v $2; }}; g() {{ for v in 1 2; do f $1 $v; done; }}; g a; g b",
+    "one that is defined later": f"f() {{ g $1; }}; g() {{ {PACK} $1 -v 1; }}; f a; g() {{ {PACK} $1 -v 2; }}; f a",
+    "a folder that it changes": f"f() {{ cd w; }}; f; {PACK} m -v 1",
+    "a variable that it sets": f"g() {{ V=2; }}; f() {{ g; }}; V=1; f; {PACK} m -v $V",
+    "arguments that it runs": f'run() {{ "$@"; }}; run {PACK} m -v 1; for v in 1 2; do run {PACK} n -v $v; done',
+    "one in front of a program": f'torch-model-archiver() {{ command torch-model-archiver "$@"; }}; {PACK} m -v 1',
+    "a variable for a call": f"f() {{ {PACK} m -v $V; }}; V=1; V=2 f; f",
+    "a call in a pipe": f"f() {{ V=2; {PACK} m -v 1; }}; V=1; f | cat; {PACK} m -v $V",
+    "a return at the end": f"f() {{ {PACK} $1 -v 1; return 0; }}; f a; f b",
+    "a failure that leaves": f"f() {{ cd w || return 1; {PACK} $1 -v 1; cd .. || exit; }}; f a; f b",
+    "a break at the end": f"for v in 1; do {PACK} m -v $v; break; done; {PACK} m -v 2",
+    "arguments that are set": f'set -- a b; for m; do {PACK} $m -v 1; done; f() {{ {PACK} "$1" -v 2; }}; f c; {PACK} $2 -v 3',
+    "a sourced function": f". ./lib.sh; for m in a b; do pack $m; done; {PACK} m -v 1",
+    "an eval in a loop": f"for m in a b; do eval '{PACK} $m -v 1'; done",
+}
+
+
+def made(text: str, folder: Path) -> Found:
+    read(result := Found(), text, "x.sh", str(folder / "x.sh"), str(folder))
+    return result
+
+
+@pytest.mark.parametrize("case", FOLLOWED)
+def test_what_is_followed_is_what_bash_runs(case: str, tmp_path: Path) -> None:
+    folder, programs, log = tmp_path / "work", tmp_path / "programs", tmp_path / "log"
+    (folder / "w" / "d").mkdir(parents=True)
+    programs.mkdir()
+    (programs / "torch-model-archiver").write_text(RECORD)
+    (programs / "torch-model-archiver").chmod(0o755)
+    for name in ("w/a.pt", "w/b.pt", "w/.c.pt", "w/d/e.pt"):
+        (folder / name).touch()
+    (folder / "lib.sh").write_text(f"pack() {{ {PACK} $1 -v 1; }}\nreturn\n")
+    (folder / "x.sh").write_text(FOLLOWED[case])
+    environment = {"PATH": f"{programs}:{os.defpath}", "LOG": str(log)}
+    subprocess.run(["bash", "x.sh"], cwd=folder, env=environment, check=True)
+    result = made(FOLLOWED[case], folder)
+    ours = [f"{p.folder}|{p.handler}|{p.model_name}|{p.version}" for p in result.packings]
+    assert result.problems == []
+    assert ours == (log.read_text().splitlines() if log.exists() else [])
+
+
+NAMED = {
+    "words that are not known": (f"for m in a $X; do {PACK} $m -v 1; done", "1: torch-model-archiver in a loop"),
+    "arguments of the script": (f'for m in "$@"; do {PACK} $m -v 1; done', "1: torch-model-archiver in a loop"),
+    "files that are not there": (f"for f in none/*.pt; do\n{PACK} m -v $f; done", "2: torch-model-archiver in a loop"),
+    "braces in another shell": (f"#!/bin/sh\nfor v in {{1..2}}; do {PACK} m -v $v; done", "2: torch-model-archiver in a loop"),
+    "a list split otherwise": (f"IFS=:; L=a:b; for m in $L; do {PACK} $m -v 1; done", "1: torch-model-archiver in a loop"),
+    "a loop that counts": (f"for ((i=0; i<2; i++)); do {PACK} m -v $i; done", "1: torch-model-archiver in a loop"),
+    "and what it leaves": (f"for ((i=0; i<2; i++)); do :; done\n{PACK} m -v $i", "2: --version is $i"),
+    "a loop in an if": (f"if a; then for m in b c; do {PACK} $m -v 1; done; fi", "1: torch-model-archiver in a loop"),
+    "an if in a loop": (f"for m in b c; do if a; then\n{PACK} $m -v 1; fi; done", "2: torch-model-archiver in an if"),
+    "what an if in a loop sets": (f"for m in b; do V=1; [ $m = c ] && V=2\n{PACK} $m -v $V; done", "2: --version is $V"),
+    "behind a continue": (
+        f"for m in b; do [ -d $m ] || continue\n{PACK} $m -v 1; done",
+        "2: torch-model-archiver in a part behind",
+    ),
+    "behind a break": (f"for m in b c; do {PACK} b -v 1\n[ -d $m ] && break; done", "1: torch-model-archiver in a part behind"),
+    "behind a return": (
+        f"f() {{ [ -d $1 ] && return\n{PACK} $1 -v 1; }}; f a",
+        "2: torch-model-archiver in a part behind return",
+    ),
+    "a variable behind one": (
+        f"f() {{ for m in a b; do [ -d $m ] && return; done; }}; f; {PACK} $m -v 1",
+        "1: --model-name is $m",
+    ),
+    "behind an exit in a subshell": (f"( exit 0\n{PACK} m -v 1 )", "2: torch-model-archiver in a part behind exit"),
+    "a function that is not called": (f"f() {{\n{PACK} m -v 1; }}", "2: torch-model-archiver in the function f()"),
+    "one within it": (f"f() {{ g() {{\n{PACK} m -v 1; }}; }}", "2: torch-model-archiver in the function"),
+    "one that a trap calls": (f"f() {{ {PACK} m -v 1; }}\ntrap f EXIT", "1: torch-model-archiver in the function f()"),
+    "one called in an if": (f"f() {{\n{PACK} m -v 1; }}\nif a; then f; fi", "2: torch-model-archiver in an if"),
+    "one of two": (f"f() {{ :; }}; if a; then f() {{\n{PACK} m -v 1; }}; fi; f", "2: torch-model-archiver in the function f()"),
+    "one of a subshell": (f"( f() {{ :; }} ); f() {{ {PACK} m -v $1; }}\nf $X", "1: --version is $1"),
+    "an argument that may be several": (f"f() {{ {PACK} m -v $2; }}\nf $X 2", "1: --version is $2"),
+    "a default for one": (f"f() {{ {PACK} m -v ${{2:-1}}; }}\nf $X", "1: --version is $2"),
+    "a command that may be none": (f'run() {{ "$@"; }}\nrun {PACK} $X -v 1', "2: torch-model-archiver is run by run"),
+    "an array whose members may be several": (f"A=($X b); {PACK} m -v ${{A[1]}}", "1: --version is ${A[1]}"),
+    "an array that is changed": (f"A=(a b); A[0]=c; {PACK} m -v ${{A[0]}}", "1: --version is $A"),
+    "a sum": (f"declare -i V=1+1; {PACK} m -v $V", "1: --version is $V"),
+    "a count in a word": (f"V=1; : $((V++)); {PACK} m -v $V", "1: --version is $V"),
+    "a command put into a variable in an if": (
+        f"if a; then C='{PACK} m -v 1'; fi; docker run $C",
+        "1: torch-model-archiver in an if",
+    ),
+    "a function that calls itself": (f"f() {{ {PACK} m -v 1; f; }}\nf", "1: f() calls itself, or what calls it, too often"),
+    "functions that call each other": ("f() { g; }; g() { f; }\nf", "1: f() calls itself, or what calls it, too often"),
+    "many rounds": (
+        f"for a in {{1..400}}; do for b in {{1..400}}; do :; {PACK} x -v 1; done; done",
+        "1: loops and functions run more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_what_is_not_followed_is_named(case: str, tmp_path: Path) -> None:
+    text, expected = NAMED[case]
+    result = made(text, tmp_path)
+    lines = {f"{p.where.line}: {shown(p.message)}" for p in result.problems if p.where}
+    assert len(lines) == 1
+    assert lines.pop().startswith(expected)
+
+
+def test_functions_that_call_each_other_in_doubt_end(tmp_path: Path) -> None:
+    bodies = "".join(f"f{n}() {{ if a; then f1; f2; f3; f4; fi; {PACK} m -v {n}; }}\n" for n in range(1, 5))
+    result = made(f"{bodies}f1\n", tmp_path)
+    assert {p.where.line for p in result.problems if p.where} == {1, 2, 3, 4}
+
+
+def test_a_loop_over_files_is_told(tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).touch()
+    result = made(f"\nfor f in *.pt; do {PACK} m -v $f; done; for f in *.pt; do :; done", tmp_path)
+    assert [(n.where and n.where.line, n.message) for n in result.notes] == [
+        (2, "the loop is over the files that *.pt matches now")
+    ]
+
+
+def test_one_shell_for_a_recipe(tmp_path: Path) -> None:
+    rules = f".ONESHELL:\nall:\n\tfor m in a b; do\n\t{PACK} $$m -v 1\n\n\tdone\n\t{PACK} c -v $$X\n"
+    read(result := Found(), rules, "Makefile", str(tmp_path / "Makefile"), str(tmp_path))
+    assert [(p.model_name, p.where.line) for p in result.packings] == [("a", 4), ("b", 4)]
+    assert [p.where.line for p in result.problems if p.where] == [7]
