@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Blob, Digest, copy_verified
+from gdcbuild.core.digest import Digest, copy_verified
 from gdcbuild.core.events import (
     Event,
     JobFailed,
@@ -35,7 +35,7 @@ from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
-from gdcbuild.engine.publisher import Published, publish
+from gdcbuild.engine.publisher import Published, SoFar, publish
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import (
     BlobDamaged,
@@ -95,6 +95,7 @@ class Applying:
         self._emit = emit
         self._lock = threading.Lock()
         self._planned: Mapping[VersionId, Digest | None] = {}
+        self._publishing: dict[VersionId, SoFar] = {}
         self.counts = Counts()
 
     def run(self, plan: Plan, workers: int, keep_going: bool) -> None:
@@ -104,7 +105,14 @@ class Applying:
         self._planned = {c.id: c.digest for c in plan.changes}
         jobs = [*self._builds(versions), *self._finishes(versions)]
         self._emit(Planned(plan if self._target else None, len(jobs)))
-        report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
+        try:
+            report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
+        except Interrupted as error:
+            if not any(left.begun for left in self._publishing.values()):
+                raise
+            raise Interrupted(Problem("interrupted; what was begun in the bucket is completed by the next run")) from error
+        finally:
+            self._tell_left(plan.environment)
         for job, cause in report.skipped.items():
             self._emit(JobSkipped(job, cause))
         for job in report.not_started:
@@ -113,6 +121,16 @@ class Applying:
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
         _raise(failed)
+
+    def _tell_left(self, environment: str) -> None:
+        """Count and tell what publishings that have not ended well have left in the bucket, whatever stopped them."""
+        with self._lock:  # what is not waited for may still end
+            publishing = list(self._publishing.items())
+        for id, left in publishing:
+            self.counts.objects += left.objects
+            if left.gone:
+                hint = f"publish it: gdcbuild apply {id} --env {environment}"
+                self._emit(Warned(Problem(f"until {id} is published again, no server can load it", hint)))
 
     def _versions(self, plan: Plan) -> list[Version]:
         """The versions there is something to do for."""
@@ -173,7 +191,7 @@ class Applying:
 
     def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
-        artifact, ports = self._made[version.action], self._rebuilder.ports
+        artifact = self._made[version.action]
         with self._reported(str(version.id), "check") as ended, self._at_rest(version, artifact):
             planned = self._planned.get(version.id)
             if planned is not None and planned != artifact.tree.digest:
@@ -184,9 +202,12 @@ class Applying:
         if self._target is None:
             return
         with self._reported(str(version.id), "publish") as ended, self._at_rest(version, artifact):
-            blobs = artifact.blobs(ports.cas, ports.workspace)
-            written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
+            left = SoFar()
             with self._lock:
+                self._publishing[version.id] = left
+            written = self._publish(version, artifact, left, self._target, cancel)
+            with self._lock:
+                del self._publishing[version.id]
                 self.counts.objects += written.objects
                 self.counts.published += written.outcome != "unchanged"
             ended(written.outcome)
@@ -196,7 +217,7 @@ class Applying:
         """Other bytes than those that were judged are the cache's damage, unless a file of the workspace has changed."""
         try:
             yield
-        except BlobDamaged:
+        except (BlobDamaged, FileNotFoundError):
             artifact.refuse_changed(self._rebuilder.ports.workspace, f"{version.id} was read", version.where)
             raise
 
@@ -214,7 +235,7 @@ class Applying:
                 yield ended
             except OSError as error:
                 problem = of_system(error)
-                hint = problem.hint or "nothing half-made was kept"
+                hint = problem.hint or ("" if what == "publish" else "nothing half-made was kept")
                 raise StoreError(problem._replace(message=f"{job}: {problem.message}", hint=hint)) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
@@ -245,8 +266,8 @@ class Applying:
         for message, hint, detail in cautions:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
-    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
-        sent, due, lock = 0, 0.0, threading.Lock()
+    def _publish(self, version: Version, artifact: Artifact, left: SoFar, target: Target, cancel: Flag) -> Published:
+        sent, due, lock, total = 0, 0.0, threading.Lock(), artifact.tree.digest.size
 
         def progress(count: int) -> None:
             nonlocal sent, due
@@ -263,13 +284,15 @@ class Applying:
         return publish(
             target.remote,
             version.id,
-            blobs,
+            artifact.blobs(self._rebuilder.ports.cas, self._rebuilder.ports.workspace),
             entry,
             target.planned.get(version.id),
             target.immutable,
             f"gdcbuild {__version__}",
             progress=progress,
             repair=target.repair,
+            sources=artifact.sources,
+            so_far=left,
         )
 
 

@@ -13,7 +13,7 @@ from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.engine.bucket import newest_seals, observe
-from gdcbuild.engine.publisher import Published, publish
+from gdcbuild.engine.publisher import Published, SoFar, publish
 from gdcbuild.engine.verify import verify
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
@@ -432,6 +432,27 @@ def test_a_file_that_changed_since_it_was_judged_is_not_published() -> None:
         publish(remote, ID, {**blobs(A), "variables/data": Changed()}, ENTRY, None, False, "test", jobs=4)
     assert ENTRY not in served(remote)
     assert sealed_digest(remote) is None
+
+
+@pytest.mark.parametrize("immutable", [True, False])
+def test_a_file_that_changed_before_anything_was_written_costs_nothing(immutable: bool) -> None:
+    remote = Wrapped(MemoryRemote())
+    if not immutable:
+        run(remote, B)
+    before = served(remote)
+    remote.writes.clear()
+    changed, planned, so_far = {**blobs(A), "assets/words": Changed()}, sealed_digest(remote), SoFar()
+    with pytest.raises(BlobDamaged):
+        publish(remote, ID, changed, ENTRY, planned, immutable, "test", sources=["assets/words"], so_far=so_far)
+    assert (served(remote), remote.writes, so_far) == (before, [], SoFar())
+
+
+def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
+    remote = MemoryRemote()
+    kept = {**A, "assets/words": b"before"}
+    run(remote, kept)
+    again = {**blobs({**kept, "variables/data": b"new"}), "assets/words": Changed()}
+    assert publish(remote, ID, again, ENTRY, digest(kept), False, "test", sources=list(again)).outcome == "replaced"
 
 
 def test_a_store_that_says_done_and_is_not() -> None:
