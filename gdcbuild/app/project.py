@@ -144,7 +144,7 @@ class Project:
             from gdcbuild.engine.verify import deepened
 
             found = deepened(remote, found, self._watched())
-        if found.foreign:
+        if found.foreign or found.left:
             from gdcbuild.engine.foreign import compare
 
             found = compare(remote, found, trees, memo)
@@ -186,7 +186,7 @@ class Project:
             found = plan(desired, observed, policy.name, remote.url, policy.immutable, repair)
             found.raise_if_unsafe()
             confirm(found, policy)
-            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
+            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
             if gone := [id for id in todo if id not in graph.versions]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gdcbuild import __version__
@@ -29,7 +29,7 @@ from gdcbuild.core.events import (
 from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
-from gdcbuild.core.ports import Flag, Framework, Remote
+from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
@@ -54,7 +54,8 @@ from gdcbuild.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, under which policy, and which digest the plan saw published of each version.
+    """Where to publish, under which policy, and what the plan saw: which digest is published of each version, and the
+    objects of those that were published by other means.
 
     With `repair`, the objects and seals of these versions are brought back into agreement.
     """
@@ -63,6 +64,7 @@ class Target:
     immutable: bool
     planned: Mapping[VersionId, str | None]
     repair: bool = False
+    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -291,6 +293,7 @@ class Applying:
             f"gdcbuild {__version__}",
             progress=progress,
             repair=target.repair,
+            seen=target.foreign.get(version.id),
             sources=artifact.sources,
             so_far=left,
         )

@@ -86,8 +86,9 @@ class Observation(NamedTuple):
     `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
     `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions with objects, which are
     not what a seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
-    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. Path → object of
-    each; `unlike` tells how those that have been compared differ from the artifact.
+    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. `left` are those
+    that have objects and a claim, and no seal. Path → object of each; `unlike` tells, of those that have been compared, how
+    what lies there differs from the artifact, and of the foreign what is missing too.
     """
 
     sealed: Mapping[VersionId, Sealed]
@@ -95,6 +96,7 @@ class Observation(NamedTuple):
     drifted: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
     unfinished: Mapping[VersionId, str] = MappingProxyType({})
     foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
+    left: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
     unlike: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
 
     def drift(self, id: VersionId) -> tuple[str, ...]:
@@ -138,6 +140,7 @@ def observe(
         drifted=drifted,
         unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
         foreign={id: found[id] for id in unsealed if id not in claims},
+        left={id: found[id] for id in unsealed if id in claims},
     )
 
 

@@ -1,4 +1,4 @@
-"""Versions that were published by other means: whether what lies in the bucket is what the artifact would be."""
+"""What lies in the bucket and no seal speaks for: whether it is what the artifact would be."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ MEMO_TABLE = "objects"
 def compare(
     remote: Remote, observed: Observation, artifacts: Mapping[VersionId, Tree], memo: Records, jobs: int = JOBS
 ) -> Observation:
-    """The observation with `unlike` filled in for the foreign versions whose artifact is known.
+    """The observation with `unlike` filled in for the foreign and the begun versions whose artifact is known.
 
     Names and sizes first; what is left is read, at most once for each etag that `memo` can keep it under.
     """
-    known = {id: artifacts[id] for id in observed.foreign if id in artifacts}
-    lines = {id: _by_listing(tree, observed.foreign[id]) for id, tree in known.items()}
-    todo = [(id, path, item) for id in known if not lines[id] for path, item in observed.foreign[id].items()]
+    there = {**observed.foreign, **observed.left}
+    known = {id: artifacts[id] for id in there if id in artifacts}
+    lines = {id: _by_listing(tree, there[id], id in observed.left) for id, tree in known.items()}
+    todo = [(id, path, item) for id in known if not lines[id] for path, item in there[id].items()]
     hashes = each(jobs, lambda entry: _hash(remote, entry[2], memo), todo)
     for (id, path, _), found in zip(todo, hashes, strict=True):
         if found != known[id][path].hash:
@@ -30,13 +31,14 @@ def compare(
     return observed._replace(unlike=lines)
 
 
-def _by_listing(tree: Tree, found: Mapping[str, RemoteObject]) -> tuple[str, ...]:
+def _by_listing(tree: Tree, found: Mapping[str, RemoteObject], begun: bool) -> tuple[str, ...]:
+    """How names and sizes differ. Of what was only begun, it is no difference that something is missing."""
     lines = []
     for path in sorted(tree.keys() | found.keys()):
         if path not in tree:
             lines.append(f"{path}: is not in the artifact")
         elif path not in found:
-            lines.append(f"{path}: is missing")
+            lines += [] if begun else [f"{path}: is missing"]
         elif found[path].size != tree[path].size:
             lines.append(f"{path}: has {found[path].size} bytes, {tree[path].size} in the artifact")
     return tuple(lines)

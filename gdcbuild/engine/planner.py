@@ -44,14 +44,20 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         # whatever is to come: what lies there is nobody's that is known, and is not to be removed unseen
         lines = observed.drift(id)
         kind, why = Kind.DRIFT, lines[0]
-    elif digest is None and (sealed or id in observed.foreign):
-        kind, why = Kind.UNKNOWN, desired.why if sealed else f"published by other means; {desired.why}"
+    elif digest is None and sealed:
+        kind, why = Kind.UNKNOWN, desired.why
+    elif digest is None and (id in observed.foreign or id in observed.left):
+        # what lies there may have to go, which a plan has to say: once it can tell
+        kind, why = Kind.UNKNOWN, f"{'published by other means' if id in observed.foreign else BEGUN}; {desired.why}"
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
         kind, why = Kind.CONFLICT, f"it is being published with {observed.unfinished[id]}"
     elif sealed is None and id in observed.foreign:
         unlike = observed.unlike.get(id, ())
         kind, why = _foreign(other, bool(unlike), repair)
         lines = unlike or ("it has no seal",)
+    elif sealed is None and observed.unlike.get(id):
+        lines = observed.unlike[id]
+        kind, why = other, f"{BEGUN}; {lines[0]}"
     elif sealed is None:
         state = BEGUN if id in observed.unfinished else "not published yet"
         kind, why = Kind.CREATE, "; ".join(w for w in (state, desired.why) if w)

@@ -90,6 +90,7 @@ def publish(
     jobs: int = JOBS,
     progress: Callable[[int], None] | None = None,
     repair: bool = False,
+    seen: Mapping[str, RemoteObject] | None = None,
     sources: Collection[str] = (),
     so_far: SoFar | None = None,
 ) -> Published:
@@ -98,6 +99,7 @@ def publish(
     `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` goes into
     the seal: what wrote it. `progress` is told the bytes that have gone, from several threads, and may raise to stop.
     `repair` believes nothing but content, puts back what drifted, and seals what somebody else published with these bytes.
+    `seen` are the objects that the plan saw of a version that was published by other means: no others are replaced.
     `sources` are the paths that are files of the user's, which may change meanwhile: they are read before anything is
     written or removed. `so_far` is kept up to date, for whoever cannot wait for the end.
 
@@ -135,6 +137,9 @@ def publish(
             return Published("unchanged", 0)
         if not whole and immutable:
             raise Refused(_conflict(id, "is published by other means, with other bytes,", tree))
+        if not whole and found != seen:
+            message = f"{id} has been published by other means since the plan was made"
+            raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(found))))
     writer.freeze(sources, found)
     writer.claim(begun if begun > generation else generation + 1)
     writer.seal(writer.settle(), tool)

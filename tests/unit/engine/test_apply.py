@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -11,7 +11,7 @@ from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipp
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
-from gdcbuild.core.ports import Flag, Stored
+from gdcbuild.core.ports import Flag, Run, Stored
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit
 from gdcbuild.engine.apply import Applying, Target, _raise
@@ -30,6 +30,7 @@ from gdcbuild.errors import (
     RemoteError,
     Several,
 )
+from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import Toy, World, action, graph
 
 M = VersionId("m", "1")
@@ -296,6 +297,17 @@ def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(world: World
     if isinstance(caught.value, GdcbuildError) and not isinstance(caught.value, Interrupted):
         assert isinstance(world.recorder.events[-1], Summed)
         assert world.recorder.events[-1].objects == 1, "the claim"
+
+
+def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> None:
+    def intrude(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        world.remote.create("m/1/notes", BytesBlob(b"theirs"))
+        return {"out": b"ours"}
+
+    world.runner = MemoryRunner({"join": intrude})
+    with pytest.raises(Refused, match="m@1 has been published by other means since the plan was made"):
+        world.apply(one())
+    assert world.objects() == {"m/1/notes": b"theirs"}
 
 
 def test_what_could_not_be_removed_is_still_served(world: World) -> None:

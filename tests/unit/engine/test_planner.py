@@ -46,9 +46,19 @@ def test_files_are_taken_as_they_are(world: World) -> None:
 def test_a_publishing_that_was_begun(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     world.remote.create("m/1/out", BytesBlob(b"half"))
-    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended; not built yet")
+    begun = "a publishing was begun and not ended"
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, f"{begun}; not built yet")
     world.rebuild(ONE)
-    assert row(world).kind is Kind.CREATE
+    assert (row(world).kind, row(world).why) == (Kind.REPLACE, f"{begun}; out: has 4 bytes, 3 in the artifact")
+    world.remote.delete("m/1/out")
+    world.remote.create("m/1/notes", BytesBlob(b"by hand"))
+    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("notes: is not in the artifact",))
+    world.remote.delete("m/1/notes")
+    world.remote.create("m/1/out", BytesBlob(b"(2)"))
+    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("out: has other content than the artifact",))
+    world.remote.delete("m/1/out")
+    world.remote.create("m/1/out", BytesBlob(b"(1)"))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, begun), "nothing is removed"
     world.immutable = True
     assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it is being published with sha256:other")
     before = world.objects()

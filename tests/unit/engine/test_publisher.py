@@ -12,7 +12,7 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
-from gdcbuild.engine.bucket import newest_seals, observe
+from gdcbuild.engine.bucket import contents, newest_seals, observe
 from gdcbuild.engine.publisher import Published, SoFar, publish
 from gdcbuild.engine.verify import verify
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
@@ -47,8 +47,10 @@ def sealed_digest(remote: Remote) -> str | None:
 
 
 def run(remote: Remote, build: Build, immutable: bool = False, jobs: int = 1, repair: bool = False) -> Published:
-    planned = sealed_digest(remote)
-    return publish(remote, ID, blobs(build), entry_of(build), planned, immutable, "gdcbuild test", jobs=jobs, repair=repair)
+    planned, seen = sealed_digest(remote), contents(remote, [ID])[ID]
+    return publish(
+        remote, ID, blobs(build), entry_of(build), planned, immutable, "gdcbuild test", jobs=jobs, repair=repair, seen=seen
+    )
 
 
 def served(remote: Remote) -> dict[str, bytes]:
@@ -396,6 +398,19 @@ def test_what_others_published(immutable: bool) -> None:
     assert run(remote, A, immutable, repair=True) == Published("repaired", 2)
     assert [key.split("/")[2] for key in remote.writes] == ["claims", "seals"]
     assert run(remote, A, immutable) == Published("unchanged", 0)
+
+
+@pytest.mark.parametrize("planned", [{}, {"notes": b"seen"}, {**B, "notes": b"seen"}])
+def test_what_others_publish_after_the_plan_is_not_replaced(planned: Build) -> None:
+    remote = MemoryRemote()
+    put(remote, planned)
+    seen = contents(remote, [ID])[ID]
+    put(remote, {**B, "more": b"unseen"})
+    before = {item.key for item in remote.list("")}
+    with pytest.raises(Refused, match="by other means since the plan was made") as raised:
+        publish(remote, ID, blobs(A), ENTRY, None, False, "test", seen=seen)
+    assert "more" in raised.value.problems[0].detail
+    assert {item.key for item in remote.list("")} == before, "refused before anything is written"
 
 
 def test_nothing_else_in_the_bucket_is_touched() -> None:
