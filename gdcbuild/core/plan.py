@@ -46,6 +46,7 @@ class Change(NamedTuple):
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
 
     `published` is the digest sealed in the bucket, if any. An orphan has no `build`: the manifest does not know it.
+    `hint` is the mend of a conflict that is not with what is published.
     """
 
     id: VersionId
@@ -55,6 +56,7 @@ class Change(NamedTuple):
     digest: Digest | None
     published: str | None = None
     detail: tuple[str, ...] = ()
+    hint: str = ""
 
 
 PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})
@@ -86,10 +88,14 @@ class Plan(NamedTuple):
             raise Refused(
                 *(
                     Problem(
-                        f"{c.id} is published and may not change in {self.environment}: {c.why}",
-                        f"give the new artifact a new version id, beside {c.id.version!r}",
+                        f"{c.id} {_refusal(c)} in {self.environment}: {c.why}",
+                        c.hint or f"give the new artifact a new version id, beside {c.id.version!r}",
                         detail="\n".join(c.detail),
                     )
                     for c in conflicts
                 )
             )
+
+
+def _refusal(change: Change) -> str:
+    return "cannot be published" if change.hint else "is published and may not change"

@@ -84,8 +84,8 @@ class Observation(NamedTuple):
     """The bucket as it was found.
 
     `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
-    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions with objects, which are
-    not what a seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
+    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions that are not what a
+    seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
     `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. `left` are those
     that have objects and a claim, and no seal. Path → object of each; `unlike` tells, of those that have been compared, how
     what lies there differs from the artifact, and of the foreign what is missing too.
@@ -116,7 +116,7 @@ def observe(
 
     Two listings, in ranges when there is much to list, and one small read for every sealed version whose seal `memo`
     does not hold; but for those that need not be read, since a listing without etags shows the tree of `trees` that was sealed.
-    A third listing, of claims, for versions that are not what a seal says.
+    A third listing, of claims, for versions that are not what a seal says, those without one among them.
     """
     everything = newest_seals(remote, None if known is not None else ids, jobs)
     sealed = {id: everything[id] for id in sorted(ids) if id in everything}
@@ -131,7 +131,7 @@ def observe(
 
     lines = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
     drifted = {id: text for id, text in lines.items() if text}
-    unsealed = [id for id in ids if id not in sealed and found[id]]
+    unsealed = [id for id in ids if id not in sealed]
     claims = newest_claims(remote, [*drifted, *unsealed], jobs)
     begun = [id for id, claim in claims.items() if id not in sealed or claim > sealed[id].generation]
     return Observation(
@@ -139,8 +139,8 @@ def observe(
         orphans={} if known is None else {id: everything[id] for id in sorted(set(everything) - set(known))},
         drifted=drifted,
         unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
-        foreign={id: found[id] for id in unsealed if id not in claims},
-        left={id: found[id] for id in unsealed if id in claims},
+        foreign={id: found[id] for id in unsealed if found[id] and id not in claims},
+        left={id: found[id] for id in unsealed if found[id] and id in claims},
     )
 
 

@@ -40,34 +40,42 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
     digest = desired.tree.digest if desired.tree is not None else None
     other = Kind.CONFLICT if immutable else Kind.REPLACE
     lines: tuple[str, ...] = ()
+    hint = ""
     if sealed and observed.drift(id) and id not in observed.unfinished and not repair:
         # whatever is to come: what lies there is nobody's that is known, and is not to be removed unseen
         lines = observed.drift(id)
         kind, why = Kind.DRIFT, lines[0]
-    elif digest is None and sealed:
+    elif sealed and digest is None:
         kind, why = Kind.UNKNOWN, desired.why
-    elif digest is None and (id in observed.foreign or id in observed.left):
-        # what lies there may have to go, which a plan has to say: once it can tell
-        kind, why = Kind.UNKNOWN, f"{'published by other means' if id in observed.foreign else BEGUN}; {desired.why}"
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
-        kind, why = Kind.CONFLICT, f"it is being published with {observed.unfinished[id]}"
-    elif sealed is None and id in observed.foreign:
-        unlike = observed.unlike.get(id, ())
-        kind, why = _foreign(other, bool(unlike), repair)
-        lines = unlike or ("it has no seal",)
-    elif sealed is None and observed.unlike.get(id):
-        lines = observed.unlike[id]
-        kind, why = other, f"{BEGUN}; {lines[0]}"
+        kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
+        hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
     elif sealed is None:
-        state = BEGUN if id in observed.unfinished else "not published yet"
-        kind, why = Kind.CREATE, "; ".join(w for w in (state, desired.why) if w)
+        kind, why, lines = _unsealed(id, desired, observed, immutable, repair)
     elif digest and digest.hash != published:
         lines = observed.drift(id)
         kind, why = other, f"{BEGUN}; {lines[0]}" if lines and id in observed.unfinished else "published with other bytes"
     else:
         lines = observed.drift(id)
         kind, why = _sealed(lines, id in observed.unfinished, repair)
-    return Change(id, kind, desired.build, why, digest, published, lines)
+    return Change(id, kind, desired.build, why, digest, published, lines, hint)
+
+
+def _unsealed(
+    id: VersionId, desired: Desired, observed: Observation, immutable: bool, repair: bool
+) -> tuple[Kind, str, tuple[str, ...]]:
+    other = Kind.CONFLICT if immutable else Kind.REPLACE
+    unlike = observed.unlike.get(id, ())
+    begun = id in observed.left or (immutable and id in observed.unfinished)
+    state = "published by other means" if id in observed.foreign else BEGUN if begun else "not published yet"
+    if desired.tree is None and (begun or id in observed.foreign):
+        # what lies there may have to go, or may not change: that is told when the bytes are known
+        return Kind.UNKNOWN, f"{state}; {desired.why}", ()
+    if id in observed.foreign:
+        return *_foreign(other, bool(unlike), repair), unlike or ("it has no seal",)
+    if unlike:
+        return other, f"{state}; {unlike[0]}", unlike
+    return Kind.CREATE, "; ".join(w for w in (state, desired.why) if w), ()
 
 
 def _foreign(other: Kind, unlike: bool, repair: bool) -> tuple[Kind, str]:

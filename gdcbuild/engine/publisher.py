@@ -222,7 +222,7 @@ class _Writer:
             if other == digest:
                 break
             if self._immutable:
-                raise Refused(_conflict(self._id, f"is being published with {other}", self._tree))
+                raise Refused(_conflict(self._id, f"was begun with {other}", self._tree))
             generation, taken_over = generation + 1, True
         else:
             raise RemoteError(Problem(f"{MOST_CLAIMS} others claim {self._id}, one after the other", "see what answers there"))

@@ -60,11 +60,26 @@ def test_a_publishing_that_was_begun(world: World) -> None:
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     assert (row(world).kind, row(world).why) == (Kind.CREATE, begun), "nothing is removed"
     world.immutable = True
-    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it is being published with sha256:other")
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
     before = world.objects()
     with pytest.raises(Refused):
         world.apply(ONE)
     assert world.objects() == before
+
+
+def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
+    world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "not published yet; not built yet")
+    world.immutable = True
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "a publishing was begun and not ended; not built yet")
+    with pytest.raises(Refused, match="m@1 was begun with sha256:other and may not change to"):
+        world.apply(ONE)
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
+    with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
+        world.plan(ONE).raise_if_unsafe()
+    world.remote.delete(claim_key(M, 1))
+    world.remote.create(claim_key(M, 1), BytesBlob(f'{{"digest": "{row(world).digest}"}}'.encode()))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended")
 
 
 @pytest.mark.parametrize("immutable", [False, True])
