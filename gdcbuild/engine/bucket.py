@@ -8,13 +8,14 @@ MODEL/VERSION/...                                         served files, nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from gdcbuild.core.digest import BytesBlob, Digest, Tree
+from gdcbuild.core.digest import BytesBlob, Digest, Tree, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.engine.parallel import each
+from gdcbuild.errors import Problem, RemoteError
 
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
@@ -205,6 +206,22 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
     if memo is not None and sealed.etag and seal is not None:
         memo.put(MEMO_TABLE, name, seal.to_json())
     return seal
+
+
+def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] = hash_stream) -> Digest | None:
+    """Digest of an object as it was listed; None when it has gone since, or was written again.
+
+    Raises RemoteError when what comes has another length: then it is no object, or another one.
+    """
+    try:
+        with remote.open(item.key, item.etag) as stream:
+            found = read(stream)
+    except KeyError:
+        return None
+    if found.size != item.size:
+        message = f"cannot read {remote.url}/{item.key}: it has {item.size} bytes, and {found.size} came"
+        raise RemoteError(Problem(message, "run it again; if it stays so, something answers in the place of the bucket"))
+    return found
 
 
 def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> dict[VersionId, dict[str, RemoteObject]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gdcbuild.core.digest import Tree, hash_stream
+from gdcbuild.core.digest import Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Records, Remote, RemoteObject
-from gdcbuild.engine.bucket import JOBS, Observation
+from gdcbuild.engine.bucket import JOBS, Observation, content
 from gdcbuild.engine.parallel import each
 
 MEMO_TABLE = "objects"
@@ -45,16 +45,14 @@ def _by_listing(tree: Tree, found: Mapping[str, RemoteObject], begun: bool) -> t
 
 
 def _hash(remote: Remote, item: RemoteObject, memo: Records) -> str:
-    """SHA-256 of an object; "" when it has gone since it was listed."""
+    """SHA-256 of an object; "" when it has gone, or was written again, since it was listed."""
     key = f"{remote.url} {item.key} {item.etag} {item.size}"
     held = memo.get(MEMO_TABLE, key) if item.etag else None
     if isinstance(held, str):
         return held
-    try:
-        with remote.open(item.key) as stream:
-            found = hash_stream(stream).hash
-    except KeyError:
+    found = content(remote, item)
+    if found is None:
         return ""
     if item.etag:
-        memo.put(MEMO_TABLE, key, found)
-    return found
+        memo.put(MEMO_TABLE, key, found.hash)
+    return found.hash

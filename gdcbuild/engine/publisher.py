@@ -33,6 +33,7 @@ from gdcbuild.engine.bucket import (
     SealedFile,
     claim_key,
     claimed,
+    content,
     contents,
     differences,
     newest_claims,
@@ -279,12 +280,9 @@ class _Writer:
         return wrong | {p for p, o in found.items() if p not in wrong and known.get((p, o.etag)) != self._tree[p].hash}
 
     def _read(self, found: RemoteObject) -> None:
-        path = found.key.split("/", 2)[2]
-        try:
-            with self._remote.open(found.key) as stream:
-                self._known[path, found.etag] = hash_stream(stream).hash
-        except KeyError:  # removed since it was listed: the next listing tells
-            return
+        digest = content(self._remote, found, lambda s: hash_stream(s, lambda _: self._told(0)))
+        if digest is not None:  # else it has gone since it was listed, or is another one: the next listing tells
+            self._known[found.key.split("/", 2)[2], found.etag] = digest.hash
 
     def _refuse(self, wrong: set[str]) -> None:
         if wrong:

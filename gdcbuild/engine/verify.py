@@ -8,7 +8,18 @@ from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.watch import Watched, unwatched
-from gdcbuild.engine.bucket import BEGUN, JOBS, Observation, Seal, contents, differences, newest_claims, newest_seals, read_seal
+from gdcbuild.engine.bucket import (
+    BEGUN,
+    JOBS,
+    Observation,
+    Seal,
+    content,
+    contents,
+    differences,
+    newest_claims,
+    newest_seals,
+    read_seal,
+)
 from gdcbuild.engine.parallel import each
 
 
@@ -64,11 +75,8 @@ def _damaged(
 
     def is_sound(item: tuple[VersionId, str, Digest]) -> bool:
         id, path, digest = item
-        try:
-            with remote.open(found[id][path].key) as stream:
-                return hash_stream(watched(found[id][path].key, digest.size, stream)) == digest
-        except KeyError:
-            return False
+        there = found[id][path]._replace(etag="")  # whatever lies there now: content is believed alone
+        return content(remote, there, lambda s: hash_stream(watched(there.key, there.size, s))) == digest
 
     damaged: dict[VersionId, set[str]] = {id: set() for id in seals}
     for (id, path, _), sound in zip(todo, each(jobs, is_sound, todo), strict=True):

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.digest import Blob, BytesBlob, Digest
+from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import Seal, SealedFile, contents, newest_seals, observe, read_seal
+from gdcbuild.engine.bucket import Seal, SealedFile, content, contents, newest_seals, observe, read_seal
+from gdcbuild.engine.foreign import compare
 from gdcbuild.engine.publisher import publish
 from gdcbuild.engine.verify import verify
+from gdcbuild.errors import RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
 
 PAGE = 1000
@@ -34,9 +36,9 @@ class Counting(MemoryRemote):
                 self.pages += 1
             yield found
 
-    def open(self, key: str) -> Any:
+    def open(self, key: str, etag: str = "") -> Any:
         self.reads += 1
-        return super().open(key)
+        return super().open(key, etag)
 
 
 class Memo:
@@ -173,6 +175,33 @@ def test_a_damaged_seal_is_found(case: str) -> None:
     put(remote, "m/1/f")
     assert observe(remote, [id]).drift(id) == ("its seal is damaged, or of a newer gdcbuild",)
     assert verify(remote, deep=True)[id] == observe(remote, [id]).drift(id)
+
+
+def test_what_was_listed_is_what_is_read() -> None:
+    remote, id = MemoryRemote(), VersionId("m", "1")
+    put(remote, "m/1/f", b"one")
+    listed = contents(remote, [id])[id]["f"]
+    assert content(remote, listed) == Digest.of(b"one")
+    remote.delete("m/1/f")
+    assert content(remote, listed) is None
+    put(remote, "m/1/f", b"two")
+    assert content(remote, listed) is None
+    with pytest.raises(RemoteError, match="memory:/m/1/f: it has 4 bytes, and 3 came"):
+        content(remote, RemoteObject("m/1/f", 4))
+
+
+def test_what_is_written_between_listing_and_reading_is_not_remembered() -> None:
+    remote, id, memo = MemoryRemote(), VersionId("m", "1"), Memo()
+    tree = Tree({"f": Digest.of(b"ours")})
+    put(remote, "m/1/f", b"else")
+    observed = observe(remote, [id])
+    remote.delete("m/1/f")
+    put(remote, "m/1/f", b"ours")
+    assert compare(remote, observed, {id: tree}, memo).unlike[id]
+    remote.delete("m/1/f")
+    put(remote, "m/1/f", b"else")
+    assert compare(remote, observe(remote, [id]), {id: tree}, memo).unlike[id]
+    assert list(memo.rows.values()) == [Digest.of(b"else").hash]
 
 
 def test_verify_finds_what_no_listing_shows() -> None:

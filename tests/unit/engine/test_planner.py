@@ -129,7 +129,7 @@ def test_an_object_is_read_once_for_each_etag(world: World) -> None:
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     reads: list[str] = []
     inner = world.remote.open
-    world.remote.open = lambda key: (reads.append(key), inner(key))[1]
+    world.remote.open = lambda key, etag="": (reads.append(key), inner(key, etag))[1]
     assert [row(world).kind for _ in range(3)] == [Kind.NONE] * 3
     assert reads == ["m/1/out"]
 

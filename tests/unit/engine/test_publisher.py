@@ -108,9 +108,9 @@ class Wrapped:
         self.after("create", key)
         return stored if self.etags else Stored(stored.outcome)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, etag: str = "") -> BinaryIO:
         self.before("open", key)
-        found = self.inner.open(key)
+        found = self.inner.open(key, etag)
         self.after("open", key)
         return found
 
@@ -351,8 +351,8 @@ class Rotten(MemoryRemote):
             with inner.open(found.key) as stream:
                 self.create(found.key, BytesBlob(stream.read()))
 
-    def open(self, key: str) -> BinaryIO:
-        return BytesBlob(self._data).open() if key == self._rotten else super().open(key)
+    def open(self, key: str, etag: str = "") -> BinaryIO:
+        return BytesBlob(self._data).open() if key == self._rotten else super().open(key, etag)
 
     def delete(self, key: str, etag: str = "") -> None:
         if key == self._rotten:
