@@ -248,12 +248,14 @@ class _Writer:
         While anything else is missing or wrong, the entry object is not there; it comes alone, in a round of its own.
         """
         for _ in range(ROUNDS):
+            # without an etag nothing says that it is still what it was
+            self._known = {(path, etag): digest for (path, etag), digest in self._known.items() if etag}
             found = contents(self._remote, [self._id], self._jobs)[self._id]
             wrong = self._wrong(found)
             missing = [path for path in self._tree if path in wrong or path not in found]
+            self._stop_if_overtaken()
             if not wrong and not missing:
                 return found
-            self._stop_if_overtaken()
             others = [path for path in missing if path != self._entry]
             if not self.removes:
                 self._refuse(wrong)

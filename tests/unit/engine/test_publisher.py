@@ -470,6 +470,40 @@ def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
     assert publish(remote, ID, again, ENTRY, digest(kept), False, "test", sources=list(again)).outcome == "replaced"
 
 
+@pytest.mark.parametrize("etags", [True, False], ids=["etags", "no-etags"])
+@pytest.mark.parametrize("gone", ["before its seal", "unseen"])
+def test_bytes_of_another_are_not_sealed_where_they_look_alike(etags: bool, gone: str) -> None:
+    """Between our entry object and our last listing another one, with as many bytes, comes and ends before its seal."""
+    remote = Wrapped(MemoryRemote(), etags=etags)
+    other = Wrapped(remote.inner, etags=etags)
+    ours, theirs = {"model.mar": b"AAAA"}, {"model.mar": b"BBBB"}
+
+    def intrude(operation: str, key: str) -> None:
+        if (operation, key) == ("create", "digits/1/model.mar"):
+            remote.after = lambda operation, key: None
+            if gone == "unseen":  # by no publisher's means
+                remote.inner.delete(key)
+                put(remote.inner, theirs)
+                return
+            other.before = lambda operation, key: kill_at_seal(key)
+            with pytest.raises(Killed):
+                run(other, theirs)
+
+    remote.after = intrude
+    if gone == "unseen":
+        assert run(remote, ours).outcome == "created"
+        assert served(remote) == ours
+    else:
+        with pytest.raises(Refused, match="another publisher has taken digits@1 over"):
+            run(remote, ours)
+        assert sealed_digest(remote) is None
+
+
+def kill_at_seal(key: str) -> None:
+    if "/seals/" in key and key.endswith(".json"):
+        raise Killed
+
+
 def test_a_store_that_says_done_and_is_not() -> None:
     remote = Wrapped(MemoryRemote())
     remote.after = lambda operation, key: remote.inner.delete(key) if operation == "create" and "variables" in key else None
