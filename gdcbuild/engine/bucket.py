@@ -77,7 +77,7 @@ class Seal(NamedTuple):
             files = {f["path"]: SealedFile(Digest(f["sha256"], int(f["size"])), str(f["etag"])) for f in record["files"]}
             seal = cls(files, str(record["tool"]))
             return seal if record["schema"] == SEAL_SCHEMA and seal.tree.digest.hash == digest else None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return None
 
 

@@ -157,6 +157,8 @@ DAMAGED = {
     "path": SEAL.blob().data.replace(b'"path": "f"', b'"path": "g"'),
     "no etag": SEAL.blob().data.replace(b'"etag"', b'"other"'),
     "odd size": SEAL.blob().data.replace(b'"size": 1', b'"size": []'),
+    "endless size": SEAL.blob().data.replace(b'"size": 1', b'"size": 1e999'),
+    "path is a number": SEAL.blob().data.replace(b'"path": "f"', b'"path": 5'),
     "odd path": SEAL.blob().data.replace(b'"path": "f"', b'"path": "\\ud800"'),
     "mixed paths": SEAL.blob().data.replace(b'"files": [', b'"files": [{"path": 1, "size": 1, "sha256": "", "etag": ""},'),
     "deep": b"[" * 100_000,
