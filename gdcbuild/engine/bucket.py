@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.ports import Records, Remote
 
-CLAIMS = ".gdcbuild/v1/claims/"
-SEALS = ".gdcbuild/v1/seals/"
+RECORDS = ".gdcbuild"
+CLAIMS = f"{RECORDS}/v1/claims/"
+SEALS = f"{RECORDS}/v1/seals/"
 SEAL_SCHEMA = 1
 MEMO_TABLE = "seals"
 BEGUN = "a publishing was begun and not ended"

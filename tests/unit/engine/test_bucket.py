@@ -11,7 +11,7 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import Seal, SealedFile, content, contents, newest_seals, observe, read_seal
+from gdcbuild.engine.bucket import Seal, SealedFile, claim_key, content, contents, newest_seals, observe, read_seal
 from gdcbuild.engine.foreign import compare
 from gdcbuild.engine.publisher import publish
 from gdcbuild.engine.verify import verify
@@ -222,6 +222,30 @@ def test_verify_finds_what_no_listing_shows() -> None:
     }
     never = VersionId("never", "1")
     assert verify(remote, [ids[0], never]) == {ids[0]: (), never: ("is not published: it has no seal",)}
+
+
+def test_verify_sees_what_has_no_seal() -> None:
+    remote = MemoryRemote()
+    sound, lost, begun, foreign, unknown = (VersionId(name, "1") for name in ("sound", "lost", "begun", "foreign", "unknown"))
+    add(remote, sound)
+    put(remote, claim_key(begun, 1), b"{}")
+    for key in ("begun/1/more", "foreign/1/model.mar", "unknown/1/model.mar"):
+        put(remote, key)
+    for key in ("model.mar", "docs/model.mar", "docs/images/a.png", "team/sound/1/model.mar", ".gdcbuild/v1/model.mar"):
+        put(remote, key)
+    expected = {
+        begun: ("a publishing was begun and not ended", "is not published: it has no seal"),
+        foreign: ("is served, and nobody has sealed it: published by other means",),
+        lost: ("is not published: it has no seal",),
+        sound: (),
+        unknown: ("is served, and nobody has sealed it: published by other means",),
+    }
+    known = [sound, lost, begun, foreign]
+    assert verify(remote, known=known, entries={"model.mar"}) == expected
+    assert verify(remote, known, entries={"model.mar"}) == {id: lines for id, lines in expected.items() if id != unknown}
+    for item in list(remote.list("")):
+        remote.delete(item.key)
+    assert verify(remote, known=known) == dict.fromkeys(sorted(known), ("is not published: it has no seal",))
 
 
 def test_a_rewrite_of_the_same_bytes_is_no_damage() -> None:
