@@ -96,6 +96,22 @@ def test_verify_says_what_is_not_published(workspace: Workspace) -> None:
     assert workspace.run("verify").err.count("it has no seal") == 4
 
 
+def test_names_from_the_bucket_show_as_they_are_and_do_nothing_else(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("apply")
+    seal = workspace.root / "bucket/.gdcbuild/v1/seals" / "\x1b[2Jx\n  + forged" / "1" / f"00000001-{'a' * 64}.json"
+    seal.parent.mkdir(parents=True)
+    seal.write_text("{}")
+    (workspace.root / "bucket/a/1" / "\x1b]0;x\x07\nerror: forged\u202e").write_bytes(b"")
+    for command in ("plan", "status", "apply", "verify"):
+        result = workspace.run(command)
+        shown = result.out + result.err
+        assert not {c for c in shown if c != "\n" and not c.isprintable()}, command
+        assert not [line for line in shown.splitlines() if line.startswith(("  + forged", "error: forged"))], command
+        assert "\\x1b[2Jx\\n  + forged@1" in shown, command
+    assert "\\x1b]0;x\\x07\\nerror: forged\\u202e: was not published" in workspace.run("status").out
+
+
 def test_a_version_that_is_taken_out(workspace: Workspace) -> None:
     """In the order that the README gives."""
     workspace.write(FILES)
