@@ -46,7 +46,8 @@ class Change(NamedTuple):
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
 
     `published` is the digest sealed in the bucket, if any. An orphan has no `build`: the manifest does not know it.
-    `hint` is the mend of a conflict that is not with what is published.
+    `hint` is the mend of a conflict that a new version id is not the first answer to. `removed` are the files of a
+    replaced version that no seal speaks for and the artifact does not have.
     """
 
     id: VersionId
@@ -57,6 +58,7 @@ class Change(NamedTuple):
     published: str | None = None
     detail: tuple[str, ...] = ()
     hint: str = ""
+    removed: tuple[str, ...] = ()
 
 
 PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})

@@ -51,22 +51,29 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
         hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
     elif sealed is None:
-        kind, why, lines = _unsealed(id, desired, observed, immutable, repair)
+        kind, why, lines = _unsealed(id, desired, observed, other, repair)
+        if kind is Kind.CONFLICT and not immutable:
+            hint = "leave it out (--exclude), or have it replaced, by an apply without --repair"
     elif digest and digest.hash != published:
         lines = observed.drift(id)
         kind, why = other, f"{BEGUN}; {lines[0]}" if lines and id in observed.unfinished else "published with other bytes"
     else:
         lines = observed.drift(id)
         kind, why = _sealed(lines, id in observed.unfinished, repair)
-    return Change(id, kind, desired.build, why, digest, published, lines, hint)
+    removed = _removed(id, desired, observed) if kind is Kind.REPLACE else ()
+    return Change(id, kind, desired.build, why, digest, published, lines, hint, removed)
+
+
+def _removed(id: VersionId, desired: Desired, observed: Observation) -> tuple[str, ...]:
+    there = observed.foreign.get(id) or observed.left.get(id) or ()
+    return tuple(sorted(path for path in there if path not in (desired.tree or ())))
 
 
 def _unsealed(
-    id: VersionId, desired: Desired, observed: Observation, immutable: bool, repair: bool
+    id: VersionId, desired: Desired, observed: Observation, other: Kind, repair: bool
 ) -> tuple[Kind, str, tuple[str, ...]]:
-    other = Kind.CONFLICT if immutable else Kind.REPLACE
     unlike = observed.unlike.get(id, ())
-    begun = id in observed.left or (immutable and id in observed.unfinished)
+    begun = id in observed.left or (other is Kind.CONFLICT and id in observed.unfinished)
     state = "published by other means" if id in observed.foreign else BEGUN if begun else "not published yet"
     if desired.tree is None and (begun or id in observed.foreign):
         # what lies there may have to go, or may not change: that is told when the bytes are known
@@ -80,7 +87,8 @@ def _unsealed(
 
 def _foreign(other: Kind, unlike: bool, repair: bool) -> tuple[Kind, str]:
     if unlike:
-        return other, "published by other means, with other bytes"
+        others = "published by other means, with other bytes"
+        return (Kind.CONFLICT, f"{others}, which a repair leaves alone") if repair else (other, others)
     same = "published by other means, with the same bytes"
     return (Kind.CREATE, f"{same}; to be sealed") if repair else (Kind.NONE, same)
 

@@ -138,6 +138,9 @@ def publish(
             return Published("unchanged", 0)
         if not whole and immutable:
             raise Refused(_conflict(id, "is published by other means, with other bytes,", tree))
+        if not whole and repair:
+            message = f"{id} is published by other means, with other bytes, which a repair leaves alone"
+            raise Refused(Problem(message, "leave it out (--exclude), or have it replaced, by an apply without --repair"))
         if not whole and found != seen:
             message = f"{id} has been published by other means since the plan was made"
             raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(found))))

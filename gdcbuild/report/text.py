@@ -31,6 +31,9 @@ _COUNTED = {
 }
 
 
+FEW = 5
+"""Files of a version that are named, where there may be any number."""
+
 _ESCAPED = {n: ascii(chr(n))[1:-1] for n in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 """Characters that move the cursor, begin a line, turn what follows around, or do what else a terminal can be told."""
 
@@ -57,15 +60,24 @@ def problems(found: Iterable[Problem]) -> str:
 
 def plan(found: Plan) -> str:
     """A row for every version that is not up to date, or was published by other means, and the counts."""
-    rows = [_row(c) for c in found.changes if c.kind is not Kind.NONE or c.published is None]
+    shown = [c for c in found.changes if c.kind is not Kind.NONE or c.published is None]
+    rows = [
+        line for change, row in zip(shown, _columns([_row(c) for c in shown]), strict=True) for line in (row, *_removed(change))
+    ]
     head = plain(f"{found.environment}: {found.url}")
     counts = ", ".join(f"{n} {_COUNTED[Kind(kind)]}" for kind, n in found.summary.items()) or "no versions"
-    return "\n".join([head, *_columns(rows), f"Plan: {counts}."])
+    return "\n".join([head, *rows, f"Plan: {counts}."])
 
 
 def _row(change: Change) -> tuple[str, str, str, str]:
     build = change.build.value if change.build else ""
     return f"  {_MARKS[change.kind]} {change.id}", change.kind.value, build, change.why
+
+
+def _removed(change: Change) -> list[str]:
+    few = [f"      is removed: {plain(path)}" for path in change.removed[:FEW]]
+    more = len(change.removed) - len(few)
+    return [*few, f"      and {more} more"] if more else few
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

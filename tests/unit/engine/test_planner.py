@@ -12,6 +12,7 @@ from gdcbuild.core.verdict import Unknown
 from gdcbuild.engine.bucket import claim_key, newest_seals
 from gdcbuild.engine.explain import explain
 from gdcbuild.errors import Refused
+from gdcbuild.report import text
 from tests.unit.engine.world import Action, World, action, graph
 
 M = VersionId("m", "1")
@@ -122,6 +123,33 @@ def test_others_have_published_other_bytes(world: World, files: dict[str, bytes]
     world.apply(ONE)
     assert world.served() == {"m/1/out": b"(1)"}
     assert world.recorder.events[-2].outcome == "replaced"
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_repair_leaves_alone_what_others_have_published_with_other_bytes(world: World, built: bool) -> None:
+    if built:
+        world.rebuild(ONE)
+    world.remote.create("m/1/out", BytesBlob(b"(2)"))
+    before = world.objects()
+    with pytest.raises(Refused, match="published by other means, with other bytes, which a repair leaves alone") as raised:
+        world.apply(ONE, repair=True)
+    assert "an apply without --repair" in raised.value.problems[0].hint
+    assert world.objects() == before
+    world.apply(ONE)
+    assert world.served() == {"m/1/out": b"(1)"}
+
+
+def test_the_plan_names_what_others_published_and_is_removed(world: World) -> None:
+    world.rebuild(ONE)
+    for name in ("out", "approval.pdf", *"123456"):
+        world.remote.create(f"m/1/{name}", BytesBlob(b"theirs"))
+    lines = text.plan(world.plan(ONE)).splitlines()
+    assert lines[1] == "  ~ m@1  replace  cached  published by other means, with other bytes"
+    assert lines[2:8] == [*(f"      is removed: {n}" for n in ("1", "2", "3", "4", "5")), "      and 2 more"]
+    world.remote.create(claim_key(M, 1), BytesBlob(b"{}"))
+    assert row(world).removed == ("1", "2", "3", "4", "5", "6", "approval.pdf")
+    world.immutable = True
+    assert row(world).removed == ()
 
 
 def test_an_object_is_read_once_for_each_etag(world: World) -> None:
