@@ -92,6 +92,10 @@ class BlobDamaged(StoreError):
     """Bytes are not those their digest names."""
 
 
+class ResultChanged(StoreError):
+    """A result that the plan rests on was lost, and making it anew gave other bytes: the plan no longer holds."""
+
+
 class RemoteError(GdcbuildError):
     """The bucket cannot be reached, refuses us, or does not do what it said."""
 

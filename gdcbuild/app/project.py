@@ -14,7 +14,7 @@ from gdcbuild.app.cache import Cache, LateRecords
 from gdcbuild.app.environment import Environment
 from gdcbuild.app.workspace import Workspace
 from gdcbuild.core.ids import VersionId
-from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, Refused, Several, UsageError
+from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, Refused, ResultChanged, Several, UsageError
 from gdcbuild.manifest.find import find
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class Project:
             desired = self.workspace.desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
             found = plan(desired, observed, policy.name, remote.url, policy.immutable, repair)
-            found.raise_if_unsafe()
+            if not keep_going:
+                found.raise_if_unsafe()
             confirm(found, policy)
             target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
@@ -193,6 +194,10 @@ class Project:
                 hint = "run the command again, and look at the plan"
                 raise Refused(*(Problem(f"{id} is no longer in the manifest, as it was when planned", hint) for id in gone))
             judged = judge(graph, todo, rebuilder)
+            if self.workspace.misled({id: desired[id] for id in todo}, judged):
+                self.workspace.forget()
+                attempt()
+                return
             Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)
@@ -236,19 +241,26 @@ class Project:
             return verify(remote, None if everything else wanted, deep, watched=self._watched(), known=wanted, entries=entries)
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
-        """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew."""
+        """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew.
+
+        Where they do not come out as they were, what was planned with them no longer holds, and is planned anew.
+        """
         gc.freeze()
         gc.enable()  # clients of S3 leave cycles, some 30 KiB a version; those who only look have no use for it
         for left in reversed(range(_ATTEMPTS)):
             try:
                 attempt()
                 return
-            except (BlobMissing, BlobDamaged, Several) as error:
+            except (BlobMissing, BlobDamaged, ResultChanged, Several) as error:
                 found = error.errors if isinstance(error, Several) else (error,)
                 damaged = [e for e in found if isinstance(e, BlobDamaged)]
-                mended = bool(damaged and self.cache.cas.discard_damaged()) or any(isinstance(e, BlobMissing) for e in found)
+                mended = bool(damaged and self.cache.cas.discard_damaged())
+                mended |= any(isinstance(e, BlobMissing | ResultChanged) for e in found)
                 if not left or not mended:
                     raise
+                for problem in (p for e in found if isinstance(e, ResultChanged) for p in e.problems):
+                    self.workspace.forget()
+                    self._warn(Problem(problem.message, "it is planned anew"))
                 for problem in (p for e in damaged for p in e.problems):
                     self._warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew"))
 

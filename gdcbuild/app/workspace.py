@@ -130,6 +130,22 @@ class Workspace:
             self._remember(judged)
         return {id: fresh[id] if id.model in rest else known[id.model][id.version] for id in wanted}
 
+    def misled(self, planned: Mapping[VersionId, Desired], judged: Judged) -> bool:
+        """Whether the snapshot told of results that the cache no longer has, though nothing in the workspace has changed."""
+        from gdcbuild.engine.judge import desired
+
+        if self._snapshot is None:
+            return False
+        assert self._graph is not None
+        fresh = desired(self._graph, planned, judged)
+        other = {id for id, version in planned.items() if version.tree is not None and version.tree != fresh[id].tree}
+        known = Known(self._snapshot, self.root).desired({id.model for id in other})
+        return any(known.get(id.model, {}).get(id.version, fresh[id]).tree == planned[id].tree for id in other)
+
+    def forget(self) -> None:
+        """Believe no snapshot any more: everything is read and judged anew."""
+        self._load_all()
+
     def declared(self) -> Graph:
         """The graph of everything there is, read anew where it has not been."""
         if self._snapshot is not None:

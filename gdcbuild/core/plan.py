@@ -83,20 +83,25 @@ class Plan(NamedTuple):
         """True when the bucket is not what the manifest says, or may not be."""
         return any(c.kind in PENDING for c in self.changes)
 
-    def raise_if_unsafe(self) -> None:
-        """Raise Refused for every row that must not be applied."""
-        conflicts = [c for c in self.changes if c.kind is Kind.CONFLICT]
-        if conflicts:
-            raise Refused(
-                *(
-                    Problem(
-                        f"{c.id} {_refusal(c)} in {self.environment}: {c.why}",
-                        c.hint or f"give the new artifact a new version id, beside {c.id.version!r}",
-                        detail="\n".join(c.detail),
-                    )
-                    for c in conflicts
+    @property
+    def conflicts(self) -> tuple[Refused, ...]:
+        """Why rows must not be applied, one error for each that must not."""
+        return tuple(
+            Refused(
+                Problem(
+                    f"{c.id} {_refusal(c)} in {self.environment}: {c.why}",
+                    c.hint or f"give the new artifact a new version id, beside {c.id.version!r}",
+                    detail="\n".join(c.detail),
                 )
             )
+            for c in self.changes
+            if c.kind is Kind.CONFLICT
+        )
+
+    def raise_if_unsafe(self) -> None:
+        """Raise Refused for every row that must not be applied."""
+        if conflicts := self.conflicts:
+            raise Refused(*(problem for error in conflicts for problem in error.problems))
 
 
 def _refusal(change: Change) -> str:

@@ -45,6 +45,7 @@ from gdcbuild.errors import (
     Interrupted,
     Problem,
     Refused,
+    ResultChanged,
     Several,
     StoreError,
     of_system,
@@ -119,7 +120,7 @@ class Applying:
             self._emit(JobSkipped(job, cause))
         for job in report.not_started:
             self._emit(JobNotStarted(job))
-        failed = [*report.failed.values(), *self._drifted(plan)]
+        failed = [*report.failed.values(), *self._drifted(plan), *plan.conflicts]
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
         _raise(failed)
@@ -195,10 +196,7 @@ class Applying:
         """Check the artifact against its image, and publish it if there is somewhere to."""
         artifact = self._made[version.action]
         with self._reported(str(version.id), "check") as ended, self._at_rest(version, artifact):
-            planned = self._planned.get(version.id)
-            if planned is not None and planned != artifact.tree.digest:
-                hint = "run the command again, and look at the plan"
-                raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
+            self._refuse_unplanned(version, artifact)
             self._check(version, artifact)
             ended("sound")
         if self._target is None:
@@ -213,6 +211,16 @@ class Applying:
                 self.counts.objects += written.objects
                 self.counts.published += written.outcome != "unchanged"
             ended(written.outcome)
+
+    def _refuse_unplanned(self, version: Version, artifact: Artifact) -> None:
+        planned = self._planned.get(version.id)
+        if self._target is None or planned is None or planned == artifact.tree.digest:
+            return
+        if isinstance(self._verdicts[version.action], Hit):
+            lost = f"{version.id}: a result was lost, and made anew it has other bytes"
+            raise ResultChanged(Problem(lost, "run the command again, and look at the plan", version.where))
+        hint = "run the command again, and look at the plan"
+        raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
 
     @contextmanager
     def _at_rest(self, version: Version, artifact: Artifact) -> Iterator[None]:

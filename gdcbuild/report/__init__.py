@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from gdcbuild.errors import named
@@ -44,7 +44,8 @@ class QuietReporter:
         elif isinstance(event, Warned):
             from gdcbuild.report import text
 
-            sys.stderr.write(text.problem(event.problem, "warning") + "\n")
+            with suppress(OSError):  # a warning that nobody reads is no reason to give no answer
+                sys.stderr.write(text.problem(event.problem, "warning") + "\n")
 
     def close(self) -> None:
         if self._display is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -67,16 +68,28 @@ class TerminalReporter:
         self._ended = 0
         self._last: What = "publish"
         self._head: TaskID | None = None
+        self._gone = False
+        """Whether the terminal is."""
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            self._track(event)
-            text = line(event)
-            if text is not None:
-                self._console.print(text, markup=False, soft_wrap=True)
+            if self._gone:
+                return
+            try:
+                self._track(event)
+                text = line(event)
+                if text is not None:
+                    self._console.print(text, markup=False, soft_wrap=True)
+            except OSError:  # nobody looks any more; what runs is worth no less
+                self._gone = True
+                self._stop()
 
     def close(self) -> None:
         with self._lock:
+            self._stop()
+
+    def _stop(self) -> None:
+        with suppress(OSError):
             self._bars.stop()
 
     def _track(self, event: Event) -> None:

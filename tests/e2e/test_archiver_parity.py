@@ -43,7 +43,9 @@ FILES = {
     "src/needs.txt": b"numpy==1.26.4\n",
     "src/model-config.yaml": b"minWorkers: 1\nmaxWorkers: 1\n",
     "src/serve.yaml": b"batchSize: 4\n",
-    "src/handled.yaml": b"handler: {model_path: x, engine_dir: y}\n",
+    "src/handled.yaml": b"handler: {model_path: x, engine_dir: y}\ndali: {batch_size: 8}\n",
+    "src/awaited.yaml": b"handler: {model_path: x, engine_dir: y}\nasyncCommunication: true\n",
+    "source_vocab.pt": EMPTY,
     "build/libdigits.so": b"\x7fELF",
     "labels.json": b'{"0": "zero"}',
     "folder/top.txt": b"",
@@ -133,10 +135,11 @@ CASES = {
     ),
     **{
         f"default-{name}": Case(
-            f"{EAGER}, handler: {name}, config: src/handled.yaml",  # some of them are told by it what to load
-            f"{EAGER_ARGUMENTS} --handler {name} --config-file src/handled.yaml",
+            f"{EAGER}, handler: {name}, config: {config}, files: [source_vocab.pt]",  # what some of them do not do without
+            f"{EAGER_ARGUMENTS} --handler {name} --config-file {config} --extra-files source_vocab.pt",
         )
         for name in sorted(model_handlers)
+        for config in ["src/awaited.yaml" if "llm" in name else "src/handled.yaml"]
     },
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -264,3 +265,40 @@ def test_what_was_never_finished_is_no_damage_and_goes(built: Workspace) -> None
         age(path, 2)
     built.ok("cache", "gc")
     assert [p.exists() for p in left] == [False, False]
+
+
+UNSTEADY = ONE_STEP % "date +%s%N > ${out}/w.pt"
+"""A step that gives other bytes each time."""
+
+
+@pytest.mark.parametrize("collected", [True, False], ids=["collected", "lost"])
+def test_a_lost_result_that_does_not_come_out_the_same(workspace: Workspace, collected: bool) -> None:
+    manifest = UNSTEADY.replace("{bucket: bucket}", "{bucket: bucket}\n  other: {bucket: other}")
+    workspace.write({"h.py": HANDLER, "gdcbuild.yaml": manifest})
+    workspace.ok("apply", "--env", "local")
+    workspace.age()
+    for _ in range(2):  # a snapshot is written
+        workspace.ok("plan", "--env", "local")
+    if collected:
+        for blob in blobs(workspace):
+            age(blob, 60)
+        workspace.ok("cache", "gc", "--max-age", "30d")
+    else:
+        shutil.rmtree(workspace.cache / "cas")
+    workspace.ok("build")
+    workspace.ok("apply", "--env", "other")
+    assert "Nothing to do" in workspace.ok("apply", "--env", "other").err
+    assert workspace.ok("plan", "--env", "local", "--json").json["changes"][0]["change"] == "replace"
+    shutil.rmtree(workspace.cache / "cas")
+    again = workspace.run("apply", "--env", "local")
+    assert (again.code, "made anew it has other bytes" in again.err) == (0, True), again.err
+    assert "Nothing to do" in workspace.ok("apply", "--env", "local").err
+
+
+def test_a_cache_that_is_carried_elsewhere(built: Workspace, tmp_path: Path) -> None:
+    there = Workspace(tmp_path / "there" / "workspace", tmp_path / "disk" / "cache")
+    shutil.copytree(built.root, there.root, ignore=shutil.ignore_patterns("bucket"), dirs_exist_ok=True)
+    shutil.copytree(built.cache, there.cache, ignore=shutil.ignore_patterns("toolchains", "work"))
+    done = there.ok("apply", "--json")
+    assert (done.jobs(what="action", outcome="built"), done.jobs(what="publish", outcome="created")) == ([], ALL)
+    assert there.served() == built.served()

@@ -193,6 +193,21 @@ def test_immutable_environment_refuses(built: Workspace) -> None:
     assert [c["change"] for c in plan["changes"]] == ["none", "none", "none", "conflict"]
 
 
+def test_a_conflict_keeps_no_other_version_back(built: Workspace) -> None:
+    manifest = MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, immutable: true}")
+    built.write({"gdcbuild.yaml": manifest})
+    built.ok("apply")
+    built.write({"handlers/other.py": HANDLER + "# edited\n"})
+    built.ok("build")
+    built.write({"gdcbuild.yaml": manifest.replace('"1": {weights: wb.pt', '"3": {weights: wb.pt')})
+    before = built.snapshot("bucket")
+    assert built.run("apply").code == 3
+    assert built.snapshot("bucket") == before
+    rest = built.run("apply", "-k", "--json")
+    assert (rest.code, rest.jobs(what="publish", outcome="created")) == (3, ["b@3"])
+    assert "b@2 is published and may not change" in rest.err
+
+
 def test_drift_is_shown_and_left_alone(built: Workspace) -> None:
     (built.root / "bucket/a/1/model.mar").write_bytes(b"somebody's")
     assert built.run("plan", "--detailed-exitcode").code == 2

@@ -181,6 +181,17 @@ def test_streams_that_nobody_reads(workspace: Workspace, script: str, code: int)
         assert "No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("stderr", ["2> /dev/full", "2>&1 >&3 | true"], ids=["full", "gone"])
+def test_a_warning_that_nobody_reads_takes_no_answer_away(workspace: Workspace, stderr: str) -> None:
+    workspace.write(FILES)
+    workspace.ok("apply")
+    workspace.write({"wb.pt": "other weights"})
+    (workspace.cache / "CACHEDIR.TAG").write_text("damaged")
+    script = f"exec 3>&1; {{ g plan --json --detailed-exitcode; echo $? > code; }} {stderr}"
+    done = shell(workspace, script)
+    assert ((workspace.root / "code").read_text(), '"change": "unknown"' in done.stdout) == ("2\n", True), done
+
+
 @pytest.mark.parametrize("script", ["g apply --json | true", "g apply 2>&1 | true", "g apply 2> /dev/full", "g apply 2>&-"])
 def test_a_run_that_nobody_listens_to_is_carried_out(workspace: Workspace, script: str) -> None:
     workspace.write(FILES)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_incremental import FILES, MANIFEST
 from tests.e2e.test_s3 import Bucket, on_server
-from tests.e2e.workspace import HANDLER, ONE_VERSION, Workspace
+from tests.e2e.workspace import HANDLER, ONE_STEP, ONE_VERSION, Workspace
 
 
 def on_terminal(workspace: Workspace, *arguments: str, typed: bytes = b"", **variables: str) -> tuple[int, str]:
@@ -142,3 +142,23 @@ def test_how_far_a_long_upload_is(tmp_path: Path, s3_server: str) -> None:
     assert len(sent) > 1, "the display moves"
     events = workspace.ok("apply", "a@2", "--env", "s3", "--json").events
     assert [e["sent"] for e in events if e["event"] == "progress"][-1] == events[-3]["total"]
+
+
+def test_a_terminal_that_goes_ends_no_run(workspace: Workspace) -> None:
+    workspace.write(
+        {"h.py": HANDLER, "gdcbuild.yaml": ONE_STEP % "while [ ! -e $GO ]; do sleep 0.05; done; echo > ${out}/w.pt"}
+    )
+    text = (workspace.root / "gdcbuild.yaml").read_text()
+    workspace.write({"gdcbuild.yaml": text.replace("    outputs:", "    env: [GO]\n    outputs:")})
+    go = workspace.root.parent / "go"
+    ours, theirs = pty.openpty()
+    environment = {**workspace.environment(), "TERM": "xterm", "CI": "", "GO": str(go)}
+    command = [sys.executable, "-m", "gdcbuild", "apply"]
+    process = subprocess.Popen(command, cwd=workspace.root, env=environment, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    while b"building step:s" not in os.read(ours, 65536):
+        pass
+    os.close(ours)
+    go.touch()
+    assert process.wait() == 0
+    assert (workspace.root / "bucket/m/1/model.mar").exists()

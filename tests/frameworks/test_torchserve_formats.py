@@ -13,6 +13,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
 from gdcbuild.frameworks.torchserve.archive import open_archive
 from gdcbuild.frameworks.torchserve.scan import scan
+from gdcbuild.frameworks.torchserve.source import Class
 from gdcbuild.frameworks.torchserve.weights import FORMATS, NEWEST_TORCH, eager, recognise
 from tests.unit.frameworks.zips import Entry, made, mar
 
@@ -58,6 +59,8 @@ KINDS = {
     **dict.fromkeys(("script.pt", "trace.pt"), "torchscript"),
     "program.pt2": "program",
 }
+HOLDS = {"whole.pt": "a whole __main__.Net", "checkpoint.pt": "a mapping whose 'epoch' is a number, not a tensor"}
+NET = Class("Net", ("torch.nn.Module",), {})
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_what_pytorch_writes_is_known_and_has_nothing_unexpected_in_it(written: 
     with open_archive(BytesBlob(mar(Entry(name, (written / name).read_bytes())))) as archive:
         weights = recognise(archive, name)
         odd = [n for found in scan(archive, name) for n in found.names]
-    assert (weights.kind, weights.holds) == (KINDS[name], "__main__.Net" if name == "whole.pt" else "")
+    assert (weights.kind, weights.holds) == (KINDS[name], HOLDS.get(name, ""))
     assert odd == ([] if name != "whole.pt" else ["__main__.Net", "torch.nn.modules.batchnorm.BatchNorm1d",
         "torch.nn.modules.linear.Linear"])  # fmt: skip
 
@@ -107,7 +110,7 @@ def test_what_pytorch_would_say_is_quoted(written: Path, torch_python: Path, tmp
     )
     for name, said in json.loads(done.stdout).items():
         with open_archive(BytesBlob(mar(Entry(name, cases[name])))) as archive:
-            problems = list(eager(archive, name, Image("x", "pytorch", "2.13")))
+            problems = list(eager(archive, name, Image("x", "pytorch", "2.13"), NET))
         assert bool(problems) == bool(said), name
         for problem in problems:
             quoted = problem.message.rpartition("it would say: ")[2].rpartition("TorchServe: ")[2]

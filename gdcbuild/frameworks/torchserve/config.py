@@ -107,7 +107,7 @@ TORCHRUN = {
     "OMP_NUMBER_THREADS": _Whole(1),
 }
 
-SECTIONS = ("handler", "pt2", "pippy", "deepspeed")
+SECTIONS = ("handler", "pt2", "pippy", "deepspeed", "dali")
 """What TorchServe's own handlers read. Others may read anything."""
 
 BACKENDS = (

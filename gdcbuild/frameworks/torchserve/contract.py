@@ -6,7 +6,7 @@ handlers, and those derived from them, load a model); the messages quote what th
 
 from __future__ import annotations
 
-import difflib
+import json
 from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -15,29 +15,21 @@ from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.torchserve import config, weights
-from gdcbuild.frameworks.torchserve.archive import Archive, open_archive
+from gdcbuild.frameworks.torchserve import config, handlers, weights
+from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive, open_archive
+from gdcbuild.frameworks.torchserve.handlers import VOCABULARY, Entry, listed, module_of
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.source import Module, NotPython, parse
+from gdcbuild.frameworks.torchserve.source import Class
 from gdcbuild.frameworks.torchserve.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME
 
-DEFAULT_HANDLERS = (
-    "base_handler",
-    "dali_image_classifier",
-    "image_classifier",
-    "image_segmenter",
-    "object_detector",
-    "text_classifier",
-    "trt_llm_handler",
-    "vllm_handler",
-)
-"""Handlers that TorchServe brings with it and the archiver knows by name."""
+FILES = ("serializedFile", "modelFile", "requirementsFile", "configFile")
+OPTIONAL = ("modelFile", "requirementsFile")
+"""Keys of the manifest that name files, and those of them that may be empty."""
 
-ENGINE = "trt_llm_handler"
-LOADS_ITSELF = frozenset({ENGINE, "vllm_handler"})
-"""Of these, the ones that do not load a model as the others do."""
+LABELS = "index_to_name.json"
+"""The names of classes, which the base handler reads where they are."""
 
 RUNTIMES = ("python", "python3", "LSP")
 NATIVE = "LSP"
@@ -68,7 +60,7 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
 def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
     manifest = archive.manifest()
     model = manifest["model"]
-    runtime = manifest.get("runtime")
+    runtime = manifest.get("runtime", RUNTIMES[0])
     if image.deprecated:
         yield Caution(f"{image.name} is deprecated: a newer GDC may no longer have it", "move the model to a newer image")
     if runtime not in RUNTIMES:
@@ -78,10 +70,10 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
             f"{MANIFEST}: TorchServe would serve it as {model.get('modelName')!r}, and {image.name} asks for {MODEL_NAME!r}",
             f"make the archive with --model-name {MODEL_NAME}",
         )
-    if not isinstance(model.get("modelVersion"), str):
-        yield Problem(f"{MANIFEST}: TorchServe: Model version is not defined.", "make the archive with --version")
-    for key in ("serializedFile", "modelFile", "requirementsFile", "configFile"):
-        if key in model and model[key] not in archive.names:
+    if isinstance(model.get("modelVersion"), list | dict):  # numbers it takes as text, and none as 1.0
+        yield Problem(f"{MANIFEST}: TorchServe: Expected a string as modelVersion", "make the archive with --version")
+    for key in FILES:
+        if key in model and model[key] not in archive.names and (model[key] or key not in OPTIONAL):
             yield Problem(
                 f"{MANIFEST}: {key} is {model[key]!r}, which is not in the archive", "add the file, or remove the key"
             )
@@ -93,19 +85,30 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
         )
         return
     requirements = model.get("requirementsFile")
-    if requirements is not None:
+    if requirements:
         yield Caution(
             f"{requirements} is installed only by a TorchServe started with install_py_dep_per_model=true, which is not the"
             f" default; whether {image.name} is, is not known",
             "put modules that it may lack into the archive: `files`",
         )
-    loads_like_base = yield from _handler(archive, model.get("handler"))
-    settings = yield from _config(archive, model, loads_like_base)
-    if loads_like_base:
+    entry = yield from handlers.look(archive, model.get("handler"))
+    settings = yield from _config(archive, model, entry)
+    if entry.base:
         yield from _model(archive, model, settings, image)
+    if entry.text and "sourceVocab" not in model and VOCABULARY not in archive.names:
+        yield Problem(
+            f"there is no {VOCABULARY}; TorchServe: Missing the source_vocab file",
+            f"add {VOCABULARY} to `files`, as torch.save made it",
+        )
+    held = "serializedFile" in model or any(name.endswith(weights.ENDINGS) for name in archive.names)
+    if not held and (model.get("modelFile") or not entry.base):
+        yield Caution(
+            f"there are no weights in the archive, and where {image.name} runs there may be no network to get them from",
+            "give `weights`, or add what the handler loads to `files`",
+        )
 
 
-def _config(archive: Archive, model: Mapping[str, Any], base: bool) -> Generator[Problem, None, Mapping[str, Any]]:
+def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generator[Problem, None, Mapping[str, Any]]:
     """What is wrong with the configuration; returns it."""
     file = model.get("configFile")
     settings: Mapping[str, Any] = {}
@@ -113,14 +116,20 @@ def _config(archive: Archive, model: Mapping[str, Any], base: bool) -> Generator
         found = config.read(archive.text(str(file)), str(file))
         if isinstance(found, Problem):
             yield found
-        else:
-            settings = found
-            yield from config.check(settings, str(file), base)
-    name = str(model.get("handler")).rpartition("/")[2].removesuffix(".py")
-    if name == ENGINE and f"{name}.py" not in archive.names and not isinstance(settings.get("handler"), dict):
-        yield Problem(
-            f"{name} is told by the configuration what to load, and there is no section `handler`", "add one to config"
-        )
+            return settings
+        settings = found
+        yield from config.check(settings, str(file), entry.base)
+    handler = model.get("handler")
+    if entry.section and not isinstance(settings.get(entry.section), dict):
+        message = f"{handler} is told by the configuration what to do, and there is no section `{entry.section}`"
+        yield Problem(message, "add one to config")
+    waits = settings.get("asyncCommunication") is True
+    if entry.awaited is True and not waits:
+        message = f"handle() of {handler} is async, and nothing awaits it; TorchServe: Invalid model predict output"
+        yield Problem(message, "add asyncCommunication: true to config")
+    elif entry.awaited is False and waits:
+        message = f"handle() of {handler} is not async, and would be awaited; TorchServe: Invoking custom service failed"
+        yield Problem(message, "remove asyncCommunication: true from config")
     return settings
 
 
@@ -148,118 +157,72 @@ def _secrets(archive: Archive, named: frozenset[str]) -> Iterator[Problem]:
             yield secrets.problem(name, what, archive.member(name).digest.hash in named)
 
 
-def _handler(archive: Archive, handler: Any) -> Generator[Problem, None, bool]:
-    """What is wrong with the handler; returns whether it loads the model as TorchServe's base handler does."""
-    if not isinstance(handler, str) or not handler:
-        yield Problem(f"{MANIFEST}: there is no handler", "name one: a default one of TorchServe, or a file of the archive")
-        return False
-    path, _, function = handler.partition(":")
-    name = path.rpartition("/")[2].removesuffix(".py")
-    file = f"{name}.py"
-    if file in archive.names:
-        return (yield from _entry(archive, file, function))
-    if name in DEFAULT_HANDLERS:
-        return name not in LOADS_ITSELF
-    close = difflib.get_close_matches(name, DEFAULT_HANDLERS, 1)
-    yield Problem(
-        f"the handler {handler!r} is neither in the archive nor one of TorchServe's;"
-        f" TorchServe: No module named 'ts.torch_handler.{name}'",
-        f"did you mean {close[0]}?" if close else f"add {file}, or use one of: {', '.join(DEFAULT_HANDLERS)}",
-    )
-    return False
-
-
-def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, None, bool]:
-    module = yield from _module(archive, file)
-    if module is None:
-        return False
-    if function:
-        if function not in module.names and not module.vague:
-            yield Problem(
-                f"the handler {file} has no function {function!r}; TorchServe would use its class instead, if there is one",
-                f"define {function}(data, context) in it, or correct the name",
-            )
-        return False
-    if "handle" in module.names or (module.vague and len(module.classes) != 1):
-        return False
-    if len(module.classes) != 1:
-        yield Problem(
-            f"the handler {file} defines {_listed(module.classes)}; TorchServe: Expected only one class in custom service code"
-            " or a function entry point",
-            "leave one class in it, or define handle(data, context), or name the function: FILE.py:FUNCTION",
-        )
-        return False
-    (handler,) = module.classes.values()
-    for method, complaint in (
-        ("handle", f"Expect handle method in class {handler.name}"),
-        ("initialize", f"{handler.name!r} object has no attribute 'initialize'"),
-    ):
-        if handler.complete and method not in handler.methods:
-            yield Problem(
-                f"class {handler.name} of the handler {file} has no {method}; TorchServe: {complaint}",
-                "define it, or derive the class from ts.torch_handler.base_handler.BaseHandler",
-            )
-    derived = any(base.startswith("ts.torch_handler.") for base in handler.bases)
-    replaced = "initialize" in handler.methods and not handler.calls("initialize", "initialize")
-    return derived and not replaced and not handler.methods.keys() & {"_load_pickled_model", "_load_torchscript_model"}
-
-
 def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, Any], image: Image) -> Iterator[Problem]:
     """What is wrong with model file and weights, for a handler that loads them as the base handler does."""
-    name, file = model.get("serializedFile"), model.get("modelFile")
-    if file in archive.names:
-        yield from _eager(archive, str(file))
+    name, file = model.get("serializedFile"), model.get("modelFile") or None
+    network = (yield from _eager(archive, str(file))) if file in archive.names else None
     if name is None and file is None:
         yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
     if name in archive.names:
-        yield from weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image)
+        yield from (
+            weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image, network)
+        )
+    if LABELS in archive.names and archive.size(LABELS) <= MAX_TEXT:
+        why = _labels(archive.text(LABELS))
+        if why:
+            yield Problem(
+                f"{LABELS} {why}", 'write a text, or a list that ends in one, for each class: {"0": "cat", "1": "dog"}'
+            )
 
 
-def _eager(archive: Archive, file: str) -> Iterator[Problem]:
+def _labels(data: bytes) -> str:
+    """Why the base handler could not read the names of classes; "" when it can."""
+    try:
+        names = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {' '.join(str(error).split())}"
+    if not isinstance(names, dict):
+        return 'is no mapping; TorchServe: index->name JSON mapping should be in "class": "label" format.'
+    if isinstance(names.get("object_type_names"), list):
+        return ""
+    for key, value in names.items():
+        last = value[-1] if isinstance(value, list) and value else value
+        if not isinstance(last, str):
+            return f"has no text for {key!r:.60}; TorchServe: labels in index->name mapping must be either str or List[str]"
+    return ""
+
+
+def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None]:
+    """What is wrong with a model file; returns its class."""
     name = file.partition(".")[0]
     if file != f"{name}.py":
         yield Problem(
             f"the model_file is called {file}; TorchServe: No module named {name!r}", "call it NAME.py, without other points"
         )
-        return
-    module = yield from _module(archive, file)
+        return None
+    module = yield from module_of(archive, file)
     if module is None:
-        return
-    if len(module.classes) != 1:
-        if not module.vague or module.classes:
-            yield Problem(
-                f"the model_file {file} defines {_listed(module.classes)};"
-                " TorchServe: Expected only one class as model definition",
-                "leave the one nn.Module in it and put the others into files of their own, declared under `files`",
-            )
-        return
-    (network,) = module.classes.values()
+        return None
+    if module.miscounted:
+        yield Problem(
+            f"the model_file {file} defines {listed(module.classes)}; TorchServe: Expected only one class as model definition",
+            "leave the one nn.Module in it and put the others into files of their own, declared under `files`",
+        )
+        return None
+    network = module.only
+    if network is None:
+        return None
     if network.required:
         missing = ", ".join(network.required)
         yield Problem(
             f"the model_file {file}: TorchServe makes {network.name}() without arguments, and it wants {missing}",
             "give them defaults",
         )
-
-
-def _module(archive: Archive, file: str) -> Generator[Problem, None, Module | None]:
-    """The module that a Python file of the archive is; None, after saying so, when a server could not import it."""
-    if "." in file.removesuffix(".py"):
-        yield Problem(f"{file} cannot be imported; TorchServe: No module named {file.removesuffix('.py')!r}", "rename it")
-        return None
-    try:
-        module = parse(archive.text(file), file)
-    except NotPython as error:
-        yield Problem(f"{error}; TorchServe could not import it", "correct the file")
-        return None
-    if module.relative:
+    lacking = [name for name in ("load_state_dict", "to", "eval") if not network.has(name)]
+    if network.complete and lacking:
         yield Problem(
-            f"{file} imports relative to a package; TorchServe: attempted relative import with no known parent package",
-            "write import NAME: a file of the archive is a module at the top",
+            f"{network.name} of the model_file {file} is no nn.Module; TorchServe: {network.name!r} object has no attribute"
+            f" {lacking[0]!r}",
+            "derive it from torch.nn.Module",
         )
-        return None
-    return module
-
-
-def _listed(names: Mapping[str, object]) -> str:
-    return f"{len(names)} classes ({', '.join(names)})" if names else "no class"
+    return network

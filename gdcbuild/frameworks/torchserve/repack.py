@@ -11,6 +11,7 @@ from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
 from gdcbuild.frameworks.torchserve.archive import open_archive
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.pack import written
+from gdcbuild.frameworks.torchserve.streams import GZIP
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 
@@ -30,6 +31,13 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dic
             members = {name: archive.member(name) for name in archive.names if name != MANIFEST}
             return written(params, out, members, manifest)
     except Unreadable as error:
-        raise ActionFailed(
-            Problem(f"{path.rpartition('/')[2]} cannot be repacked: {error}", "make the archive again")
-        ) from None
+        name = path.rpartition("/")[2]
+        with blob.open() as stream:
+            if stream.read(len(GZIP)) == GZIP:
+                message, hint = (
+                    f"{name} is packed with gzip, and the containers ask for a zip file",
+                    "leave out --archive-format tgz",
+                )
+            else:
+                message, hint = f"{name} cannot be repacked: {error}", "make the archive again"
+        raise ActionFailed(Problem(message, hint)) from None

@@ -14,7 +14,8 @@ from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, So
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.torchserve import config, contract
-from gdcbuild.frameworks.torchserve.contract import DEFAULT_HANDLERS, NATIVE
+from gdcbuild.frameworks.torchserve.contract import NATIVE
+from gdcbuild.frameworks.torchserve.handlers import DEFAULT_HANDLERS, LOADS_ITSELF
 from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST
 
@@ -31,7 +32,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 3 + secrets.VERSION
+    check_version: int = 4 + secrets.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""
@@ -65,7 +66,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
             given[key],
         )
     own = [key for key in given if key not in TENSORFLOW]
-    if not given:
+    if not given and not _may_lack_weights(request.handler):
         yield Problem(
             f"{request.id} has no source",
             'add one of weights: FILE, export: {function: "module:function", ...}, mar: FILE',
@@ -97,6 +98,11 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
         )
     else:
         yield from _misfit(request, request.handler)
+
+
+def _may_lack_weights(handler: Handler | None) -> bool:
+    """Whether the handler may find its model by itself, as under `files`; the contract tells where nothing is to be found."""
+    return handler is not None and (handler.file is not None or handler.name in LOADS_ITSELF)
 
 
 def _configured(request: VersionRequest) -> Iterator[Problem]:

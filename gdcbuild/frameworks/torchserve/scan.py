@@ -42,12 +42,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """What files lie in: its place ("" for the artifact's archive), how deep it lies, and whether it is TorchScript."""
+    """What files lie in: its place ("" for the artifact's archive), how deep it lies, and whether it is TorchScript.
+
+    `only_weights` is true when no more is expected than PyTorch itself does.
+    """
 
     budget: Budget
     place: str = ""
     depth: int = 1
     script: bool = False
+    only_weights: bool = False
 
     def placed(self, name: str) -> str:
         return f"{name} in {self.place}" if self.place else name
@@ -64,9 +68,9 @@ def scan(archive: Archive, weights: str | None) -> list[Finding]:
     return [found for name in archive.names for found in _member(archive, name, where, name == weights)]
 
 
-def look(archive: Archive, weights: str) -> list[Finding]:
-    """Everything of that kind in one member, which PyTorch loads."""
-    return list(_member(archive, weights, _Inside(Budget()), True))
+def look(archive: Archive, weights: str, only_weights: bool = False) -> list[Finding]:
+    """Everything of that kind in one member, which PyTorch loads; what its `weights_only` refuses too, when that is asked."""
+    return list(_member(archive, weights, _Inside(Budget(), only_weights=only_weights), True))
 
 
 def is_torchscript(archive: Archive) -> bool:
@@ -145,6 +149,6 @@ def _pickle(stream: BinaryIO, place: str, where: _Inside, surely: bool) -> Itera
         names |= each.names
     if surely and not found[0].whole:
         names.add(UNREAD)
-    odd = pickles.unexpected(names, where.script)
+    odd = pickles.unexpected(names, where.script, where.only_weights)
     if odd:
         yield Finding(place, tuple(odd))

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
+from gdcbuild.frameworks.torchserve import states
 from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
+from gdcbuild.frameworks.torchserve.source import Class
 
 FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
 """PyTorch release → the newest TorchScript file format that it, and those after it, read.
@@ -31,14 +33,23 @@ NEWEST_TORCH = (2, 13)
 WEIGHTS_ONLY = (2, 6)
 """The release since which `torch.load` unpickles nothing but what weights are made of, unless it is told otherwise."""
 
+AOT_SINCE = (2, 3)
+"""The release since which a compiled library (.so) can be loaded."""
+
+ENDINGS = (
+    *(".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx", ".so", ".engine", ".gguf", ".h5", ".npy", ".npz"),
+    *(".pkl", ".pickle", ".joblib", ".model", ".zip", ".tar", ".gz", ".tgz"),
+)
+"""Endings of files that may be weights, or have them in them."""
+
+_STRICT = ("torch.nn.", "torchvision.models.", "pytorch_lightning.", "lightning.")
+"""Modules whose classes load a state dict, and nothing else."""
+
 SAVE_STATE = "save it with torch.save(model.state_dict(), ...)"
 SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
 
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 """The number with which files of `torch.save` began before they were zip files."""
-
-_OBJECT = re.compile(rb"\x80[\x02-\x05]c([\w.]+)\n([\w.]+)\n(?:q.|r....)?\)\x81", re.DOTALL)
-"""How the pickle of a whole object begins: its class, and that it is made without arguments."""
 
 Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other"]
 
@@ -56,7 +67,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weights file: its kind, the number of a TorchScript file's format, the class of what was saved, what is broken."""
+    """A weights file: its kind, the number of a TorchScript file's format, what was saved if no state dict, what is broken."""
 
     kind: Kind
     format: int = 0
@@ -94,36 +105,47 @@ def _zipped(inner: Archive) -> Weights:
         except ValueError:
             raise Unreadable("the version of its format is not a number") from None
     if "data.pkl" in names:
-        found = _OBJECT.match(inner.start(names["data.pkl"], 512))
-        holds = b".".join(found.groups()).decode() if found else ""
-        return Weights("saved", holds="" if holds.startswith("collections.") else holds)
+        return Weights("saved", holds=states.not_a_state(inner.start(names["data.pkl"], states.START)))
     program = names.keys() & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in inner.names
     return Weights("program" if program else "zip")
 
 
-def eager(archive: Archive, name: str, image: Image) -> Iterator[Problem]:
-    """What is wrong with weights that belong to a model file."""
+def eager(archive: Archive, name: str, image: Image, network: Class | None) -> Iterator[Problem]:
+    """What is wrong with weights that belong to a model file, which defines `network` as far as that is known."""
     found = recognise(archive, name)
     if found.kind == "torchscript":
         yield Problem(
             f"{name} is TorchScript, and with a model_file TorchServe wants a state dict",
             "remove model_file, or save the weights with torch.save(model.state_dict(), ...)",
         )
-    elif found.holds:
+    elif found.holds and _loads_strictly(network):
+        said = (
+            "Error(s) in loading state_dict" if found.holds.startswith("a mapping") else "Expected state_dict to be dict-like"
+        )
         yield Problem(
-            f"{name} holds a whole {found.holds}; TorchServe: Expected state_dict to be dict-like", f"{SAVE_STATE} instead"
+            f"{name} holds {found.holds}; TorchServe: {said}",
+            f"{SAVE_STATE}: the tensors by their names, and nothing around them",
         )
     elif found.kind != "saved":
         what, said = _SAID[found.kind]
         reason = f" ({found.why})" if found.why else ""
         yield Problem(f"{name} is {what}{reason}, and TorchServe loads a state dict; it would say: {said}", SAVE_STATE)
     elif _release(image.version) >= WEIGHTS_ONLY:
-        for each in look(archive, name):
+        for each in look(archive, name, only_weights=True):
             yield Problem(
                 f"{each.place} names {', '.join(each.names[:3]) or each.why}, and PyTorch {image.version} of {image.name} loads"
                 " weights only; TorchServe: Weights only load failed",
                 SAVE_STATE,
             )
+
+
+def _loads_strictly(network: Class | None) -> bool:
+    """Whether the model surely takes what `nn.Module` takes: a state dict."""
+    return (
+        network is not None
+        and all(base.startswith(_STRICT) for base in network.bases)
+        and not any(network.has(name) for name in ("load_state_dict", "_load_from_state_dict"))
+    )
 
 
 def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) -> Iterator[Problem]:
@@ -134,6 +156,12 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
             yield Problem(
                 f"{name} is loaded only where the configuration says so; TorchServe: No model weights could be loaded",
                 "add to config: {pt2: {export: {aot_compile: true}}}",
+            )
+        elif _release(image.version) < AOT_SINCE:
+            yield Problem(
+                f"{name} is a compiled library, which PyTorch {image.version} of {image.name} does not load; TorchServe: No"
+                " model weights could be loaded",
+                f"take an image with PyTorch {'.'.join(map(str, AOT_SINCE))} or newer, or {SAVE_SCRIPT}",
             )
         return
     if name.endswith(".onnx"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob, Digest, FileBlob
-from gdcbuild.errors import ActionFailed
+from gdcbuild.errors import ActionFailed, Problem
 from gdcbuild.frameworks.torchserve import archive as reading
 from gdcbuild.frameworks.torchserve import repack
 from gdcbuild.frameworks.torchserve.archive import open_archive
@@ -224,6 +225,14 @@ HOSTILE = {
     )
     for name, case in cases.items()
 }
+
+
+def test_an_archive_of_the_other_format_is_called_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ActionFailed) as failure:
+        repack.run({}, {"mar/old.tar.gz": BytesBlob(gzip.compress(b"tar"))}, tmp_path)
+    assert failure.value.problems == (
+        Problem("old.tar.gz is packed with gzip, and the containers ask for a zip file", "leave out --archive-format tgz"),
+    )
 
 
 @pytest.mark.parametrize("case", HOSTILE)

@@ -53,8 +53,11 @@ def found(
     runtime: Any = "python",
     image: Image = IMAGE,
     policy: Policy = Policy(),
+    beside: str = "more.bin",
     **model: Any,
 ) -> list[Problem]:
+    """What is said of an archive of these members, and of one called `beside` which might be weights."""
+    members = {**({beside: b""} if beside else {}), **members}
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
     archive = zipped(**{**members, MANIFEST: json.dumps(manifest)})
@@ -80,6 +83,7 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         eager(handler=BASE + "    def preprocess(self, data): ...\n"),
         eager(NET.replace("units=8", "*, units=8")),
         eager("from net_parts import Net\nclass Model(Net): ...\n"),
+        eager("class Net:\n    def load_state_dict(self, state): ...\n    to = eval = lambda self, *more: self\n"),
         eager("try:\n    from torch import nn\nexcept ImportError:\n    nn = None\nelse:\n    class Net(nn.Module): ...\n"),
         handled(FUNCTION),
         handled(OWN),
@@ -93,7 +97,7 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         handled("import ts.torch_handler.image_classifier as ic\nclass H(ic.ImageClassifier): ...\n"),
         found({"w.pt": script()}, serializedFile="w.pt", handler="image_classifier"),
         found({"w.onnx": b"?"}, serializedFile="w.onnx", handler="base_handler"),
-        found({"w.bin": b"?"}, serializedFile="w.bin", handler="vllm_handler"),
+        found({"c.yaml": "asyncCommunication: true\n"}, handler="vllm_handler", configFile="c.yaml"),
         found({"h.py": OWN}, handler="h.py"),
         found({"w.pt": script("10")}, serializedFile="w.pt", handler="base_handler"),
         found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=Image("new", "pytorch", "2.14")),
@@ -135,7 +139,9 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager("x = 1\n"), "net.py defines no class"),
         (eager(TWO, BASE + "    pass\n"), "Expected only one class as model definition"),
         (eager(TWO, BASE + "    def initialize(self, context):\n        super().initialize(context)\n"), "as model definition"),
+        (eager(TWO, BASE + "    def initialize(self, c):\n        BaseHandler.initialize(self, c)\n"), "as model definition"),
         (eager(NET.replace("units=8", "units, *, bias")), "makes Net() without arguments, and it wants units, bias"),
+        (eager("class Net:\n    def forward(self, x): ...\n"), "Net of the model_file net.py is no nn.Module"),
         (eager(name="net.v2.py"), "No module named 'net'"),
         (eager("class"), "net.py, line 1"),
         (eager("from .parts import x\n" + NET), "net.py imports relative"),
@@ -159,6 +165,10 @@ def test_what_torchserve_refuses_is_said_in_its_words(problems: list[Problem], s
         FUNCTION,
         OWN,
         BASE + "    def initialize(self, context): ...\n",
+        BASE + "    def initialize(self, context):\n        self.parts.initialize()\n",
+        BASE + "    def initialize(self, context):\n        if self.parts:\n            super().initialize(context)\n",
+        BASE
+        + "    def initialize(self, context):\n        try:\n            super().initialize(context)\n        finally: ...\n",
         BASE + "    def _load_pickled_model(self, *names): ...\n",
     ],
 )
@@ -199,6 +209,7 @@ def test_nothing_lies_beside_the_archive() -> None:
                 {"runtime": "python", "model": {"modelName": "model", "modelVersion": "1", "handler": "h.py"}}
             ),
             "h.py": FUNCTION,
+            "w.bin": b"",
         }
     )
     (problem,) = check({"model.mar": BytesBlob(archive), "config.json": BytesBlob(b"")}, IMAGE)
@@ -280,9 +291,16 @@ def test_the_configuration_is_checked() -> None:
     ]
     (problem,) = configured("- a\n")
     assert "c.yaml is no mapping" in problem.message
-    (problem,) = configured("batchSize: 1\n", "trt_llm_handler")
-    assert "no section `handler`" in problem.message
-    assert configured("handler: {engine_dir: x}\n", "trt_llm_handler") == []
+
+
+@pytest.mark.parametrize(("name", "section"), [("trt_llm_handler", "handler"), ("dali_image_classifier", "dali")])
+def test_handlers_that_are_told_by_the_configuration_what_to_do(name: str, section: str) -> None:
+    waits = "asyncCommunication: true\n" if name == "trt_llm_handler" else "batchSize: 1\n"
+    (problem,) = configured(waits, name)
+    assert f"no section `{section}`" in problem.message
+    assert configured(f"{waits}{section}: {{engine_dir: x}}\n", name) == []
+    (problem,) = configured("- a\n", name)
+    assert "c.yaml is no mapping" in problem.message
 
 
 def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:
@@ -375,9 +393,12 @@ def test_code_and_weights_do_not_look_like_secrets() -> None:
     assert found({"h.py": OWN, "helper.py": code, "w.bin": weights, "large.txt": large}, handler="h.py") == []
 
 
-def test_torchserve_wants_a_version() -> None:
-    (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=None)
-    assert "Model version is not defined" in problem.message
+@pytest.mark.parametrize("version", ["1", 1.0, None])
+def test_torchserve_takes_any_version_that_can_be_text(version: Any) -> None:
+    """Gson reads a number as text, and a version that is missing becomes 1.0."""
+    assert found({"h.py": OWN}, handler="h.py", modelVersion=version) == []
+    (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=["1"])
+    assert "Expected a string as modelVersion" in problem.message
 
 
 NPZ = zipped(**{"a.npy": b"\x93NUMPY\1\0\x1e\0{'descr': '|O', 'shape': (1,)}\n" + EMPTY})

@@ -148,7 +148,7 @@ HIDDEN = {
         [COMPUTED, "collections.system"],
     ),
     "name of parts": (b"\x80\4\x8c\5torch\x8c\x17serialization.os.system\x93.", ["torch.serialization.os.system"]),
-    "name from a call": (b"\x80\4cbuiltins\nstr\n)R\x8c\6system\x93.", [COMPUTED, "builtins.str"]),
+    "name from a call": (b"\x80\4cbuiltins\nstr\n)R\x8c\6system\x93.", [COMPUTED]),
     "name with escapes": (b"V\\u006fs\nVsystem\n\x93.", [COMPUTED]),
     "name too long": (b"\x80\4\x8c\2osX\0\4\0\0" + b"a" * 1024 + b"\x93.", [COMPUTED]),
     "extension": (b"\x80\2\x82\7.", ["copyreg.extension.7"]),
@@ -178,6 +178,7 @@ def test_hidden_names_are_found(case: str) -> None:
         *("torch Size", "torch device"),
         *("numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "numpy ndarray", "numpy dtype"),
         *("torch.storage UntypedStorage", "torch Tensor", "torch.nn.parameter Parameter", "numpy.dtypes Float32DType"),
+        *("collections defaultdict", "__builtin__ list", "torch.nn.parameter UninitializedParameter"),
     ],
 )  # fmt: skip
 def test_what_weights_are_made_of_is_expected(name: str) -> None:
@@ -187,6 +188,16 @@ def test_what_weights_are_made_of_is_expected(name: str) -> None:
 @pytest.mark.parametrize("name", ["__torch__.net.Net Net", "os system", "torch hub.load", "builtins eval", "torch load"])
 def test_what_they_are_not_made_of_is_not(name: str) -> None:
     assert unexpected({name}, torchscript=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy ndarray", "numpy._core.multiarray scalar", "collections defaultdict", "builtins range"]
+)
+def test_what_pytorch_itself_does_not_take_for_weights(name: str) -> None:
+    """`weights_only`, the default since PyTorch 2.6: Unsupported global."""
+    assert unexpected({name}, torchscript=False) == []
+    assert unexpected({name}, torchscript=False, only_weights=True) == [name.replace(" ", ".")]
+    assert unexpected({"torch._utils _rebuild_tensor_v2", "builtins set"}, torchscript=False, only_weights=True) == []
 
 
 def test_torchscript_names_types_of_its_own() -> None:

@@ -128,6 +128,13 @@ def test_an_export_comes_first_and_is_packed_whole() -> None:
     assert pack.needs == ("digits@2:export",)
 
 
+@pytest.mark.parametrize("handler", [HANDLER, Handler("vllm_handler", at(7))])
+def test_a_handler_that_finds_its_model_by_itself_needs_no_weights(handler: Handler) -> None:
+    (action,) = lowered(replace(BASE, sources=(), handler=handler, files=(file("llama/model.safetensors"),)))
+    assert "extra/model.safetensors" in laid(action)
+    assert not any(path.startswith("weights/") for path in laid(action))
+
+
 def test_an_existing_archive_is_repacked() -> None:
     (action,) = lowered(replace(BASE, sources=(source("mar", "old/digits.mar"),), handler=None))
     assert (action.id, action.kind, action.run) == (

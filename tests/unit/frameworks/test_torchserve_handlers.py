@@ -1,0 +1,155 @@
+"""Handlers and model files as they are written: which TorchServe finds and can call, and which it cannot."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gdcbuild.errors import Caution, Problem
+from tests.unit.frameworks.test_torchserve_contract import BASE, FUNCTION, NET, OWN, configured, eager, found, handled, script
+
+SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Context: ...\n    class Other: ...\n"
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        OWN + SCRIPT,
+        OWN + SCRIPT + "else:\n    import os\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .parts import x\n" + OWN,
+        "try:\n    from .parts import x\nexcept ImportError:\n    from parts import x\n" + OWN,
+        "if __package__:\n    from .parts import x\nelse:\n    from parts import x\n" + OWN,
+        OWN + "Own.timeout = 5\nsettings = {}\nsettings['a'], other = 1, 2\n",
+        OWN + "class Helper: ...\ndel Helper\n",
+        OWN + "class Helper: ...\nHelper = None\n",
+        "import os\nif os.name == 'nt':\n    class Own: ...\nelse:\n    class Other: ...\n",
+        "from collections import namedtuple\nPoint = namedtuple('Point', 'x y')\n" + FUNCTION,
+        "class Own:\n    def run(self, *args): ...\n    initialize = handle = run\n",
+        "class Own:\n    def __init__(self):\n        self.handle = self.initialize = print\n",
+        "class Own:\n    def __getattr__(self, name): ...\n",
+        "class Own:\n    def __init__(self, size=3, **more): ...\n    def initialize(self, *args): ...\n"
+        "    def handle(self, data, context=None, more=1): ...\n",
+        "class Own:\n    def initialize(self, context): ...\n    @staticmethod\n    def handle(data, context): ...\n",
+        "def handle(*args): ...\n",
+        "@register\ndef handle(data): ...\n",
+        "if x:\n    def handle(data): ...\nelse:\n    def handle(data, context): ...\n",
+    ],
+)
+def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> None:
+    assert handled(handler) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_code_is_no_matter() -> None:
+    """Python itself warns of it, which would stand among what is printed here."""
+    assert handled(OWN + "odd = '\\d' is 'x'\n") == []
+
+
+def test_code_of_a_newer_python_may_be_meant() -> None:
+    (problem,) = handled("odd = (\n")
+    assert "h.py, line 1" in problem.message
+    assert f"newer Python than 3.{sys.version_info.minor}, run gdcbuild with that of the image" in str(problem.hint)
+
+
+def test_a_class_may_be_found_where_its_handle_is_named() -> None:
+    assert handled(OWN, "h.py:handle") == []
+
+
+def test_a_handler_may_be_a_package() -> None:
+    assert found({"h/__init__.py": OWN}, handler="h") == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "entry", "said"),
+    [
+        ("from collections import namedtuple\nPoint = namedtuple('Point', 'x y')\n" + OWN, "h.py", "2 classes (Point, Own)"),
+        ("import enum as e\nKind = e.Enum('Kind', 'A B')\n" + OWN, "h.py", "2 classes (Kind, Own)"),
+        ("Made = type('Made', (), {})\n" + OWN, "h.py", "2 classes (Made, Own)"),
+        ("if __name__ == '__main__':\n    def handle(data, context): ...\n", "h.py", "defines no class"),
+        (OWN, "h.py:Own", "Own of the handler h.py is a class, and TorchServe would call it as a function"),
+        ("def handle(data): ...\n", "h.py", "handle of the handler h.py cannot be called as TorchServe does"),
+        ("def run(data, context, *, more): ...\n", "h.py:run", "run of the handler h.py cannot be called"),
+        ("def handle(self, data, context): ...\n", "h.py", "handle of the handler h.py cannot be called"),
+        (OWN.replace("class Own:", "class Own:\n    def __init__(self, size): ..."), "h.py", "Own() without arguments"),
+        (OWN.replace("(self, context)", "(self)"), "h.py", "initialize cannot be called as TorchServe does"),
+        (OWN.replace("(self, data, context)", "(self, data)"), "h.py", "handle cannot be called as TorchServe does"),
+        (BASE + "    def handle(self, data): ...\n", "h.py", "handle cannot be called as TorchServe does"),
+    ],
+)
+def test_what_torchserve_could_not_call(handler: str, entry: str, said: str) -> None:
+    (problem,) = handled(handler, entry)
+    assert said in problem.message
+    assert problem.hint
+
+
+@pytest.mark.parametrize("module", ["distributed.base_pippy_handler", "distributed.base_deepspeed_handler", "vllm_handler"])
+def test_not_all_that_torchserve_brings_loads_the_model_as_its_base_handler(module: str) -> None:
+    handler = f"from ts.torch_handler.{module} import Base\nclass H(Base):\n    def initialize(self, context):\n"
+    handler += "        super().initialize(context)\n"
+    assert found({"h.py": handler}, handler="h.py") == []
+    assert eager(NET + "class Block(nn.Module): ...\n", handler) == []
+
+
+def test_an_async_handler_is_awaited_only_where_the_configuration_says_so() -> None:
+    waits, own = "asyncCommunication: true\n", OWN.replace("def handle", "async def handle")
+    for name, files in (("vllm_handler", {}), ("h.py", {"h.py": own}), ("h.py", {"h.py": f"async {FUNCTION}"})):
+        assert configured(waits, name, **files) == []
+        (problem,) = configured("batchSize: 1\n", name, **files)
+        assert (
+            f"handle() of {name} is async, and nothing awaits it; TorchServe: Invalid model predict output" in problem.message
+        )
+        assert problem.hint == "add asyncCommunication: true to config"
+    for name, files in (("base_handler", {}), ("h.py", {"h.py": BASE + "    pass\n"})):
+        (problem,) = configured(waits, name, **files)
+        assert f"handle() of {name} is not async" in problem.message
+    assert configured(waits, "h.py", **{"h.py": OWN}) == []  # it may return what is to be awaited
+
+
+def test_handlers_for_text_want_a_vocabulary() -> None:
+    classifier = "from ts.torch_handler.text_classifier import TextClassifier\nclass H(TextClassifier):\n"
+    for name, files in (("text_classifier", {}), ("h.py", {"h.py": classifier + "    pass\n"})):
+        (problem,) = configured("batchSize: 1\n", name, **files)
+        assert "TorchServe: Missing the source_vocab file" in problem.message
+        assert configured("batchSize: 1\n", name, **files, **{"source_vocab.pt": b""}) == []
+    assert configured("batchSize: 1\n", "h.py", **{"h.py": classifier + "    def get_source_vocab_path(self, c): ...\n"}) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("{'0': 'cat'}", "is not JSON"),
+        ('["cat"]', "is no mapping"),
+        ('{"0": 1}', "has no text for '0'"),
+        ('{"0": []}', "has no text for '0'"),
+        ('{"0": ["n01", 2]}', "has no text for '0'"),
+        ('{"0": "cat", "1": ["n02", "dog"]}', None),
+        ('{"object_type_names": ["cat"]}', None),
+        ("too long to be looked at" + " " * (1 << 20), None),
+    ],
+)
+def test_the_names_of_classes_are_read_with_the_model(labels: str, said: str | None) -> None:
+    problems = found({"w.pt": script(), "index_to_name.json": labels}, serializedFile="w.pt", handler="image_classifier")
+    assert [said in p.message for p in problems if said] == ([True] if said else [])
+    assert bool(problems) == bool(said)
+    assert found({"w.pt": script(), "index_to_name.json": labels, "h.py": OWN}, serializedFile="w.pt", handler="h.py") == []
+
+
+def cautions(problems: list[Problem]) -> list[str]:
+    assert all(isinstance(p, Caution) for p in problems)
+    return [p.message for p in problems]
+
+
+def test_an_archive_without_weights_is_told() -> None:
+    (said,) = cautions(found({"h.py": OWN, "labels.json": "{}"}, handler="h.py", beside=""))
+    assert "there are no weights in the archive" in said
+    (said,) = cautions(found({"net.py": NET}, handler="base_handler", modelFile="net.py", beside=""))
+    assert "there are no weights in the archive" in said
+    for name in ("llama/model-1.safetensors", "pipeline.zip", "net.onnx"):
+        assert cautions(found({"h.py": OWN, name: b""}, handler="h.py", beside="")) == []
+
+
+def test_files_that_are_named_by_nothing_are_not_missing() -> None:
+    assert found({"h.py": OWN}, handler="h.py", modelFile="", requirementsFile="") == []
+    (problem,) = found({"h.py": OWN}, handler="h.py", configFile="")
+    assert "configFile is '', which is not in the archive" in problem.message
