@@ -144,7 +144,7 @@ class Project:
             from gdcbuild.engine.verify import deepened
 
             found = deepened(remote, found, self._watched())
-        if found.foreign:
+        if found.foreign or found.left:
             from gdcbuild.engine.foreign import compare
 
             found = compare(remote, found, trees, memo)
@@ -187,7 +187,7 @@ class Project:
             if not keep_going:
                 found.raise_if_unsafe()
             confirm(found, policy)
-            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair)
+            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
             if gone := [id for id in todo if id not in graph.versions]:
@@ -225,15 +225,20 @@ class Project:
         return id.version in self.workspace.models().get(id.model, ())
 
     def verify(self, environment: str | None, selection: Selection, deep: bool) -> dict[VersionId, tuple[str, ...]]:
-        """What is wrong with each published version, one line a file; without a selection of all that is sealed."""
+        """What is wrong with each published version, one line a file.
+
+        Without a selection, of all in the manifest, all that is sealed, and all that a server would load.
+        """
         from gdcbuild.engine.verify import verify
+        from gdcbuild.frameworks import FRAMEWORKS
         from gdcbuild.remotes import waited
 
         everything = not (selection.include or selection.exclude)
         _, remote = self.environment(environment)
-        wanted = None if everything else self.select(selection)
+        wanted = self.select(selection)
+        entries = {framework.entry for framework in FRAMEWORKS.values()}
         with waited(remote, self._warn):
-            return verify(remote, wanted, deep, watched=self._watched())
+            return verify(remote, None if everything else wanted, deep, watched=self._watched(), known=wanted, entries=entries)
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew.

@@ -46,6 +46,8 @@ class Change(NamedTuple):
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
 
     `published` is the digest sealed in the bucket, if any. An orphan has no `build`: the manifest does not know it.
+    `hint` is the mend of a conflict that a new version id is not the first answer to. `removed` are the files of a
+    replaced version that no seal speaks for and the artifact does not have.
     """
 
     id: VersionId
@@ -55,6 +57,8 @@ class Change(NamedTuple):
     digest: Digest | None
     published: str | None = None
     detail: tuple[str, ...] = ()
+    hint: str = ""
+    removed: tuple[str, ...] = ()
 
 
 PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})
@@ -85,8 +89,8 @@ class Plan(NamedTuple):
         return tuple(
             Refused(
                 Problem(
-                    f"{c.id} is published and may not change in {self.environment}: {c.why}",
-                    f"give the new artifact a new version id, beside {c.id.version!r}",
+                    f"{c.id} {_refusal(c)} in {self.environment}: {c.why}",
+                    c.hint or f"give the new artifact a new version id, beside {c.id.version!r}",
                     detail="\n".join(c.detail),
                 )
             )
@@ -98,3 +102,7 @@ class Plan(NamedTuple):
         """Raise Refused for every row that must not be applied."""
         if conflicts := self.conflicts:
             raise Refused(*(problem for error in conflicts for problem in error.problems))
+
+
+def _refusal(change: Change) -> str:
+    return "cannot be published" if change.hint else "is published and may not change"

@@ -190,8 +190,11 @@ class Remote(Protocol):
         """
         ...
 
-    def open(self, key: str) -> BinaryIO:
-        """Read an object. Raises KeyError when there is none; reading raises RemoteError when the rest does not come."""
+    def open(self, key: str, etag: str = "") -> BinaryIO:
+        """Read an object. Raises KeyError when there is none, or, as far as the store tells, when it has not the `etag` given.
+
+        Reading raises RemoteError when the rest does not come.
+        """
         ...
 
     def delete(self, key: str, etag: str = "") -> None:

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Blob, Digest, copy_verified
+from gdcbuild.core.digest import Digest, copy_verified
 from gdcbuild.core.events import (
     Event,
     JobFailed,
@@ -29,13 +29,13 @@ from gdcbuild.core.events import (
 from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
-from gdcbuild.core.ports import Flag, Framework, Remote
+from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
-from gdcbuild.engine.publisher import Published, publish
+from gdcbuild.engine.publisher import Published, SoFar, publish
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import (
     BlobDamaged,
@@ -55,7 +55,8 @@ from gdcbuild.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, under which policy, and which digest the plan saw published of each version.
+    """Where to publish, under which policy, and what the plan saw: which digest is published of each version, and the
+    objects of those that were published by other means.
 
     With `repair`, the objects and seals of these versions are brought back into agreement.
     """
@@ -64,6 +65,7 @@ class Target:
     immutable: bool
     planned: Mapping[VersionId, str | None]
     repair: bool = False
+    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class Applying:
         self._emit = emit
         self._lock = threading.Lock()
         self._planned: Mapping[VersionId, Digest | None] = {}
+        self._publishing: dict[VersionId, SoFar] = {}
         self.counts = Counts()
 
     def run(self, plan: Plan, workers: int, keep_going: bool) -> None:
@@ -105,7 +108,14 @@ class Applying:
         self._planned = {c.id: c.digest for c in plan.changes}
         jobs = [*self._builds(versions), *self._finishes(versions)]
         self._emit(Planned(plan if self._target else None, len(jobs)))
-        report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
+        try:
+            report = scheduler.run(jobs, workers, keep_going, self._graph.pools)
+        except Interrupted as error:
+            if not any(left.begun for left in self._publishing.values()):
+                raise
+            raise Interrupted(Problem("interrupted; what was begun in the bucket is completed by the next run")) from error
+        finally:
+            self._tell_left(plan.environment)
         for job, cause in report.skipped.items():
             self._emit(JobSkipped(job, cause))
         for job in report.not_started:
@@ -114,6 +124,16 @@ class Applying:
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
         _raise(failed)
+
+    def _tell_left(self, environment: str) -> None:
+        """Count and tell what publishings that have not ended well have left in the bucket, whatever stopped them."""
+        with self._lock:  # what is not waited for may still end
+            publishing = list(self._publishing.items())
+        for id, left in publishing:
+            self.counts.objects += left.objects
+            if left.gone:
+                hint = f"publish it: gdcbuild apply {id} --env {environment}"
+                self._emit(Warned(Problem(f"until {id} is published again, no server can load it", hint)))
 
     def _versions(self, plan: Plan) -> list[Version]:
         """The versions there is something to do for."""
@@ -174,7 +194,7 @@ class Applying:
 
     def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""
-        artifact, ports = self._made[version.action], self._rebuilder.ports
+        artifact = self._made[version.action]
         with self._reported(str(version.id), "check") as ended, self._at_rest(version, artifact):
             self._refuse_unplanned(version, artifact)
             self._check(version, artifact)
@@ -182,9 +202,12 @@ class Applying:
         if self._target is None:
             return
         with self._reported(str(version.id), "publish") as ended, self._at_rest(version, artifact):
-            blobs = artifact.blobs(ports.cas, ports.workspace)
-            written = self._publish(version, blobs, artifact.tree.digest.size, self._target, cancel)
+            left = SoFar()
             with self._lock:
+                self._publishing[version.id] = left
+            written = self._publish(version, artifact, left, self._target, cancel)
+            with self._lock:
+                del self._publishing[version.id]
                 self.counts.objects += written.objects
                 self.counts.published += written.outcome != "unchanged"
             ended(written.outcome)
@@ -204,7 +227,7 @@ class Applying:
         """Other bytes than those that were judged are the cache's damage, unless a file of the workspace has changed."""
         try:
             yield
-        except BlobDamaged:
+        except (BlobDamaged, FileNotFoundError):
             artifact.refuse_changed(self._rebuilder.ports.workspace, f"{version.id} was read", version.where)
             raise
 
@@ -222,7 +245,7 @@ class Applying:
                 yield ended
             except OSError as error:
                 problem = of_system(error)
-                hint = problem.hint or "nothing half-made was kept"
+                hint = problem.hint or ("" if what == "publish" else "nothing half-made was kept")
                 raise StoreError(problem._replace(message=f"{job}: {problem.message}", hint=hint)) from error
         except GdcbuildError as error:
             self._emit(JobFailed(job, what, error.problems, time.monotonic() - started))
@@ -253,8 +276,8 @@ class Applying:
         for message, hint, detail in cautions:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
-    def _publish(self, version: Version, blobs: Mapping[str, Blob], total: int, target: Target, cancel: Flag) -> Published:
-        sent, due, lock = 0, 0.0, threading.Lock()
+    def _publish(self, version: Version, artifact: Artifact, left: SoFar, target: Target, cancel: Flag) -> Published:
+        sent, due, lock, total = 0, 0.0, threading.Lock(), artifact.tree.digest.size
 
         def progress(count: int) -> None:
             nonlocal sent, due
@@ -271,13 +294,16 @@ class Applying:
         return publish(
             target.remote,
             version.id,
-            blobs,
+            artifact.blobs(self._rebuilder.ports.cas, self._rebuilder.ports.workspace),
             entry,
             target.planned.get(version.id),
             target.immutable,
             f"gdcbuild {__version__}",
             progress=progress,
             repair=target.repair,
+            seen=target.foreign.get(version.id),
+            sources=artifact.sources,
+            so_far=left,
         )
 
 

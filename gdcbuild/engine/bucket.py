@@ -8,20 +8,22 @@ MODEL/VERSION/...                                         served files, nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from gdcbuild.core.digest import BytesBlob, Digest, Tree
+from gdcbuild.core.digest import BytesBlob, Digest, Tree, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.engine.parallel import each
+from gdcbuild.errors import Problem, RemoteError
 
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.ports import Records, Remote
 
-CLAIMS = ".gdcbuild/v1/claims/"
-SEALS = ".gdcbuild/v1/seals/"
+RECORDS = ".gdcbuild"
+CLAIMS = f"{RECORDS}/v1/claims/"
+SEALS = f"{RECORDS}/v1/seals/"
 SEAL_SCHEMA = 1
 MEMO_TABLE = "seals"
 BEGUN = "a publishing was begun and not ended"
@@ -76,7 +78,7 @@ class Seal(NamedTuple):
             files = {f["path"]: SealedFile(Digest(f["sha256"], int(f["size"])), str(f["etag"])) for f in record["files"]}
             seal = cls(files, str(record["tool"]))
             return seal if record["schema"] == SEAL_SCHEMA and seal.tree.digest.hash == digest else None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return None
 
 
@@ -84,10 +86,11 @@ class Observation(NamedTuple):
     """The bucket as it was found.
 
     `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
-    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions with objects, which are
-    not what a seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
-    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. Path → object of
-    each; `unlike` tells how those that have been compared differ from the artifact.
+    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions that are not what a
+    seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
+    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. `left` are those
+    that have objects and a claim, and no seal. Path → object of each; `unlike` tells, of those that have been compared, how
+    what lies there differs from the artifact, and of the foreign what is missing too.
     """
 
     sealed: Mapping[VersionId, Sealed]
@@ -95,6 +98,7 @@ class Observation(NamedTuple):
     drifted: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
     unfinished: Mapping[VersionId, str] = MappingProxyType({})
     foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
+    left: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
     unlike: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
 
     def drift(self, id: VersionId) -> tuple[str, ...]:
@@ -114,7 +118,7 @@ def observe(
 
     Two listings, in ranges when there is much to list, and one small read for every sealed version whose seal `memo`
     does not hold; but for those that need not be read, since a listing without etags shows the tree of `trees` that was sealed.
-    A third listing, of claims, for versions that are not what a seal says.
+    A third listing, of claims, for versions that are not what a seal says, those without one among them.
     """
     everything = newest_seals(remote, None if known is not None else ids, jobs)
     sealed = {id: everything[id] for id in sorted(ids) if id in everything}
@@ -129,7 +133,7 @@ def observe(
 
     lines = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
     drifted = {id: text for id, text in lines.items() if text}
-    unsealed = [id for id in ids if id not in sealed and found[id]]
+    unsealed = [id for id in ids if id not in sealed]
     claims = newest_claims(remote, [*drifted, *unsealed], jobs)
     begun = [id for id, claim in claims.items() if id not in sealed or claim > sealed[id].generation]
     return Observation(
@@ -137,7 +141,8 @@ def observe(
         orphans={} if known is None else {id: everything[id] for id in sorted(set(everything) - set(known))},
         drifted=drifted,
         unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
-        foreign={id: found[id] for id in unsealed if id not in claims},
+        foreign={id: found[id] for id in unsealed if found[id] and id not in claims},
+        left={id: found[id] for id in unsealed if found[id] and id in claims},
     )
 
 
@@ -202,6 +207,22 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
     if memo is not None and sealed.etag and seal is not None:
         memo.put(MEMO_TABLE, name, seal.to_json())
     return seal
+
+
+def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] = hash_stream) -> Digest | None:
+    """Digest of an object as it was listed; None when it has gone since, or was written again.
+
+    Raises RemoteError when what comes has another length: then it is no object, or another one.
+    """
+    try:
+        with remote.open(item.key, item.etag) as stream:
+            found = read(stream)
+    except KeyError:
+        return None
+    if found.size != item.size:
+        message = f"cannot read {remote.url}/{item.key}: it has {item.size} bytes, and {found.size} came"
+        raise RemoteError(Problem(message, "run it again; if it stays so, something answers in the place of the bucket"))
+    return found
 
 
 def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> dict[VersionId, dict[str, RemoteObject]]:

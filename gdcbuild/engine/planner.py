@@ -40,33 +40,55 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
     digest = desired.tree.digest if desired.tree is not None else None
     other = Kind.CONFLICT if immutable else Kind.REPLACE
     lines: tuple[str, ...] = ()
+    hint = ""
     if sealed and observed.drift(id) and id not in observed.unfinished and not repair:
         # whatever is to come: what lies there is nobody's that is known, and is not to be removed unseen
         lines = observed.drift(id)
         kind, why = Kind.DRIFT, lines[0]
-    elif digest is None and (sealed or id in observed.foreign):
-        kind, why = Kind.UNKNOWN, desired.why if sealed else f"published by other means; {desired.why}"
+    elif sealed and digest is None:
+        kind, why = Kind.UNKNOWN, desired.why
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
-        kind, why = Kind.CONFLICT, f"it is being published with {observed.unfinished[id]}"
-    elif sealed is None and id in observed.foreign:
-        unlike = observed.unlike.get(id, ())
-        kind, why = _foreign(other, bool(unlike), repair)
-        lines = unlike or ("it has no seal",)
+        kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
+        hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
     elif sealed is None:
-        state = BEGUN if id in observed.unfinished else "not published yet"
-        kind, why = Kind.CREATE, "; ".join(w for w in (state, desired.why) if w)
+        kind, why, lines = _unsealed(id, desired, observed, other, repair)
+        if kind is Kind.CONFLICT and not immutable:
+            hint = "leave it out (--exclude), or have it replaced, by an apply without --repair"
     elif digest and digest.hash != published:
         lines = observed.drift(id)
         kind, why = other, f"{BEGUN}; {lines[0]}" if lines and id in observed.unfinished else "published with other bytes"
     else:
         lines = observed.drift(id)
         kind, why = _sealed(lines, id in observed.unfinished, repair)
-    return Change(id, kind, desired.build, why, digest, published, lines)
+    removed = _removed(id, desired, observed) if kind is Kind.REPLACE else ()
+    return Change(id, kind, desired.build, why, digest, published, lines, hint, removed)
+
+
+def _removed(id: VersionId, desired: Desired, observed: Observation) -> tuple[str, ...]:
+    there = observed.foreign.get(id) or observed.left.get(id) or ()
+    return tuple(sorted(path for path in there if path not in (desired.tree or ())))
+
+
+def _unsealed(
+    id: VersionId, desired: Desired, observed: Observation, other: Kind, repair: bool
+) -> tuple[Kind, str, tuple[str, ...]]:
+    unlike = observed.unlike.get(id, ())
+    begun = id in observed.left or (other is Kind.CONFLICT and id in observed.unfinished)
+    state = "published by other means" if id in observed.foreign else BEGUN if begun else "not published yet"
+    if desired.tree is None and (begun or id in observed.foreign):
+        # what lies there may have to go, or may not change: that is told when the bytes are known
+        return Kind.UNKNOWN, f"{state}; {desired.why}", ()
+    if id in observed.foreign:
+        return *_foreign(other, bool(unlike), repair), unlike or ("it has no seal",)
+    if unlike:
+        return other, f"{state}; {unlike[0]}", unlike
+    return Kind.CREATE, "; ".join(w for w in (state, desired.why) if w), ()
 
 
 def _foreign(other: Kind, unlike: bool, repair: bool) -> tuple[Kind, str]:
     if unlike:
-        return other, "published by other means, with other bytes"
+        others = "published by other means, with other bytes"
+        return (Kind.CONFLICT, f"{others}, which a repair leaves alone") if repair else (other, others)
     same = "published by other means, with the same bytes"
     return (Kind.CREATE, f"{same}; to be sealed") if repair else (Kind.NONE, same)
 

@@ -1,8 +1,9 @@
 """Writes one version to a bucket so that no server ever loads anything but exactly one build of it.
 
-The order: claim the digest, create-only; remove what does not belong, the entry object first; create all but the entry
-object; list and compare; the entry object; list and compare; seal, create-only, and read the seal back. Nothing is ever
-overwritten. Content is claimed, not a process: whoever comes with the same bytes after a crash finishes the job.
+The order: read once more what may have changed; claim the digest, create-only; remove what does not belong, the entry
+object first; create all but the entry object; list and compare; the entry object; list and compare; seal, create-only, and
+read the seal back. Nothing is ever overwritten. Content is claimed, not a process: whoever comes with the same bytes after
+a crash finishes the job.
 
 What holds, on a store that creates only when told so. In an immutable environment one digest only is ever written, and
 nothing is removed but by a repair, so no order of events mixes two builds. In others a newer generation takes over from an
@@ -18,11 +19,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gdcbuild.core.digest import Blob, BytesBlob, Tree, hash_stream
+from gdcbuild.core.digest import Blob, BytesBlob, Tree, copy_verified, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.engine.bucket import (
@@ -32,6 +33,7 @@ from gdcbuild.engine.bucket import (
     SealedFile,
     claim_key,
     claimed,
+    content,
     contents,
     differences,
     newest_claims,
@@ -66,6 +68,18 @@ class Published:
     objects: int
 
 
+@dataclass(slots=True)
+class SoFar:
+    """How far a publishing has come: what there is to tell of one that does not end well, or is not waited for."""
+
+    begun: bool = False
+    """Whether its digest is claimed."""
+    gone: bool = False
+    """Whether the entry object was removed, or may have been, and no other one is there yet."""
+    objects: int = 0
+    """How many objects it has written, records included."""
+
+
 def publish(
     remote: Remote,
     id: VersionId,
@@ -77,12 +91,18 @@ def publish(
     jobs: int = JOBS,
     progress: Callable[[int], None] | None = None,
     repair: bool = False,
+    seen: Mapping[str, RemoteObject] | None = None,
+    sources: Collection[str] = (),
+    so_far: SoFar | None = None,
 ) -> Published:
     """Make the artifact (path → blob, `entry` among them) the version's published content, and seal it.
 
     `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` goes into
     the seal: what wrote it. `progress` is told the bytes that have gone, from several threads, and may raise to stop.
     `repair` believes nothing but content, puts back what drifted, and seals what somebody else published with these bytes.
+    `seen` are the objects that the plan saw of a version that was published by other means: no others are replaced.
+    `sources` are the paths that are files of the user's, which may change meanwhile: they are read before anything is
+    written or removed. `so_far` is kept up to date, for whoever cannot wait for the end.
 
     Raises Refused when the version is published with other bytes and is immutable, has changed since it was planned, has
     drifted, or is taken over by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun
@@ -94,7 +114,7 @@ def publish(
     generation = newest.generation if newest else 0
     found = contents(remote, [id], jobs)[id]
     begun = newest_claims(remote, [id]).get(id, 0)  # last: who changes what lies there has claimed it before
-    writer = _Writer(remote, id, artifact, tree, entry, immutable, jobs, progress)
+    writer = _Writer(remote, id, artifact, tree, entry, immutable, jobs, progress, so_far or SoFar())
     if not repair:
         writer.learn(seal)
     drift = differences(seal, found) if newest else ()
@@ -118,18 +138,20 @@ def publish(
             return Published("unchanged", 0)
         if not whole and immutable:
             raise Refused(_conflict(id, "is published by other means, with other bytes,", tree))
+        if not whole and repair:
+            message = f"{id} is published by other means, with other bytes, which a repair leaves alone"
+            raise Refused(Problem(message, "leave it out (--exclude), or have it replaced, by an apply without --repair"))
+        if not whole and found != seen:
+            message = f"{id} has been published by other means since the plan was made"
+            raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(found))))
+    writer.freeze(sources, found)
     writer.claim(begun if begun > generation else generation + 1)
-    try:
-        writer.seal(writer.settle(), tool)
-    except RemoteError as error:
-        if not writer.is_gone:
-            raise
-        gap = f"until {id} is published again, no server can load it"
-        raise RemoteError(*(p._replace(hint=f"{p.hint}\n{gap}".strip()) for p in error.problems)) from error
-    if not writer.written:  # somebody else was quicker, with the same bytes
+    writer.seal(writer.settle(), tool)
+    written = writer.so_far.objects
+    if not written:  # somebody else was quicker, with the same bytes
         return Published("unchanged", 0)
     outcome: Outcome = "replaced" if newest or foreign else "created"
-    return Published("repaired" if repair and (same or drift or foreign) else outcome, writer.written)
+    return Published("repaired" if repair and (same or drift or foreign) else outcome, written)
 
 
 def _drifted(id: VersionId, lines: tuple[str, ...]) -> Problem:
@@ -156,11 +178,10 @@ class _Writer:
         immutable: bool,
         jobs: int,
         progress: Callable[[int], None] | None,
+        so_far: SoFar,
     ) -> None:
-        self.written = 0
+        self.so_far = so_far
         self.removes = not immutable
-        self.is_gone = False
-        """Whether the entry object was removed, and no other one is there yet."""
         self._remote = remote
         self._id = id
         self._artifact = artifact
@@ -175,14 +196,29 @@ class _Writer:
         # (path, etag) → SHA-256 of content that is known without reading it: sealed so, sent by us, or read before.
         self._known: dict[tuple[str, str], str] = {}
 
+    def freeze(self, sources: Collection[str], found: Mapping[str, RemoteObject]) -> None:
+        """Make sure that what is to be sent of `sources` can be read, and is what was judged. Raises BlobDamaged.
+
+        After the claim it would be too late: a version may have been taken out of service for bytes that are no more.
+        """
+
+        def read(path: str) -> None:
+            copy_verified(self._artifact[path], lambda _: self._told(0))
+
+        each(self._jobs, read, [path for path in sorted(sources) if not self._is_there(path, found)])
+
+    def _is_there(self, path: str, found: Mapping[str, RemoteObject]) -> bool:
+        """Whether the artifact's bytes are known to lie there already, without reading them."""
+        item = found.get(path)
+        return item is not None and self._known.get((path, item.etag)) == self._tree[path].hash
+
     def claim(self, generation: int) -> None:
         """Claim `generation` for our digest, or the next one that is free or ours. One digest only claims a generation."""
         digest = str(self._tree.digest)
         claim = BytesBlob(json.dumps({"schema": CLAIM_SCHEMA, "digest": digest}).encode() + b"\n")
         taken_over = False
         for _ in range(MOST_CLAIMS):
-            if self._progress is not None:
-                self._progress(0)  # it may be time to stop
+            self._told(0)
             stored = self._remote.create(claim_key(self._id, generation), claim)
             if stored.outcome != "other":
                 break
@@ -190,13 +226,14 @@ class _Writer:
             if other == digest:
                 break
             if self._immutable:
-                raise Refused(_conflict(self._id, f"is being published with {other}", self._tree))
+                raise Refused(_conflict(self._id, f"was begun with {other}", self._tree))
             generation, taken_over = generation + 1, True
         else:
             raise RemoteError(Problem(f"{MOST_CLAIMS} others claim {self._id}, one after the other", "see what answers there"))
         if taken_over:
             time.sleep(GRACE)  # whoever we have taken over, and is alive, has seen our claim after that
-        self.written += stored.outcome == "created"
+        self.so_far.begun = True
+        self.so_far.objects += stored.outcome == "created"
         self._generation = generation
 
     def learn(self, seal: Seal | None) -> None:
@@ -214,12 +251,14 @@ class _Writer:
         While anything else is missing or wrong, the entry object is not there; it comes alone, in a round of its own.
         """
         for _ in range(ROUNDS):
+            # without an etag nothing says that it is still what it was
+            self._known = {(path, etag): digest for (path, etag), digest in self._known.items() if etag}
             found = contents(self._remote, [self._id], self._jobs)[self._id]
             wrong = self._wrong(found)
             missing = [path for path in self._tree if path in wrong or path not in found]
+            self._stop_if_overtaken()
             if not wrong and not missing:
                 return found
-            self._stop_if_overtaken()
             others = [path for path in missing if path != self._entry]
             if not self.removes:
                 self._refuse(wrong)
@@ -246,12 +285,9 @@ class _Writer:
         return wrong | {p for p, o in found.items() if p not in wrong and known.get((p, o.etag)) != self._tree[p].hash}
 
     def _read(self, found: RemoteObject) -> None:
-        path = found.key.split("/", 2)[2]
-        try:
-            with self._remote.open(found.key) as stream:
-                self._known[path, found.etag] = hash_stream(stream).hash
-        except KeyError:  # removed since it was listed: the next listing tells
-            return
+        digest = content(self._remote, found, lambda s: hash_stream(s, lambda _: self._told(0)))
+        if digest is not None:  # else it has gone since it was listed, or is another one: the next listing tells
+            self._known[found.key.split("/", 2)[2], found.etag] = digest.hash
 
     def _refuse(self, wrong: set[str]) -> None:
         if wrong:
@@ -269,19 +305,36 @@ class _Writer:
             self._known.pop((path, stored.etag), None)
         else:
             self._known[path, stored.etag] = self._tree[path].hash
-            self.is_gone &= path != self._entry
+            self.so_far.gone &= path != self._entry
         with self._lock:
-            self.written += stored.outcome == "created"
+            self.so_far.objects += stored.outcome == "created"
 
-    def _sent(self, size: int) -> None:
+    def _told(self, size: int) -> None:
+        """Tell how much has gone, which may also raise: then it is time to stop."""
         if self._progress is not None:
             self._progress(size)
+
+    def _sent(self, size: int) -> None:
+        self._told(size)
         self._stop_if_overtaken(CHECK_EVERY)
 
     def _remove(self, found: RemoteObject) -> None:
         self._stop_if_overtaken(CHECK_EVERY)
-        self._remote.delete(found.key, found.etag)
-        self.is_gone |= found.key == self._key(self._entry)
+        if found.key != self._key(self._entry):
+            self._remote.delete(found.key, found.etag)
+            return
+        was, self.so_far.gone = self.so_far.gone, True  # as soon as it is asked for: the answer may never come
+        try:
+            self._remote.delete(found.key, found.etag)
+        except RemoteError:
+            self.so_far.gone = was or self._may_be_gone(found)
+            raise
+
+    def _may_be_gone(self, found: RemoteObject) -> bool:
+        try:
+            return all(item.key != found.key for item in self._remote.list(found.key))
+        except RemoteError:
+            return True
 
     def _key(self, path: str) -> str:
         return f"{self._id.model}/{self._id.version}/{path}"
@@ -300,6 +353,6 @@ class _Writer:
         files = {path: SealedFile(digest, found[path].etag) for path, digest in self._tree.items()}
         sealed = Sealed(self._id, self._generation, self._tree.digest.hash)
         stored = self._remote.create(sealed.key, Seal(files, tool).blob())
-        self.written += stored.outcome == "created"
+        self.so_far.objects += stored.outcome == "created"
         if read_seal(self._remote, sealed) is None:
             raise RemoteError(Problem(f"the seal of {self._id} does not read as it was written", "remove it and run it again"))

@@ -103,7 +103,7 @@ class DirectoryRemote:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, etag: str = "") -> BinaryIO:  # noqa: ARG002 - as for delete
         path = self._path(key)
         try:
             with _explained(path, "read"):

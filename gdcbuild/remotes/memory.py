@@ -38,9 +38,12 @@ class MemoryRemote:
             progress(len(data))
         return Stored("created", _etag(data))
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, etag: str = "") -> BinaryIO:
         with self._lock:
-            return io.BytesIO(self._objects[key])
+            data = self._objects[key]
+        if etag not in ("", _etag(data)):
+            raise KeyError(key)
+        return io.BytesIO(data)
 
     def delete(self, key: str, etag: str = "") -> None:
         with self._lock:

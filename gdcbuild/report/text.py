@@ -31,11 +31,25 @@ _COUNTED = {
 }
 
 
+FEW = 5
+"""Files of a version that are named, where there may be any number."""
+
+_ESCAPED = {n: ascii(chr(n))[1:-1] for n in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that move the cursor, begin a line, turn what follows around, or do what else a terminal can be told."""
+
+_IN_LOGS = {n: text for n, text in _ESCAPED.items() if n != ord("\t")}
+
+
+def plain(text: str, escaped: Mapping[int, str] = _ESCAPED) -> str:
+    """Text that shows nothing but itself: names may come from a bucket that others write to. All that is shown passes here."""
+    return text if text.isprintable() else text.translate(escaped)
+
+
 def problem(found: Problem, level: str = "error") -> str:
     """`file:line:column: error: what is wrong`, the mend below it, then any detail."""
-    lines = [f"{found.where}: {level}: {found.message}" if found.where else f"{level}: {found.message}"]
-    lines += [f"    {line}" for line in found.hint.splitlines()]
-    lines += [f"    | {line}" for line in found.detail.splitlines()]
+    lines = [plain(f"{found.where}: {level}: {found.message}" if found.where else f"{level}: {found.message}")]
+    lines += [f"    {plain(line)}" for line in found.hint.splitlines()]
+    lines += [f"    | {plain(line, _IN_LOGS)}" for line in found.detail.splitlines()]
     return "\n".join(lines)
 
 
@@ -46,10 +60,13 @@ def problems(found: Iterable[Problem]) -> str:
 
 def plan(found: Plan) -> str:
     """A row for every version that is not up to date, or was published by other means, and the counts."""
-    rows = [_row(c) for c in found.changes if c.kind is not Kind.NONE or c.published is None]
-    head = f"{found.environment}: {found.url}"
+    shown = [c for c in found.changes if c.kind is not Kind.NONE or c.published is None]
+    rows = [
+        line for change, row in zip(shown, _columns([_row(c) for c in shown]), strict=True) for line in (row, *_removed(change))
+    ]
+    head = plain(f"{found.environment}: {found.url}")
     counts = ", ".join(f"{n} {_COUNTED[Kind(kind)]}" for kind, n in found.summary.items()) or "no versions"
-    return "\n".join([head, *_columns(rows), f"Plan: {counts}."])
+    return "\n".join([head, *rows, f"Plan: {counts}."])
 
 
 def _row(change: Change) -> tuple[str, str, str, str]:
@@ -57,9 +74,16 @@ def _row(change: Change) -> tuple[str, str, str, str]:
     return f"  {_MARKS[change.kind]} {change.id}", change.kind.value, build, change.why
 
 
+def _removed(change: Change) -> list[str]:
+    few = [f"      is removed: {plain(path)}" for path in change.removed[:FEW]]
+    more = len(change.removed) - len(few)
+    return [*few, f"      and {more} more"] if more else few
+
+
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return []
+    rows = [tuple(map(plain, row)) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -98,7 +122,7 @@ def status(found: Plan) -> str:
         (f"  {c.id}", _STATES[c.kind], f"sha256:{c.published[:12]}" if c.published else "-", "; ".join(c.detail))
         for c in found.changes
     ]
-    return "\n".join([f"{found.environment}: {found.url}", *_columns(rows)])
+    return "\n".join([plain(f"{found.environment}: {found.url}"), *_columns(rows)])
 
 
 def explanations(found: Mapping[str, Iterable[Explanation]]) -> str:
@@ -110,4 +134,4 @@ def explanations(found: Mapping[str, Iterable[Explanation]]) -> str:
             lines.append(f"  {step.action}: {step.state}")
             for d in step.differences or ():
                 lines += [f"      {d}", f"        before  {d.before or '-'}", f"        after   {d.after or '-'}"]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))

@@ -81,6 +81,20 @@ def test_the_etag_of_create_is_that_of_the_listing(remote: Remote) -> None:
         assert created.etag == again.etag == found.etag
 
 
+@pytest.mark.parametrize("size", [5, 20 << 20])
+def test_what_was_written_again_is_another_object(remote: Remote, size: int) -> None:
+    old = remote.create("k", BytesBlob(BIG[:size])).etag
+    with remote.open("k", old) as stream:
+        assert stream.read() == BIG[:size]
+    remote.delete("k")
+    new = remote.create("k", BytesBlob(bytes(size))).etag
+    with remote.open("k", new) as stream:
+        assert stream.read() == bytes(size)
+    if old:
+        with pytest.raises(KeyError):
+            remote.open("k", old)
+
+
 @pytest.mark.parametrize("size", [3, 20 << 20])
 def test_bytes_that_are_not_those_of_the_digest_are_refused(remote: Remote, size: int) -> None:
     with pytest.raises(BlobDamaged):

@@ -74,6 +74,44 @@ def test_what_verify_finds_is_its_document(workspace: Workspace) -> None:
     assert (result.code, result.json["versions"][0]["findings"]) == (4, ["model.mar: is missing"])
 
 
+def test_verify_says_what_is_not_published(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("apply", "a")
+    (workspace.root / "bucket/b/2").mkdir(parents=True)
+    (workspace.root / "bucket/b/2/model.mar").write_bytes(b"by hand")
+    (workspace.root / "bucket/c/7").mkdir(parents=True)
+    (workspace.root / "bucket/c/7/saved_model.pb").write_bytes(b"by hand")
+    shutil.rmtree(workspace.root / "bucket/.gdcbuild/v1/seals/a/1")
+    result = workspace.run("verify")
+    assert (result.code, "find out who changed it" in result.err) == (4, False)
+    lines = result.err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == [
+        "error: a@1 is not published: a publishing was begun and not ended",
+        "error: b@1 is not published: it has no seal",
+        "error: b@2 is served, and nobody has sealed it: published by other means",
+        "error: c@7 is served, and nobody has sealed it: published by other means",
+    ]
+    assert lines[3] == "    publish it: gdcbuild apply b@1; if it was published before, it was lost, seal and all"
+    shutil.rmtree(workspace.root / "bucket")
+    assert workspace.run("verify").err.count("it has no seal") == 4
+
+
+def test_names_from_the_bucket_show_as_they_are_and_do_nothing_else(workspace: Workspace) -> None:
+    workspace.write(FILES)
+    workspace.ok("apply")
+    seal = workspace.root / "bucket/.gdcbuild/v1/seals" / "\x1b[2Jx\n  + forged" / "1" / f"00000001-{'a' * 64}.json"
+    seal.parent.mkdir(parents=True)
+    seal.write_text("{}")
+    (workspace.root / "bucket/a/1" / "\x1b]0;x\x07\nerror: forged\u202e").write_bytes(b"")
+    for command in ("plan", "status", "apply", "verify"):
+        result = workspace.run(command)
+        shown = result.out + result.err
+        assert not {c for c in shown if c != "\n" and not c.isprintable()}, command
+        assert not [line for line in shown.splitlines() if line.startswith(("  + forged", "error: forged"))], command
+        assert "\\x1b[2Jx\\n  + forged@1" in shown, command
+    assert "\\x1b]0;x\\x07\\nerror: forged\\u202e: was not published" in workspace.run("status").out
+
+
 def test_a_version_that_is_taken_out(workspace: Workspace) -> None:
     """In the order that the README gives."""
     workspace.write(FILES)

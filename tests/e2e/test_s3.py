@@ -222,6 +222,25 @@ def test_a_replacing_that_broke_off_tells_that_nothing_is_served(tmp_path: Path)
         workspace.ok("verify", "a@1", "--env", "s3")
 
 
+def test_an_interrupted_replacing_tells_that_nothing_is_served(tmp_path: Path) -> None:
+    with awkward(AwkwardS3()) as store:
+        workspace = on_server(tmp_path, store.endpoint)
+        workspace.ok("apply", "a@1", "--env", "s3")
+        workspace.write({"handlers/helper.py": "x = 2\n"})
+        store.faults["PUT"] = ["", *["silence"] * 20]  # after the claim
+        with started(workspace, "apply", "a@1", "--env", "s3") as process:
+            until(lambda: "DELETE" in store.log and store.log[-1] == "PUT")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE + 3)
+        assert process.returncode == 130
+        assert "warning: until a@1 is published again, no server can load it" in err
+        assert "    publish it: gdcbuild apply a@1 --env s3" in err
+        assert "error: interrupted; what was begun in the bucket is completed by the next run" in err
+        store.faults.clear()
+        workspace.ok("apply", "a@1", "--env", "s3")
+        workspace.ok("verify", "a@1", "--env", "s3")
+
+
 def test_no_keys(tmp_path: Path) -> None:
     with awkward(AwkwardS3()) as store:
         workspace = on_server(tmp_path, store.endpoint)

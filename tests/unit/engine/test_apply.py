@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
-from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Summed
+from gdcbuild.core.digest import Blob, BytesBlob
+from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Summed, Warned
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind
-from gdcbuild.core.ports import Flag
+from gdcbuild.core.ports import Flag, Run, Stored
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit
 from gdcbuild.engine.apply import Applying, Target, _raise
@@ -25,8 +27,10 @@ from gdcbuild.errors import (
     Interrupted,
     Problem,
     Refused,
+    RemoteError,
     Several,
 )
+from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import Toy, World, action, graph
 
 M = VersionId("m", "1")
@@ -270,6 +274,53 @@ def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
         _raise([gone, damaged])
     assert several.value.errors == (gone, damaged)
     assert [p.message for p in several.value.problems] == ["damaged", "gone"]
+
+
+@pytest.mark.parametrize("error", [RemoteError("no"), BlobDamaged("no"), OSError(5, "no"), MemoryError(), KeyboardInterrupt()])
+def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(world: World, error: BaseException) -> None:
+    world.apply(one())
+    world.files.files["a"] = b"changed"
+    inner = world.remote.create
+
+    def create(key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
+        if key == "m/1/out":
+            raise error
+        return inner(key, blob, progress)
+
+    world.remote.create = create
+    with pytest.raises((GdcbuildError, MemoryError, KeyboardInterrupt)) as caught:
+        world.apply(one())
+    told = [e.problem for e in world.recorder.events if isinstance(e, Warned)]
+    assert [p.message for p in told] == ["until m@1 is published again, no server can load it"]
+    assert told[0].hint == "publish it: gdcbuild apply m@1 --env toy"
+    assert "nothing half-made" not in str(caught.value)
+    if isinstance(caught.value, GdcbuildError) and not isinstance(caught.value, Interrupted):
+        assert isinstance(world.recorder.events[-1], Summed)
+        assert world.recorder.events[-1].objects == 1, "the claim"
+
+
+def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> None:
+    def intrude(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        world.remote.create("m/1/notes", BytesBlob(b"theirs"))
+        return {"out": b"ours"}
+
+    world.runner = MemoryRunner({"join": intrude})
+    with pytest.raises(Refused, match="m@1 has been published by other means since the plan was made"):
+        world.apply(one())
+    assert world.objects() == {"m/1/notes": b"theirs"}
+
+
+def test_what_could_not_be_removed_is_still_served(world: World) -> None:
+    world.apply(one())
+    world.files.files["a"] = b"changed"
+
+    def delete(key: str, etag: str = "") -> None:
+        raise RemoteError("the keys have no right to do this")
+
+    world.remote.delete = delete
+    with pytest.raises(RemoteError):
+        world.apply(one())
+    assert not [e for e in world.recorder.events if isinstance(e, Warned)]
 
 
 def test_equal_versions_share_one_result(world: World) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.digest import Blob, BytesBlob, Digest
+from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import Seal, SealedFile, contents, newest_seals, observe, read_seal
+from gdcbuild.engine.bucket import Seal, SealedFile, claim_key, content, contents, newest_seals, observe, read_seal
+from gdcbuild.engine.foreign import compare
 from gdcbuild.engine.publisher import publish
 from gdcbuild.engine.verify import verify
+from gdcbuild.errors import RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
 
 PAGE = 1000
@@ -34,9 +36,9 @@ class Counting(MemoryRemote):
                 self.pages += 1
             yield found
 
-    def open(self, key: str) -> Any:
+    def open(self, key: str, etag: str = "") -> Any:
         self.reads += 1
-        return super().open(key)
+        return super().open(key, etag)
 
 
 class Memo:
@@ -155,6 +157,8 @@ DAMAGED = {
     "path": SEAL.blob().data.replace(b'"path": "f"', b'"path": "g"'),
     "no etag": SEAL.blob().data.replace(b'"etag"', b'"other"'),
     "odd size": SEAL.blob().data.replace(b'"size": 1', b'"size": []'),
+    "endless size": SEAL.blob().data.replace(b'"size": 1', b'"size": 1e999'),
+    "path is a number": SEAL.blob().data.replace(b'"path": "f"', b'"path": 5'),
     "odd path": SEAL.blob().data.replace(b'"path": "f"', b'"path": "\\ud800"'),
     "mixed paths": SEAL.blob().data.replace(b'"files": [', b'"files": [{"path": 1, "size": 1, "sha256": "", "etag": ""},'),
     "deep": b"[" * 100_000,
@@ -175,6 +179,33 @@ def test_a_damaged_seal_is_found(case: str) -> None:
     assert verify(remote, deep=True)[id] == observe(remote, [id]).drift(id)
 
 
+def test_what_was_listed_is_what_is_read() -> None:
+    remote, id = MemoryRemote(), VersionId("m", "1")
+    put(remote, "m/1/f", b"one")
+    listed = contents(remote, [id])[id]["f"]
+    assert content(remote, listed) == Digest.of(b"one")
+    remote.delete("m/1/f")
+    assert content(remote, listed) is None
+    put(remote, "m/1/f", b"two")
+    assert content(remote, listed) is None
+    with pytest.raises(RemoteError, match="memory:/m/1/f: it has 4 bytes, and 3 came"):
+        content(remote, RemoteObject("m/1/f", 4))
+
+
+def test_what_is_written_between_listing_and_reading_is_not_remembered() -> None:
+    remote, id, memo = MemoryRemote(), VersionId("m", "1"), Memo()
+    tree = Tree({"f": Digest.of(b"ours")})
+    put(remote, "m/1/f", b"else")
+    observed = observe(remote, [id])
+    remote.delete("m/1/f")
+    put(remote, "m/1/f", b"ours")
+    assert compare(remote, observed, {id: tree}, memo).unlike[id]
+    remote.delete("m/1/f")
+    put(remote, "m/1/f", b"else")
+    assert compare(remote, observe(remote, [id]), {id: tree}, memo).unlike[id]
+    assert list(memo.rows.values()) == [Digest.of(b"else").hash]
+
+
 def test_verify_finds_what_no_listing_shows() -> None:
     remote = MemoryRemote()
     ids = workspace(3)
@@ -191,6 +222,30 @@ def test_verify_finds_what_no_listing_shows() -> None:
     }
     never = VersionId("never", "1")
     assert verify(remote, [ids[0], never]) == {ids[0]: (), never: ("is not published: it has no seal",)}
+
+
+def test_verify_sees_what_has_no_seal() -> None:
+    remote = MemoryRemote()
+    sound, lost, begun, foreign, unknown = (VersionId(name, "1") for name in ("sound", "lost", "begun", "foreign", "unknown"))
+    add(remote, sound)
+    put(remote, claim_key(begun, 1), b"{}")
+    for key in ("begun/1/more", "foreign/1/model.mar", "unknown/1/model.mar"):
+        put(remote, key)
+    for key in ("model.mar", "docs/model.mar", "docs/images/a.png", "team/sound/1/model.mar", ".gdcbuild/v1/model.mar"):
+        put(remote, key)
+    expected = {
+        begun: ("a publishing was begun and not ended", "is not published: it has no seal"),
+        foreign: ("is served, and nobody has sealed it: published by other means",),
+        lost: ("is not published: it has no seal",),
+        sound: (),
+        unknown: ("is served, and nobody has sealed it: published by other means",),
+    }
+    known = [sound, lost, begun, foreign]
+    assert verify(remote, known=known, entries={"model.mar"}) == expected
+    assert verify(remote, known, entries={"model.mar"}) == {id: lines for id, lines in expected.items() if id != unknown}
+    for item in list(remote.list("")):
+        remote.delete(item.key)
+    assert verify(remote, known=known) == dict.fromkeys(sorted(known), ("is not published: it has no seal",))
 
 
 def test_a_rewrite_of_the_same_bytes_is_no_damage() -> None:

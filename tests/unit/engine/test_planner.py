@@ -12,6 +12,7 @@ from gdcbuild.core.verdict import Unknown
 from gdcbuild.engine.bucket import claim_key, newest_seals
 from gdcbuild.engine.explain import explain
 from gdcbuild.errors import Refused
+from gdcbuild.report import text
 from tests.unit.engine.world import Action, World, action, graph
 
 M = VersionId("m", "1")
@@ -46,15 +47,40 @@ def test_files_are_taken_as_they_are(world: World) -> None:
 def test_a_publishing_that_was_begun(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     world.remote.create("m/1/out", BytesBlob(b"half"))
-    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended; not built yet")
+    begun = "a publishing was begun and not ended"
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, f"{begun}; not built yet")
     world.rebuild(ONE)
-    assert row(world).kind is Kind.CREATE
+    assert (row(world).kind, row(world).why) == (Kind.REPLACE, f"{begun}; out: has 4 bytes, 3 in the artifact")
+    world.remote.delete("m/1/out")
+    world.remote.create("m/1/notes", BytesBlob(b"by hand"))
+    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("notes: is not in the artifact",))
+    world.remote.delete("m/1/notes")
+    world.remote.create("m/1/out", BytesBlob(b"(2)"))
+    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("out: has other content than the artifact",))
+    world.remote.delete("m/1/out")
+    world.remote.create("m/1/out", BytesBlob(b"(1)"))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, begun), "nothing is removed"
     world.immutable = True
-    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it is being published with sha256:other")
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
     before = world.objects()
     with pytest.raises(Refused):
         world.apply(ONE)
     assert world.objects() == before
+
+
+def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
+    world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "not published yet; not built yet")
+    world.immutable = True
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "a publishing was begun and not ended; not built yet")
+    with pytest.raises(Refused, match="m@1 was begun with sha256:other and may not change to"):
+        world.apply(ONE)
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
+    with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
+        world.plan(ONE).raise_if_unsafe()
+    world.remote.delete(claim_key(M, 1))
+    world.remote.create(claim_key(M, 1), BytesBlob(f'{{"digest": "{row(world).digest}"}}'.encode()))
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended")
 
 
 @pytest.mark.parametrize("immutable", [False, True])
@@ -99,12 +125,39 @@ def test_others_have_published_other_bytes(world: World, files: dict[str, bytes]
     assert world.recorder.events[-2].outcome == "replaced"
 
 
+@pytest.mark.parametrize("built", [False, True])
+def test_a_repair_leaves_alone_what_others_have_published_with_other_bytes(world: World, built: bool) -> None:
+    if built:
+        world.rebuild(ONE)
+    world.remote.create("m/1/out", BytesBlob(b"(2)"))
+    before = world.objects()
+    with pytest.raises(Refused, match="published by other means, with other bytes, which a repair leaves alone") as raised:
+        world.apply(ONE, repair=True)
+    assert "an apply without --repair" in raised.value.problems[0].hint
+    assert world.objects() == before
+    world.apply(ONE)
+    assert world.served() == {"m/1/out": b"(1)"}
+
+
+def test_the_plan_names_what_others_published_and_is_removed(world: World) -> None:
+    world.rebuild(ONE)
+    for name in ("out", "approval.pdf", *"123456"):
+        world.remote.create(f"m/1/{name}", BytesBlob(b"theirs"))
+    lines = text.plan(world.plan(ONE)).splitlines()
+    assert lines[1] == "  ~ m@1  replace  cached  published by other means, with other bytes"
+    assert lines[2:8] == [*(f"      is removed: {n}" for n in ("1", "2", "3", "4", "5")), "      and 2 more"]
+    world.remote.create(claim_key(M, 1), BytesBlob(b"{}"))
+    assert row(world).removed == ("1", "2", "3", "4", "5", "6", "approval.pdf")
+    world.immutable = True
+    assert row(world).removed == ()
+
+
 def test_an_object_is_read_once_for_each_etag(world: World) -> None:
     world.rebuild(ONE)
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     reads: list[str] = []
     inner = world.remote.open
-    world.remote.open = lambda key: (reads.append(key), inner(key))[1]
+    world.remote.open = lambda key, etag="": (reads.append(key), inner(key, etag))[1]
     assert [row(world).kind for _ in range(3)] == [Kind.NONE] * 3
     assert reads == ["m/1/out"]
 

@@ -12,8 +12,8 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
-from gdcbuild.engine.bucket import newest_seals, observe
-from gdcbuild.engine.publisher import Published, publish
+from gdcbuild.engine.bucket import contents, newest_seals, observe
+from gdcbuild.engine.publisher import Published, SoFar, publish
 from gdcbuild.engine.verify import verify
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
@@ -47,8 +47,10 @@ def sealed_digest(remote: Remote) -> str | None:
 
 
 def run(remote: Remote, build: Build, immutable: bool = False, jobs: int = 1, repair: bool = False) -> Published:
-    planned = sealed_digest(remote)
-    return publish(remote, ID, blobs(build), entry_of(build), planned, immutable, "gdcbuild test", jobs=jobs, repair=repair)
+    planned, seen = sealed_digest(remote), contents(remote, [ID])[ID]
+    return publish(
+        remote, ID, blobs(build), entry_of(build), planned, immutable, "gdcbuild test", jobs=jobs, repair=repair, seen=seen
+    )
 
 
 def served(remote: Remote) -> dict[str, bytes]:
@@ -106,9 +108,9 @@ class Wrapped:
         self.after("create", key)
         return stored if self.etags else Stored(stored.outcome)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, etag: str = "") -> BinaryIO:
         self.before("open", key)
-        found = self.inner.open(key)
+        found = self.inner.open(key, etag)
         self.after("open", key)
         return found
 
@@ -349,8 +351,8 @@ class Rotten(MemoryRemote):
             with inner.open(found.key) as stream:
                 self.create(found.key, BytesBlob(stream.read()))
 
-    def open(self, key: str) -> BinaryIO:
-        return BytesBlob(self._data).open() if key == self._rotten else super().open(key)
+    def open(self, key: str, etag: str = "") -> BinaryIO:
+        return BytesBlob(self._data).open() if key == self._rotten else super().open(key, etag)
 
     def delete(self, key: str, etag: str = "") -> None:
         if key == self._rotten:
@@ -398,6 +400,19 @@ def test_what_others_published(immutable: bool) -> None:
     assert run(remote, A, immutable) == Published("unchanged", 0)
 
 
+@pytest.mark.parametrize("planned", [{}, {"notes": b"seen"}, {**B, "notes": b"seen"}])
+def test_what_others_publish_after_the_plan_is_not_replaced(planned: Build) -> None:
+    remote = MemoryRemote()
+    put(remote, planned)
+    seen = contents(remote, [ID])[ID]
+    put(remote, {**B, "more": b"unseen"})
+    before = {item.key for item in remote.list("")}
+    with pytest.raises(Refused, match="by other means since the plan was made") as raised:
+        publish(remote, ID, blobs(A), ENTRY, None, False, "test", seen=seen)
+    assert "more" in raised.value.problems[0].detail
+    assert {item.key for item in remote.list("")} == before, "refused before anything is written"
+
+
 def test_nothing_else_in_the_bucket_is_touched() -> None:
     remote = MemoryRemote()
     others = ["digits/10/f", "digits/1", "digits/1-x/f", "other", ".gdcbuild/notes", ".gdcbuild/v1/seals/digits/1/readme"]
@@ -432,6 +447,61 @@ def test_a_file_that_changed_since_it_was_judged_is_not_published() -> None:
         publish(remote, ID, {**blobs(A), "variables/data": Changed()}, ENTRY, None, False, "test", jobs=4)
     assert ENTRY not in served(remote)
     assert sealed_digest(remote) is None
+
+
+@pytest.mark.parametrize("immutable", [True, False])
+def test_a_file_that_changed_before_anything_was_written_costs_nothing(immutable: bool) -> None:
+    remote = Wrapped(MemoryRemote())
+    if not immutable:
+        run(remote, B)
+    before = served(remote)
+    remote.writes.clear()
+    changed, planned, so_far = {**blobs(A), "assets/words": Changed()}, sealed_digest(remote), SoFar()
+    with pytest.raises(BlobDamaged):
+        publish(remote, ID, changed, ENTRY, planned, immutable, "test", sources=["assets/words"], so_far=so_far)
+    assert (served(remote), remote.writes, so_far) == (before, [], SoFar())
+
+
+def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
+    remote = MemoryRemote()
+    kept = {**A, "assets/words": b"before"}
+    run(remote, kept)
+    again = {**blobs({**kept, "variables/data": b"new"}), "assets/words": Changed()}
+    assert publish(remote, ID, again, ENTRY, digest(kept), False, "test", sources=list(again)).outcome == "replaced"
+
+
+@pytest.mark.parametrize("etags", [True, False], ids=["etags", "no-etags"])
+@pytest.mark.parametrize("gone", ["before its seal", "unseen"])
+def test_bytes_of_another_are_not_sealed_where_they_look_alike(etags: bool, gone: str) -> None:
+    """Between our entry object and our last listing another one, with as many bytes, comes and ends before its seal."""
+    remote = Wrapped(MemoryRemote(), etags=etags)
+    other = Wrapped(remote.inner, etags=etags)
+    ours, theirs = {"model.mar": b"AAAA"}, {"model.mar": b"BBBB"}
+
+    def intrude(operation: str, key: str) -> None:
+        if (operation, key) == ("create", "digits/1/model.mar"):
+            remote.after = lambda operation, key: None
+            if gone == "unseen":  # by no publisher's means
+                remote.inner.delete(key)
+                put(remote.inner, theirs)
+                return
+            other.before = lambda operation, key: kill_at_seal(key)
+            with pytest.raises(Killed):
+                run(other, theirs)
+
+    remote.after = intrude
+    if gone == "unseen":
+        assert run(remote, ours).outcome == "created"
+        assert served(remote) == ours
+    else:
+        with pytest.raises(Refused, match="another publisher has taken digits@1 over"):
+            run(remote, ours)
+        assert sealed_digest(remote) is None
+
+
+def kill_at_seal(key: str) -> None:
+    if "/seals/" in key and key.endswith(".json"):
+        raise Killed
 
 
 def test_a_store_that_says_done_and_is_not() -> None:

@@ -108,7 +108,7 @@ class World:
         observed = self.observe(graph, judged, repair)
         found = plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable, repair)
         found.raise_if_unsafe()
-        target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes}, repair)
+        target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
         run = Applying(graph, judged, rebuilder, {"toy": Toy()}, target, self.recorder.emit)
         run.run(found, workers, keep_going)
         return found
