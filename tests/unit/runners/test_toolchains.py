@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from gdcbuild.core.events import Event, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import ActionFailed, Location
+from gdcbuild.runners.guarded import Place
 from gdcbuild.runners.toolchains import VenvToolchains, _pip_environment, mark_of
 from gdcbuild.store.memory import MemoryLocks, MemoryRecords, MemoryWorkspace
 
@@ -29,7 +32,7 @@ def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
     def fresh() -> VenvToolchains:
         return VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), told.append)
 
-    made = tmp_path / fresh()._recipe(toolchain)
+    made = tmp_path / fresh()._recipe(toolchain).name
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "python").touch()
     fresh()._mark(made.name, None)
@@ -51,7 +54,7 @@ def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
 def test_a_mark_holds_in_its_place_only(tmp_path: Path) -> None:
     workspace = MemoryWorkspace({"r.txt": b"x==1\n", "s.txt": b"y==1\n"})
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
-    one, other = (tmp_path / toolchains._recipe(Toolchain("t", name)) for name in ("r.txt", "s.txt"))
+    one, other = (tmp_path / toolchains._recipe(Toolchain("t", name)).name for name in ("r.txt", "s.txt"))
     for folder in (one, other):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").touch()
@@ -111,3 +114,56 @@ def test_an_environment_with_an_editable_package_is_not_marked(tmp_path: Path) -
     with pytest.raises(ActionFailed, match="has mine installed as editable"):
         toolchains._mark("recipe", WHERE)
     assert mark_of(tmp_path / "recipe") is None
+
+
+Commands = list[list[str]]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """What is run to make environments, of which nothing comes but the Python."""
+    ran: Commands = []
+
+    def run(place: Place, argv: Sequence[str], *_: object, **__: object) -> int:
+        ran.append([*argv])
+        (place.path / "bin").mkdir(exist_ok=True)
+        (place.path / "bin" / "python").touch()
+        return 0
+
+    monkeypatch.setattr(Place, "run", run)
+    return ran
+
+
+class EditedMeanwhile(MemoryLocks):
+    """Somebody edits a file while a lock is waited for."""
+
+    def __init__(self, edit: Callable[[], None]) -> None:
+        super().__init__()
+        self._edit = edit
+
+    @contextmanager
+    def hold(self, *_: object) -> Iterator[None]:
+        self._edit()
+        yield
+
+
+def test_what_is_installed_is_what_it_is_named_by(tmp_path: Path, commands: Commands) -> None:
+    workspace, toolchain = MemoryWorkspace({"r.txt": b"x==1\n"}), Toolchain("t", "r.txt")
+    locks = EditedMeanwhile(lambda: workspace.files.update({"r.txt": b"x==2\n"}))
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), locks, lambda _: None)
+    assert toolchains.digest(toolchain) is None
+    made = toolchains.ensure(toolchain, Flag()).parent.parent
+    assert (made / "requirements.txt").read_bytes() == b"x==1\n"
+    assert str(made / "requirements.txt") in commands[-1]
+    assert [*toolchains.rests_on(toolchain)] == [made / "toolchain.json"]  # as long as this run lasts
+    assert toolchains.digest(toolchain)
+    fresh = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), locks, lambda _: None)
+    assert fresh.digest(toolchain) is None
+
+
+def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: Commands) -> None:
+    workspace = MemoryWorkspace({"r.txt": b"x==1\ny\n"})
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    with pytest.raises(ActionFailed, match=r"r\.txt does not say exactly what is installed") as caught:
+        toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
+    assert ([(p.where, p.detail) for p in caught.value.problems], commands) == ([(WHERE, "y")], [])
