@@ -24,6 +24,10 @@ from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
 
 _SCHEMA = 1
+_BUNDLED = {"pip", "setuptools"}
+"""What Python puts into every new environment. It counts where the requirements name it: then it is theirs."""
+
+_REQUIREMENTS = "requirements.txt"
 MARK = "toolchain.json"
 """In an environment that is finished: says what it is made of."""
 _FOR_PIP = {
@@ -119,7 +123,10 @@ class VenvToolchains:
                 data = read_verified(self._workspace.blob(path))
             except BlobDamaged as error:
                 raise ActionFailed(Problem(f"{path} changed while it was read", "run it again", toolchain.where)) from error
-            text = json.dumps([_SCHEMA, Digest.of(data).hash, platform.python_version(), sysconfig.get_platform()])
+            made_from = [_SCHEMA, Digest.of(data).hash, platform.python_version(), sysconfig.get_platform()]
+            if theirs := _BUNDLED & _named(data):
+                made_from.append(sorted(theirs))  # which did not count once: what was made then has a name of its own
+            text = json.dumps(made_from)
             self._recipes.setdefault(path, _Recipe(hashlib.sha256(text.encode()).hexdigest()[:32], data))
         return self._recipes[path]
 
@@ -152,7 +159,9 @@ class VenvToolchains:
         """Say in a finished environment what it is made of."""
         folder = self._folder / recipe
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
-        digest = self._made_of(site, {"pip", "setuptools"}, where)
+        wanted = folder / _REQUIREMENTS
+        ignore = _BUNDLED - _named(wanted.read_bytes() if wanted.exists() else b"")
+        digest = self._made_of(site, ignore, where)
         os.sync()  # pip does not wait for the disk, and the mark says that everything is there
         _write(folder, digest)
         self._records.put("toolchain", recipe, digest)
@@ -168,8 +177,8 @@ class VenvToolchains:
 
     def _fill(self, toolchain: Toolchain, wanted: bytes, place: Place, log: Path, cancel: Flag) -> None:
         """Make the environment in its empty folder. Raises ActionFailed when that fails."""
-        copy, python = place.path / "requirements.txt", place.path / "bin" / "python"
-        if vague := [line for _, line in requirements.unpinned(wanted.decode(errors="replace"))]:
+        copy, python = place.path / _REQUIREMENTS, place.path / "bin" / "python"
+        if vague := [line for _, line in requirements.unpinned(_text(wanted))]:
             # the manifest is refused for this, unless the file has changed since
             problem = f"{toolchain.requirements} does not say exactly what is installed"
             raise ActionFailed(Problem(problem, "pin every package: NAME==VERSION", toolchain.where, "\n".join(vague)))
@@ -190,6 +199,14 @@ class VenvToolchains:
                 "\n".join(said),
             )
         )
+
+
+def _text(wanted: bytes) -> str:
+    return wanted.decode(errors="replace")
+
+
+def _named(wanted: bytes) -> set[str]:
+    return requirements.names(_text(wanted))
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +82,39 @@ def distribution(folder: Path, name: str, direct_url: str = "") -> None:
     (info / "RECORD").write_text(f"{name}.py,sha256=abc,1\n")
     if direct_url:
         (info / "direct_url.json").write_text(direct_url)
+
+
+def made_of(folder: Path, wanted: str, *installed: str) -> str | None:
+    """The digest of an environment made from such requirements, with such distributions in it."""
+    site = folder / "lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    for name in installed:
+        distribution(site, name)
+    if wanted:
+        (folder / "requirements.txt").write_text(wanted)
+    toolchains = VenvToolchains(folder.parent, folder, MemoryWorkspace({}), MemoryRecords(), MemoryLocks(), lambda _: None)
+    toolchains._mark(folder.name, None)
+    return mark_of(folder)
+
+
+def test_what_python_brings_counts_where_it_is_named(tmp_path: Path) -> None:
+    alone = made_of(tmp_path / "alone", "x==1\n", "x")
+    assert made_of(tmp_path / "unnamed", "x==1 # pip\n", "x", "pip", "setuptools") == alone
+    assert made_of(tmp_path / "old", "", "x", "pip", "setuptools") == alone
+    named = made_of(tmp_path / "named", "x==1\nSetuptools==1.0\n", "x", "pip", "setuptools")
+    assert named not in (None, alone)
+    assert made_of(tmp_path / "same", "setuptools==1.0\nx==1\n", "x", "setuptools") == named
+
+
+def test_names_of_environments_stay_what_they_are_where_nothing_else_counts(tmp_path: Path) -> None:
+    files = {"x.txt": b"x==1\n", "pip.txt": b"pip==1\n"}
+    toolchains = VenvToolchains(tmp_path, tmp_path, MemoryWorkspace(files), MemoryRecords(), MemoryLocks(), lambda _: None)
+
+    def first(data: bytes) -> str:
+        made_from = [1, hashlib.sha256(data).hexdigest(), platform.python_version(), sysconfig.get_platform()]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
+
+    assert [toolchains._recipe(Toolchain("t", f)).name == first(data) for f, data in files.items()] == [True, False]
 
 
 def digest(tmp_path: Path) -> str | None:
