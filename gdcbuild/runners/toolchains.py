@@ -183,8 +183,8 @@ class VenvToolchains:
             problem = f"{toolchain.requirements} does not say exactly what is installed"
             raise ActionFailed(Problem(problem, "pin every package: NAME==VERSION", toolchain.where, "\n".join(vague)))
         copy.write_bytes(wanted)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        commands = ([sys.executable, "-m", "venv", str(place.path)], [*pip, "-r", str(copy)])
+        pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        commands = ([sys.executable, "-I", "-m", "venv", str(place.path)], [*pip, "-r", str(copy)])
         environment = _pip_environment(os.environ)
         with log.open("wb") as output:
             if all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands):

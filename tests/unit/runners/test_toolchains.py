@@ -204,3 +204,10 @@ def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: 
     with pytest.raises(ActionFailed, match=r"r\.txt does not say exactly what is installed") as caught:
         toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
     assert ([(p.where, p.detail) for p in caught.value.problems], commands) == ([(WHERE, "y")], [])
+
+
+def test_modules_of_the_current_folder_are_none_of_its_business(tmp_path: Path, commands: Commands) -> None:
+    workspace = MemoryWorkspace({"r.txt": b"x==1\n"})
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    toolchains.ensure(Toolchain("t", "r.txt"), Flag())
+    assert [(argv[1:3], argv[3]) for argv in commands] == [(["-I", "-m"], "venv"), (["-I", "-m"], "pip")]
