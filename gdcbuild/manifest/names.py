@@ -16,7 +16,7 @@ from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import did_you_mean, quoted
 
 INTERPRETER = "/interpreter"
-"""The name of the toolchain that is gdcbuild's own Python. Those of the others are paths in the workspace: no path begins so."""
+"""The name of the toolchain that is gdcbuild's own Python. Other toolchains are named by their files: no path begins so."""
 
 
 class Names:
