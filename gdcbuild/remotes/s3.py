@@ -25,7 +25,7 @@ from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
 from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, no_store, status_of
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_race, no_store, status_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -126,8 +126,8 @@ class S3Remote:
             if doubt is not None:
                 if attempts == ATTEMPTS or status_of(doubt) not in REFUSED_CONDITION:
                     raise self._failure(doubt, "write", key) from doubt
-                # Refused though nothing is there: a race that is over (409), or a store without this condition.
-                conditional = conditional and status_of(doubt) == 409
+                # Refused though nothing is there: a race that is over, or, as it goes on, a store without this condition.
+                conditional = conditional and is_race(doubt, last=attempts == ATTEMPTS - 1)
                 self._conditional = self._conditional and status_of(doubt) != 501
             attempts += 1
             sending = _Sending(blob, progress)

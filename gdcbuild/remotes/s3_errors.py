@@ -78,6 +78,17 @@ def is_absent(error: ClientError) -> bool:
     return error.response.get("Error", {}).get("Code", "") in ("NoSuchKey", "404", "NotFound")
 
 
+def is_race(refusal: Exception, last: bool) -> bool:
+    """Whether a write that was to create only, of what turns out not to be there, was refused for somebody else's sake.
+
+    Then it is sent as it was. Who refuses it a second time, or in words of its own, does not know this condition.
+    """
+    if not isinstance(refusal, ClientError):
+        return False
+    failed = refusal.response.get("Error", {}).get("Code", "") == "PreconditionFailed"
+    return status_of(refusal) == 409 or (status_of(refusal) == 412 and failed and not last)
+
+
 def is_doubtful(error: BotoCoreError | ClientError) -> bool:
     """Whether a write may have been done, or somebody else's may be there, in spite of this error."""
     if not isinstance(error, ClientError):

@@ -18,7 +18,7 @@ from gdcbuild.errors import BlobDamaged, BlobMissing, Problem, named, of_system
 _HEX = set("0123456789abcdef")
 
 _BROKEN = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
-"""For these a file that cannot even be opened is damaged: the disk fails, or what the file system knows of the file is wrong."""
+"""What cannot even be opened for these is damaged: the disk fails, or what the file system knows of the file is wrong."""
 
 
 class _Held(Reading):

@@ -86,6 +86,26 @@ def test_a_store_that_cannot_create_only_is_asked_once() -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("refusals", "conditions"),
+    [
+        (["PreconditionFailed 412"], [True, True]),
+        (["PreconditionFailed 412"] * 2, [True, True, False]),
+        (["ConditionalRequestConflict 409"] * 2, [True, True, True]),
+        (["InvalidRequest 412"], [True, False]),
+        (["NotImplemented 501"], [True, False]),
+    ],
+)
+@pytest.mark.parametrize(("data", "operation"), [(b"x", "PUT"), (BIG, "COMPLETE")], ids=["put", "parts"])
+def test_a_race_that_is_over_is_no_reason_to_overwrite(
+    data: bytes, operation: str, refusals: list[str], conditions: list[bool]
+) -> None:
+    with awkward(AwkwardS3(faults={operation: list(refusals)})) as store:
+        assert remote_at(store.endpoint).create("k", BytesBlob(data)).outcome == "created"
+    sent = zip(store.log, store.headers, strict=True)
+    assert ["If-None-Match" in headers for done, headers in sent if done == operation] == conditions
+
+
 def test_a_failed_part_aborts_the_upload() -> None:
     with awkward(AwkwardS3(faults={"PART": ["AccessDenied 403"]})) as store:
         told: list[int] = []
