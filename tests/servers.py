@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
@@ -72,15 +73,17 @@ class AwkwardS3:
     """A bucket that does as it is told to, and worse. `conditions`: "honoured", "ignored", "501", or "put-only", which
     refuses every conditional completion. `faults` maps an operation to what happens to its next requests, in order.
 
-    Operations: HEAD GET PUT PART COMPLETE DELETE LIST. Faults: "lose-reply" (done, no answer), "drop" (not done, no
-    answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body), or an error
-    code with status, such as "AccessDenied 403".
+    Operations: HEAD GET PUT PART COMPLETE ABORT DELETE LIST UPLOADS PARTS. Faults: "lose-reply" (done, no answer), "drop"
+    (not done, no answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body),
+    or an error code with status, such as "AccessDenied 403".
     """
 
     conditions: str = "honoured"
     faults: dict[str, list[str]] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    begun: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    """Upload → its key, and when it was begun; its parts arrived an hour later."""
     log: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
@@ -134,7 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle("HEAD")
 
     def do_GET(self) -> None:
-        self._handle("GET" if self._key() else "LIST")
+        query = self._query()
+        key = "PARTS" if "uploadId" in query else "GET"
+        self._handle(key if self._key() else "UPLOADS" if "uploads" in query else "LIST")
 
     def do_PUT(self) -> None:
         self._handle("PART" if "uploadId" in self._query() else "PUT")
@@ -189,7 +194,23 @@ class _Handler(BaseHTTPRequestHandler):
                 return 204, {}, b""
             case "INITIATE":
                 store.uploads[name := str(len(store.log))] = {}
+                store.begun[name] = (key, datetime.now(UTC))
                 return 200, {}, f"<R><UploadId>{name}</UploadId></R>".encode()
+            case "UPLOADS":
+                rows = "".join(
+                    f"<Upload><Key>{escape(store.begun[u][0])}</Key><UploadId>{u}</UploadId>"
+                    f"<Initiated>{store.begun[u][1].isoformat()}</Initiated></Upload>"
+                    for u in store.uploads
+                    if store.begun[u][0].startswith(query.get("prefix", [""])[0])
+                )
+                return 200, {}, f"<R>{rows}<IsTruncated>false</IsTruncated></R>".encode()
+            case "PARTS":
+                arrived = (store.begun[upload][1] + timedelta(hours=1)).isoformat()
+                rows = "".join(
+                    f"<Part><PartNumber>{n}</PartNumber><LastModified>{arrived}</LastModified></Part>"
+                    for n in store.uploads[upload]
+                )
+                return 200, {}, f"<R>{rows}<IsTruncated>false</IsTruncated></R>".encode()
             case "PART":
                 store.uploads[upload][int(query["partNumber"][0])] = body
                 return 200, {"ETag": _etag(body)}, b""

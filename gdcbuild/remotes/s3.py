@@ -25,7 +25,8 @@ from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
 from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_race, no_store, status_of
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_lost_upload, is_race, no_store, status_of
+from gdcbuild.remotes.s3_left import abort_left
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -82,6 +83,7 @@ class S3Remote:
         # Whether the store is asked to create only. It may ignore that silently, so `create` looks first in any case; a
         # probe of the store would be the one to set this, and to spare that look.
         self._conditional = True
+        self._tidied: set[str] = set()
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         start: dict[str, Any] = {"StartAfter": self._base + after} if after else {}
@@ -124,7 +126,7 @@ class S3Remote:
         attempts = 0
         while (found := self._compare(key, blob)) is None:
             if doubt is not None:
-                if attempts == ATTEMPTS or status_of(doubt) not in REFUSED_CONDITION:
+                if attempts == ATTEMPTS or not (status_of(doubt) in REFUSED_CONDITION or is_lost_upload(doubt)):
                     raise self._failure(doubt, "write", key) from doubt
                 # Refused though nothing is there: a race that is over, or, as it goes on, a store without this condition.
                 conditional = conditional and is_race(doubt, last=attempts == ATTEMPTS - 1)
@@ -187,6 +189,7 @@ class S3Remote:
     def _send_parts(self, key: str, sending: _Sending, create_only: dict[str, Any]) -> str:
         """Send in parts, and complete only when all bytes have turned out to be the blob's. Aborted on any failure."""
         bucket, name = self._bucket, self._base + key
+        self._tidy(key)
         upload = self._client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
         futures: Futures = []
         try:
@@ -201,6 +204,14 @@ class S3Remote:
                 self._client.abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload)
             raise
         return _etag(reply)
+
+    def _tidy(self, key: str) -> None:
+        """Once for each of the topmost folders that large files go to, put away what killed runs have left there."""
+        folder = key[: key.find("/") + 1] or key
+        if folder not in self._tidied:
+            self._tidied.add(folder)
+            with suppress(BotoCoreError, ClientError):  # a store that lacks this, or keys without the right to do it
+                abort_left(self._client, self._bucket, self._base + folder)
 
     def _submit_parts(self, name: str, upload: str, sending: _Sending, futures: Futures) -> None:
         """Read the blob once, piece by piece, and hand each piece to a sender; stop early when one has failed."""

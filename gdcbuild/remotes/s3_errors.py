@@ -86,15 +86,19 @@ def is_race(refusal: Exception, last: bool) -> bool:
     if not isinstance(refusal, ClientError):
         return False
     failed = refusal.response.get("Error", {}).get("Code", "") == "PreconditionFailed"
-    return status_of(refusal) == 409 or (status_of(refusal) == 412 and failed and not last)
+    return status_of(refusal) == 409 or is_lost_upload(refusal) or (status_of(refusal) == 412 and failed and not last)
+
+
+def is_lost_upload(error: Exception) -> bool:
+    """Whether it says that the upload in parts is over: completed, with a reply that was lost, or aborted by somebody."""
+    return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code", "") == "NoSuchUpload"
 
 
 def is_doubtful(error: BotoCoreError | ClientError) -> bool:
     """Whether a write may have been done, or somebody else's may be there, in spite of this error."""
     if not isinstance(error, ClientError):
         return isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.EndpointConnectionError)
-    lost_upload = error.response.get("Error", {}).get("Code", "") == "NoSuchUpload"
-    return lost_upload or status_of(error) in (409, 412) or status_of(error) >= 500
+    return is_lost_upload(error) or status_of(error) in (409, 412) or status_of(error) >= 500
 
 
 def explain(error: Exception, what: str, place: Place) -> Problem:

@@ -125,6 +125,42 @@ def test_what_the_caller_raises_aborts_the_upload() -> None:
         assert (store.objects, store.uploads) == ({}, {})
 
 
+def test_what_killed_runs_left_of_a_model_is_put_away() -> None:
+    now = datetime.now(UTC)
+    begun = {
+        "killed": ("m/1/f", now - timedelta(hours=8)),
+        "without-a-part": ("m/1/g", now - timedelta(hours=8)),
+        "slow": ("m/2/f", now - timedelta(hours=6.5)),
+        "just-begun": ("m/3/f", now),
+        "another-model": ("mm/1/f", now - timedelta(days=9)),
+    }
+    uploads = {id: {} if id == "without-a-part" else {1: b"x"} for id in begun}
+    with awkward(AwkwardS3(uploads=uploads, begun=begun)) as store:
+        remote = remote_at(store.endpoint)
+        for key in ("m/3/f", "m/3/g"):
+            assert remote.create(key, BytesBlob(BIG)).outcome == "created"
+        assert set(store.uploads) == {"slow", "just-begun", "another-model"}
+        assert store.log.count("UPLOADS") == 1
+
+
+@pytest.mark.parametrize("refusal", ["NotImplemented 501", "AccessDenied 403", "MethodNotAllowed 405", "drop", "cut"])
+@pytest.mark.parametrize("operation", ["UPLOADS", "PARTS", "ABORT"])
+def test_a_store_that_does_not_tell_of_uploads_is_published_to(operation: str, refusal: str) -> None:
+    begun = {"left": ("m/1/f", datetime.now(UTC) - timedelta(days=1))}
+    with awkward(AwkwardS3(uploads={"left": {1: b"x"}}, begun=begun, faults={operation: [refusal] * 4})) as store:
+        assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
+        assert store.objects == {"m/1/f": BIG}
+
+
+@pytest.mark.parametrize("operation", ["PART", "COMPLETE"])
+def test_an_upload_that_somebody_aborts_is_begun_anew(operation: str) -> None:
+    with awkward(AwkwardS3(faults={operation: ["NoSuchUpload 404"]})) as store:
+        assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
+        assert (store.objects, store.uploads) == ({"m/1/f": BIG}, {})
+    sent = zip(store.log, store.headers, strict=True)
+    assert all("If-None-Match" in headers for done, headers in sent if done == "COMPLETE")
+
+
 def test_a_body_that_ends_early_is_an_error() -> None:
     with awkward(AwkwardS3(objects={"k": b"x" * 1000}, faults={"GET": ["cut"]})) as store:
         remote = remote_at(store.endpoint)
