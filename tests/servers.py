@@ -71,7 +71,8 @@ SERVERS = {"moto": moto, "ministack": ministack}
 @dataclass
 class AwkwardS3:
     """A bucket that does as it is told to, and worse. `conditions`: "honoured", "ignored", "501", or "put-only", which
-    refuses every conditional completion. `faults` maps an operation to what happens to its next requests, in order.
+    refuses every conditional completion. `whole` listings start at the start, wherever they should. `faults` maps an
+    operation to what happens to its next requests, in order.
 
     Operations: HEAD GET PUT PART COMPLETE ABORT DELETE LIST UPLOADS PARTS. Faults: "lose-reply" (done, no answer), "drop"
     (not done, no answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body),
@@ -88,6 +89,7 @@ class AwkwardS3:
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     endpoint: str = ""
+    whole: bool = False
 
     def fault(self, operation: str) -> str:
         with self.lock:
@@ -223,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
                 parts = store.uploads.pop(upload)
                 store.objects[key] = b"".join(parts[n] for n in sorted(parts))
                 return 200, {}, f"<R><ETag>{_etag(store.objects[key])}</ETag></R>".encode()
-        prefix, after = query.get("prefix", [""])[0], query.get("start-after", [""])[0]
+        prefix, after = query.get("prefix", [""])[0], "" if store.whole else query.get("start-after", [""])[0]
         rows = "".join(
             f"<Contents><Key>{escape(k)}</Key><Size>{len(v)}</Size><ETag>{_etag(v)}</ETag></Contents>"
             for k, v in sorted(store.objects.items())

@@ -94,7 +94,8 @@ class S3Remote:
                     raise RemoteError(no_store(f"list {self.url}/{prefix}", self._place))
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self._base)
-                    yield RemoteObject(key, found["Size"], _etag(found))
+                    if key > after:  # some stores take no notice of where a listing is to start
+                        yield RemoteObject(key, found["Size"], _etag(found))
 
     def open(self, key: str) -> BinaryIO:
         with self._explained("read", key):

@@ -161,6 +161,12 @@ def test_an_upload_that_somebody_aborts_is_begun_anew(operation: str) -> None:
     assert all("If-None-Match" in headers for done, headers in sent if done == "COMPLETE")
 
 
+def test_a_store_that_lists_from_the_start_wherever_it_should() -> None:
+    with awkward(AwkwardS3(whole=True, objects=dict.fromkeys(("a/1", "m/1", "m/2"), b""))) as store:
+        assert [o.key for o in remote_at(store.endpoint).list("", after="m/1")] == ["m/2"]
+        assert [o.key for o in remote_at(store.endpoint).list("")] == ["a/1", "m/1", "m/2"]
+
+
 def test_a_body_that_ends_early_is_an_error() -> None:
     with awkward(AwkwardS3(objects={"k": b"x" * 1000}, faults={"GET": ["cut"]})) as store:
         remote = remote_at(store.endpoint)
