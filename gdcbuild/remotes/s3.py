@@ -336,10 +336,16 @@ def _client(options: S3Options) -> S3Client:
     return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=options.endpoint,
-        region_name=options.region or session.get_config_variable("region") or "us-east-1",
+        region_name=_region(options, session),
         verify=str(options.ca_file) if options.ca_file else None,
         config=config,
     )
+
+
+def _region(options: S3Options, session: botocore.session.Session) -> str:
+    """The region: AWS_REGION goes before AWS_DEFAULT_REGION, as in AWS's other clients; botocore knows the latter only."""
+    known = options.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    return str(known or "us-east-1")
 
 
 def _etag(reply: Any) -> str:

@@ -252,6 +252,25 @@ def test_no_endpoint(endpoint: str) -> None:
         remote_at(endpoint)
 
 
+@pytest.mark.parametrize(
+    ("given", "variables", "used"),
+    [
+        ("here-1", {"AWS_REGION": "there-1", "AWS_DEFAULT_REGION": "default-1"}, "here-1"),
+        (None, {"AWS_REGION": "there-1", "AWS_DEFAULT_REGION": "default-1"}, "there-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "default-1"}, "default-1"),
+        (None, {}, "us-east-1"),
+    ],
+)
+def test_the_region(monkeypatch: pytest.MonkeyPatch, given: str | None, variables: dict[str, str], used: str) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with awkward(AwkwardS3()) as store:
+        list(open_remote("s3://bucket", Path(), endpoint=store.endpoint, region=given).list(""))
+    assert f"/{used}/s3/" in store.headers[0]["Authorization"]
+
+
 def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(RemoteError, match="no such profile"):
