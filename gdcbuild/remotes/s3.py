@@ -326,6 +326,7 @@ def _client(options: S3Options) -> S3Client:
         signature_version="s3v4",
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        # Who says nothing is given up after four read timeouts, and the pauses: `waited` tells people how long that is.
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=10,
         read_timeout=60,

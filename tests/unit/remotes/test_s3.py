@@ -294,8 +294,17 @@ def test_an_endpoint_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
     with awkward(AwkwardS3(objects={"k": b"x"}), certificate) as store:
         said = fails(remote_at(store.endpoint))
         assert "certificate of https://127.0.0.1" in said
+        assert "cannot be verified: self-signed certificate" in said
         assert "ca_file: PATH" in said
         assert [o.key for o in remote_at(store.endpoint, ca_file=certificate).list("")] == ["k"]
+
+
+def test_a_server_without_tls() -> None:
+    with awkward(AwkwardS3()) as store:
+        said = fails(remote_at(store.endpoint.replace("http:", "https:")))
+    assert "what answers at https://127.0.0.1" in said
+    assert "does not speak TLS" in said
+    assert "write http:// in `endpoint`" in said
 
 
 def self_signed(file: Path) -> Path:
