@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from botocore.utils import parse_timestamp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +20,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.ports import Remote
 from gdcbuild.errors import RemoteError
 from gdcbuild.remotes import open_remote
+from gdcbuild.remotes.s3 import _instant
 from tests.servers import AwkwardS3, awkward
 
 BIG = b"0123456789abcdef" * (20 << 16)  # 20 MiB: two parts
@@ -269,6 +271,23 @@ def test_the_region(monkeypatch: pytest.MonkeyPatch, given: str | None, variable
     with awkward(AwkwardS3()) as store:
         list(open_remote("s3://bucket", Path(), endpoint=store.endpoint, region=given).list(""))
     assert f"/{used}/s3/" in store.headers[0]["Authorization"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-25T03:04:05.678Z",
+        "2026-11-25T03:04:05Z",
+        "2026-11-25T03:04:05+01:00",
+        "Wed, 25 Nov 2026 03:04:05 GMT",
+        "Wednesday, 25-Nov-26 03:04:05 GMT",
+        "20261125",
+        "1764040000.5",
+        1764040000.5,
+    ],
+)
+def test_times_are_what_the_client_takes_them_for(text: object) -> None:
+    assert _instant(text) == parse_timestamp(text)
 
 
 def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
