@@ -5,35 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
-from botocore.utils import parse_timestamp
 
 from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
-from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
-from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
+from gdcbuild.errors import BlobDamaged, Problem, RemoteError
+from gdcbuild.remotes.s3_client import S3Options, check, client
 from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_lost_upload, is_race, no_store, status_of
 from gdcbuild.remotes.s3_left import abort_left
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedMultipartUploadTypeDef, CompletedPartTypeDef, HeadObjectOutputTypeDef
 
     Futures = list[Future[CompletedPartTypeDef]]
@@ -54,17 +43,6 @@ REFUSED_CONDITION = (409, 412, 501)
 """Statuses by which a store refuses to create only: in a race, because something is there, or because it cannot."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Options:
-    """Where the bucket is. Keys, and all that is None here, come from the AWS_* variables and files."""
-
-    bucket: str
-    prefix: str = ""
-    endpoint: str | None = None
-    region: str | None = None
-    ca_file: Path | None = None
-
-
 class S3Remote:
     """A bucket, or what lies below a prefix of one."""
 
@@ -75,9 +53,9 @@ class S3Remote:
         self._base = f"{options.prefix}/" if options.prefix else ""
         self.url = f"s3://{options.bucket}" + (f"/{options.prefix}" if options.prefix else "")
         self._place = Place(options.bucket, options.endpoint or "")
-        _check(options)
+        check(options)
         try:
-            self._client = _client(options)
+            self._client = client(options, 2 * IN_FLIGHT)
         except (BotoCoreError, ValueError) as error:
             raise RemoteError(explain(error, f"use {self.url}", self._place)) from error
         self._place = Place(options.bucket, self._client.meta.endpoint_url)
@@ -304,65 +282,6 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         self._body.close()
         super().close()
-
-
-def _check(options: S3Options) -> None:
-    """Refuse settings with which no request could succeed. Raises RemoteError."""
-    problems = []
-    if options.endpoint is not None and not is_endpoint(options.endpoint):
-        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
-    if options.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=options.ca_file)
-        except OSError as error:
-            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            problems.append(Problem(f"the CA file {options.ca_file} cannot be used: {reason}", "correct `ca_file`"))
-    raise_all(RemoteError, problems)
-
-
-def _client(options: S3Options) -> S3Client:
-    session = botocore.session.Session()
-    if os.environ.get("AWS_EC2_METADATA_DISABLED", "true").lower() != "false":
-        # Asking for keys at a cloud's metadata address hangs where there is no such cloud.
-        session.get_component("credential_provider").remove("iam-role")
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_instant)
-    config = Config(
-        user_agent=session.user_agent(),  # what it would say anyway; but for this it is put together anew for each request
-        signature_version="s3v4",
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        # Who says nothing is given up after four read timeouts, and the pauses: `waited` tells people how long that is.
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=10,
-        read_timeout=60,
-        max_pool_connections=2 * IN_FLIGHT,
-        # Signed payloads let every store refuse bytes that changed on the way, whatever checksum headers it knows.
-        s3={"addressing_style": "path" if options.endpoint else "auto", "payload_signing_enabled": True},
-    )
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        endpoint_url=options.endpoint,
-        region_name=_region(options, session),
-        verify=str(options.ca_file) if options.ca_file else None,
-        config=config,
-    )
-
-
-def _instant(text: Any) -> datetime:
-    """A time in a reply. Every row of a listing has one, and botocore's own way takes as long as all the rest of the row."""
-    if isinstance(text, str):
-        with suppress(ValueError):
-            if text[4:5] == "-":  # in bodies
-                return datetime.fromisoformat(text)
-            if text[3:4] == ",":  # in headers
-                return parsedate_to_datetime(text)
-    return parse_timestamp(text)
-
-
-def _region(options: S3Options, session: botocore.session.Session) -> str:
-    """The region: AWS_REGION goes before AWS_DEFAULT_REGION, as in AWS's other clients; botocore knows the latter only."""
-    known = options.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    return str(known or "us-east-1")
 
 
 def _etag(reply: Any) -> str:

@@ -20,7 +20,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.ports import Remote
 from gdcbuild.errors import RemoteError
 from gdcbuild.remotes import open_remote
-from gdcbuild.remotes.s3 import _instant
+from gdcbuild.remotes.s3_client import _instant
 from tests.servers import AwkwardS3, awkward
 
 BIG = b"0123456789abcdef" * (20 << 16)  # 20 MiB: two parts
