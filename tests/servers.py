@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
@@ -70,21 +71,25 @@ SERVERS = {"moto": moto, "ministack": ministack}
 @dataclass
 class AwkwardS3:
     """A bucket that does as it is told to, and worse. `conditions`: "honoured", "ignored", "501", or "put-only", which
-    refuses every conditional completion. `faults` maps an operation to what happens to its next requests, in order.
+    refuses every conditional completion. `whole` listings start at the start, wherever they should. `faults` maps an
+    operation to what happens to its next requests, in order.
 
-    Operations: HEAD GET PUT PART COMPLETE DELETE LIST. Faults: "lose-reply" (done, no answer), "drop" (not done, no
-    answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body), or an error
-    code with status, such as "AccessDenied 403".
+    Operations: HEAD GET PUT PART COMPLETE ABORT DELETE LIST UPLOADS PARTS. Faults: "lose-reply" (done, no answer), "drop"
+    (not done, no answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body),
+    or an error code with status, such as "AccessDenied 403".
     """
 
     conditions: str = "honoured"
     faults: dict[str, list[str]] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    begun: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    """Upload → its key, and when it was begun; its parts arrived an hour later."""
     log: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
     endpoint: str = ""
+    whole: bool = False
 
     def fault(self, operation: str) -> str:
         with self.lock:
@@ -134,7 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle("HEAD")
 
     def do_GET(self) -> None:
-        self._handle("GET" if self._key() else "LIST")
+        query = self._query()
+        key = "PARTS" if "uploadId" in query else "GET"
+        self._handle(key if self._key() else "UPLOADS" if "uploads" in query else "LIST")
 
     def do_PUT(self) -> None:
         self._handle("PART" if "uploadId" in self._query() else "PUT")
@@ -189,7 +196,23 @@ class _Handler(BaseHTTPRequestHandler):
                 return 204, {}, b""
             case "INITIATE":
                 store.uploads[name := str(len(store.log))] = {}
+                store.begun[name] = (key, datetime.now(UTC))
                 return 200, {}, f"<R><UploadId>{name}</UploadId></R>".encode()
+            case "UPLOADS":
+                rows = "".join(
+                    f"<Upload><Key>{escape(store.begun[u][0])}</Key><UploadId>{u}</UploadId>"
+                    f"<Initiated>{store.begun[u][1].isoformat()}</Initiated></Upload>"
+                    for u in store.uploads
+                    if store.begun[u][0].startswith(query.get("prefix", [""])[0])
+                )
+                return 200, {}, f"<R>{rows}<IsTruncated>false</IsTruncated></R>".encode()
+            case "PARTS":
+                arrived = (store.begun[upload][1] + timedelta(hours=1)).isoformat()
+                rows = "".join(
+                    f"<Part><PartNumber>{n}</PartNumber><LastModified>{arrived}</LastModified></Part>"
+                    for n in store.uploads[upload]
+                )
+                return 200, {}, f"<R>{rows}<IsTruncated>false</IsTruncated></R>".encode()
             case "PART":
                 store.uploads[upload][int(query["partNumber"][0])] = body
                 return 200, {"ETag": _etag(body)}, b""
@@ -202,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
                 parts = store.uploads.pop(upload)
                 store.objects[key] = b"".join(parts[n] for n in sorted(parts))
                 return 200, {}, f"<R><ETag>{_etag(store.objects[key])}</ETag></R>".encode()
-        prefix, after = query.get("prefix", [""])[0], query.get("start-after", [""])[0]
+        prefix, after = query.get("prefix", [""])[0], "" if store.whole else query.get("start-after", [""])[0]
         rows = "".join(
             f"<Contents><Key>{escape(k)}</Key><Size>{len(v)}</Size><ETag>{_etag(v)}</ETag></Contents>"
             for k, v in sorted(store.objects.items())

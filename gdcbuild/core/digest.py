@@ -10,10 +10,12 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, M
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from gdcbuild.errors import BlobDamaged, Problem
+from gdcbuild.errors import BlobDamaged, Problem, named
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from _typeshed import WriteableBuffer
 
 CHUNK = 1 << 20
 
@@ -56,6 +58,29 @@ class Blob(Protocol):
     def open(self) -> BinaryIO: ...
 
 
+class Reading(io.FileIO):
+    """A file that is read. When that fails, the error says of which file: the system says it only of what cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def failed(self, error: OSError) -> Exception:
+        """What to raise when the file cannot be read."""
+        return named(error, str(self.name))
+
+
 class FileBlob(NamedTuple):
     """A blob that lies in a file."""
 
@@ -64,7 +89,7 @@ class FileBlob(NamedTuple):
     crc: int | None = None
 
     def open(self) -> BinaryIO:
-        return self.path.open("rb")
+        return io.BufferedReader(Reading(self.path))
 
 
 class BytesBlob(NamedTuple):
@@ -158,7 +183,12 @@ def place(blob: Blob, file: BinaryIO, seen: Callable[[bytes], object] = len) -> 
         if not _cloned(source, file):
             refuse_other(blob, hash_stream(source, lambda data: (file.write(data), seen(data))))
             return
-    refuse_other(blob, hash_stream(file, seen))
+    try:
+        found = hash_stream(file, seen)
+    except OSError:
+        copy_verified(blob, len)  # its blocks are the blob's: if that is what cannot be read, the blob says so
+        raise
+    refuse_other(blob, found)
 
 
 def flushing(file: BinaryIO) -> Callable[[bytes], object]:

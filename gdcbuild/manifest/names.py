@@ -15,7 +15,8 @@ from gdcbuild.manifest.requirements import unpinned
 from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import did_you_mean, quoted
 
-INTERPRETER = "interpreter"
+INTERPRETER = "/interpreter"
+"""The name of the toolchain that is gdcbuild's own Python. Other toolchains are named by their files: no path begins so."""
 
 
 class Names:

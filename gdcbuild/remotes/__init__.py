@@ -40,7 +40,8 @@ def open_remote(
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise ManifestError(Problem(f"{url!r} is not a bucket", "write s3://NAME, s3://NAME/PREFIX, or a folder"))
-    from gdcbuild.remotes.s3 import S3Options, S3Remote
+    from gdcbuild.remotes.s3 import S3Remote
+    from gdcbuild.remotes.s3_client import S3Options
 
     return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
 
@@ -53,7 +54,7 @@ def waited(remote: Remote, warn: Callable[[Problem], None]) -> Iterator[None]:
         return
     from threading import Timer
 
-    hint = "press Ctrl-C to give up; a server that says nothing is given up after some minutes"
+    hint = "press Ctrl-C to give up; a server that says nothing is given up after 4 to 5 minutes"
     watch = Timer(WAIT_SECONDS, warn, [Problem(f"still waiting for {remote.url}", hint)])
     watch.daemon = True
     watch.start()

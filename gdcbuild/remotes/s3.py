@@ -5,31 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
-from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.core.ports import RemoteObject, Stored
-from gdcbuild.errors import BlobDamaged, Problem, RemoteError, raise_all
-from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, no_store, status_of
+from gdcbuild.errors import BlobDamaged, Problem, RemoteError
+from gdcbuild.remotes.s3_client import S3Options, check, client
+from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_lost_upload, is_race, no_store, status_of
+from gdcbuild.remotes.s3_left import abort_left
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedMultipartUploadTypeDef, CompletedPartTypeDef, HeadObjectOutputTypeDef
 
     Futures = list[Future[CompletedPartTypeDef]]
@@ -50,17 +43,6 @@ REFUSED_CONDITION = (409, 412, 501)
 """Statuses by which a store refuses to create only: in a race, because something is there, or because it cannot."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Options:
-    """Where the bucket is. Keys, and all that is None here, come from the AWS_* variables and files."""
-
-    bucket: str
-    prefix: str = ""
-    endpoint: str | None = None
-    region: str | None = None
-    ca_file: Path | None = None
-
-
 class S3Remote:
     """A bucket, or what lies below a prefix of one."""
 
@@ -71,9 +53,9 @@ class S3Remote:
         self._base = f"{options.prefix}/" if options.prefix else ""
         self.url = f"s3://{options.bucket}" + (f"/{options.prefix}" if options.prefix else "")
         self._place = Place(options.bucket, options.endpoint or "")
-        _check(options)
+        check(options)
         try:
-            self._client = _client(options)
+            self._client = client(options, 2 * IN_FLIGHT)
         except (BotoCoreError, ValueError) as error:
             raise RemoteError(explain(error, f"use {self.url}", self._place)) from error
         self._place = Place(options.bucket, self._client.meta.endpoint_url)
@@ -82,6 +64,7 @@ class S3Remote:
         # Whether the store is asked to create only. It may ignore that silently, so `create` looks first in any case; a
         # probe of the store would be the one to set this, and to spare that look.
         self._conditional = True
+        self._tidied: set[str] = set()
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         start: dict[str, Any] = {"StartAfter": self._base + after} if after else {}
@@ -92,7 +75,8 @@ class S3Remote:
                     raise RemoteError(no_store(f"list {self.url}/{prefix}", self._place))
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self._base)
-                    yield RemoteObject(key, found["Size"], _etag(found))
+                    if key > after:  # some stores take no notice of where a listing is to start
+                        yield RemoteObject(key, found["Size"], _etag(found))
 
     def open(self, key: str, etag: str = "") -> BinaryIO:
         with self._explained("read", key):
@@ -127,10 +111,10 @@ class S3Remote:
         attempts = 0
         while (found := self._compare(key, blob)) is None:
             if doubt is not None:
-                if attempts == ATTEMPTS or status_of(doubt) not in REFUSED_CONDITION:
+                if attempts == ATTEMPTS or not (status_of(doubt) in REFUSED_CONDITION or is_lost_upload(doubt)):
                     raise self._failure(doubt, "write", key) from doubt
-                # Refused though nothing is there: a race that is over (409), or a store without this condition.
-                conditional = conditional and status_of(doubt) == 409
+                # Refused though nothing is there: a race that is over, or, as it goes on, a store without this condition.
+                conditional = conditional and is_race(doubt, last=attempts == ATTEMPTS - 1)
                 self._conditional = self._conditional and status_of(doubt) != 501
             attempts += 1
             sending = _Sending(blob, progress)
@@ -190,6 +174,7 @@ class S3Remote:
     def _send_parts(self, key: str, sending: _Sending, create_only: dict[str, Any]) -> str:
         """Send in parts, and complete only when all bytes have turned out to be the blob's. Aborted on any failure."""
         bucket, name = self._bucket, self._base + key
+        self._tidy(key)
         upload = self._client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
         futures: Futures = []
         try:
@@ -204,6 +189,14 @@ class S3Remote:
                 self._client.abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload)
             raise
         return _etag(reply)
+
+    def _tidy(self, key: str) -> None:
+        """Once for each of the topmost folders that large files go to, put away what killed runs have left there."""
+        folder = key[: key.find("/") + 1] or key
+        if folder not in self._tidied:
+            self._tidied.add(folder)
+            with suppress(BotoCoreError, ClientError):  # a store that lacks this, or keys without the right to do it
+                abort_left(self._client, self._bucket, self._base + folder)
 
     def _submit_parts(self, name: str, upload: str, sending: _Sending, futures: Futures) -> None:
         """Read the blob once, piece by piece, and hand each piece to a sender; stop early when one has failed."""
@@ -292,45 +285,6 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         self._body.close()
         super().close()
-
-
-def _check(options: S3Options) -> None:
-    """Refuse settings with which no request could succeed. Raises RemoteError."""
-    problems = []
-    if options.endpoint is not None and not is_endpoint(options.endpoint):
-        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
-    if options.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=options.ca_file)
-        except OSError as error:
-            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            problems.append(Problem(f"the CA file {options.ca_file} cannot be used: {reason}", "correct `ca_file`"))
-    raise_all(RemoteError, problems)
-
-
-def _client(options: S3Options) -> S3Client:
-    session = botocore.session.Session()
-    if os.environ.get("AWS_EC2_METADATA_DISABLED", "true").lower() != "false":
-        # Asking for keys at a cloud's metadata address hangs where there is no such cloud.
-        session.get_component("credential_provider").remove("iam-role")
-    config = Config(
-        signature_version="s3v4",
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=10,
-        read_timeout=60,
-        max_pool_connections=2 * IN_FLIGHT,
-        # Signed payloads let every store refuse bytes that changed on the way, whatever checksum headers it knows.
-        s3={"addressing_style": "path" if options.endpoint else "auto", "payload_signing_enabled": True},
-    )
-    return boto3.session.Session(botocore_session=session).client(
-        "s3",
-        endpoint_url=options.endpoint,
-        region_name=options.region or session.get_config_variable("region") or "us-east-1",
-        verify=str(options.ca_file) if options.ca_file else None,
-        config=config,
-    )
 
 
 def _etag(reply: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +14,8 @@ from gdcbuild.errors import Problem
 KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to keys of this endpoint"
 RIGHTS_HINT = "the keys need to list, read, write and delete below this bucket"
 ENDPOINT_HINT = "check `endpoint` in environments, the network, and the proxy variables"
-TLS_HINT = "name the CA that signed the endpoint's certificate: ca_file: PATH, in environments"
+CERTIFICATE_HINT = "name the CA that signed the endpoint's certificate: ca_file: PATH, in environments"
+PLAIN_HINT = "write http:// in `endpoint`, or the port at which it speaks TLS"
 RETRY_HINT = "run it again: what has arrived is kept"
 
 CODES = {
@@ -35,7 +37,6 @@ CODES = {
 }
 
 TYPES: tuple[tuple[type[Exception], str, str], ...] = (
-    (exceptions.SSLError, "the certificate of {endpoint} cannot be verified", TLS_HINT),
     (exceptions.ProxyConnectionError, "the proxy cannot be reached", "check HTTPS_PROXY and NO_PROXY"),
     (exceptions.ConnectTimeoutError, "{endpoint} does not answer", ENDPOINT_HINT),
     (exceptions.EndpointConnectionError, "{endpoint} cannot be reached", ENDPOINT_HINT),
@@ -78,12 +79,27 @@ def is_absent(error: ClientError) -> bool:
     return error.response.get("Error", {}).get("Code", "") in ("NoSuchKey", "404", "NotFound")
 
 
+def is_race(refusal: Exception, last: bool) -> bool:
+    """Whether a write that was to create only, of what turns out not to be there, was refused for somebody else's sake.
+
+    Then it is sent as it was. Who refuses it a second time, or in words of its own, does not know this condition.
+    """
+    if not isinstance(refusal, ClientError):
+        return False
+    failed = refusal.response.get("Error", {}).get("Code", "") == "PreconditionFailed"
+    return status_of(refusal) == 409 or is_lost_upload(refusal) or (status_of(refusal) == 412 and failed and not last)
+
+
+def is_lost_upload(error: Exception) -> bool:
+    """Whether it says that the upload in parts is over: completed, with a reply that was lost, or aborted by somebody."""
+    return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code", "") == "NoSuchUpload"
+
+
 def is_doubtful(error: BotoCoreError | ClientError) -> bool:
     """Whether a write may have been done, or somebody else's may be there, in spite of this error."""
     if not isinstance(error, ClientError):
         return isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.EndpointConnectionError)
-    lost_upload = error.response.get("Error", {}).get("Code", "") == "NoSuchUpload"
-    return lost_upload or status_of(error) in (409, 412) or status_of(error) >= 500
+    return is_lost_upload(error) or status_of(error) in (409, 412) or status_of(error) >= 500
 
 
 def explain(error: Exception, what: str, place: Place) -> Problem:
@@ -105,9 +121,30 @@ def _meaning(error: Exception) -> tuple[str, str]:
         if found := CODES.get(code) or CODES.get(str(status)):
             return found
         said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
-        shown = f"{code} ({status}) {said}".strip().replace("{", "{{").replace("}", "}}")
-        return f"{{endpoint}} answered {shown}", RETRY_HINT if status >= 500 else ""
+        return f"{{endpoint}} answered {_literal(f'{code} ({status}) {said}'.strip())}", RETRY_HINT if status >= 500 else ""
+    if isinstance(error, exceptions.SSLError):
+        return _meaning_of_tls(error)
     for kind, message, hint in TYPES:
         if isinstance(error, kind):
             return message, hint
     return type(error).__name__, ""
+
+
+def _meaning_of_tls(error: exceptions.SSLError) -> tuple[str, str]:
+    """What was wrong with the connection, which the system's own error says, behind those of two libraries."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return "no TLS connection to {endpoint} can be made", ENDPOINT_HINT
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the certificate of {{endpoint}} cannot be verified: {_literal(cause.verify_message)}", CERTIFICATE_HINT
+    if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+        return "what answers at {endpoint} does not speak TLS", PLAIN_HINT
+    reason = (cause.reason or "unknown error").replace("_", " ").lower()
+    return f"no TLS connection to {{endpoint}} can be made: {_literal(reason)}", ENDPOINT_HINT
+
+
+def _literal(text: str) -> str:
+    """Text that stays as it is when the rest of a message is filled in."""
+    return text.replace("{", "{{").replace("}", "}}")

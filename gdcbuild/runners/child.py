@@ -152,11 +152,16 @@ def run(request: dict[str, Any]) -> None:
 
 
 def main(request_file: str) -> int:
-    """The exit code; with 1 the request's `error` file holds {"message", "hint", "detail"}."""
-    request = json.loads(Path(request_file).read_text())
+    """The exit code; with 1 the request's `error` file holds {"message", "hint", "detail"}.
+
+    With 0 a file `done` beside the request repeats it: user code, or a library, may end this process with 0 half-way.
+    """
+    asked = Path(request_file).read_text()
+    request = json.loads(asked)
     report: dict[str, str]
     try:
         run(request)
+        Path(request_file).with_name("done").write_text(asked)
         return 0
     except Mistake as error:
         report = {"message": str(error), "hint": error.hint, "detail": ""}

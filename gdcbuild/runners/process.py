@@ -100,7 +100,7 @@ class LocalRunner:
         start = folder / run.action.cwd
         for path in (start, work / "tmp", work / "home"):
             path.mkdir(parents=True, exist_ok=True)
-        report = work / "error.json"
+        report, asked = work / "error.json", ""
         if isinstance(how, Command):
             argv = [word.replace("${out}", str(out)) for word in how.argv]
             if argv[0] in ("python", "python3") and run.python is not None:
@@ -115,7 +115,8 @@ class LocalRunner:
                 "worker": _file_of(how.module),
                 "params": dict(run.action.params),
             }
-            (work / "request.json").write_text(json.dumps(request))
+            asked = json.dumps(request)
+            (work / "request.json").write_text(asked)
             # -P: the folder that child.py lies in is none of the user's modules
             argv = [str(run.python), "-P", str(_CHILD), str(work / "request.json")]
         log = self.log(run.key)
@@ -128,6 +129,10 @@ class LocalRunner:
                 raise ActionFailed(Problem(problem, "correct the command, or its toolchain")) from error
         if code != 0:
             raise ActionFailed(_failure(run, code, report, log, folder))
+        if asked and not _repeats(work / "done", asked):
+            problem = f"{run.action.id}: the export ended its process, with exit code 0, before it was done"
+            hint = f"have it return: no os._exit, and nothing that calls exit; all it printed is in {log}"
+            raise ActionFailed(Problem(problem, hint))
 
     @staticmethod
     def _environment(run: Run, work: Path) -> dict[str, str]:
@@ -232,6 +237,14 @@ def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Prob
     return Problem(
         f"{run.action.id}: {what!r} {end}", f"all it printed is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:])
     )
+
+
+def _repeats(done: Path, asked: str) -> bool:
+    """Whether the child came to its end: then it has repeated what it was asked."""
+    try:
+        return done.read_text() == asked
+    except (OSError, ValueError):
+        return False
 
 
 def _name(number: int) -> str:

@@ -12,15 +12,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from gdcbuild.core import requirements
+from gdcbuild.core.digest import Digest, read_verified
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
-from gdcbuild.errors import ActionFailed, Location, Problem, damaged
+from gdcbuild.errors import ActionFailed, BlobDamaged, Location, Problem, damaged
 from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
 
 _SCHEMA = 1
+_BUNDLED = {"pip", "setuptools"}
+"""What Python puts into every new environment. It counts where the requirements name it: then it is theirs."""
+
+_REQUIREMENTS = "requirements.txt"
 MARK = "toolchain.json"
 """In an environment that is finished: says what it is made of."""
 _FOR_PIP = {
@@ -38,6 +45,13 @@ _FOR_PIP = {
 }
 _UNSEEN = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "uv_cache.json")
 """Files of a distribution's metadata that tell how it came here, not what it is."""
+
+
+class _Recipe(NamedTuple):
+    """What an environment is made from, and its name before it exists."""
+
+    name: str
+    requirements: bytes
 
 
 class VenvToolchains:
@@ -59,6 +73,7 @@ class VenvToolchains:
         self._locks = locks
         self._emit = emit
         self._interpreter: str | None = None
+        self._recipes: dict[str, _Recipe] = {}
         self._told: set[str] = set()
 
     def digest(self, toolchain: Toolchain) -> str | None:
@@ -66,14 +81,14 @@ class VenvToolchains:
             if self._interpreter is None:
                 self._interpreter = self._made_of(_site_packages(), {"gdcbuild"}, toolchain.where)
             return self._interpreter
-        recipe = self._recipe(toolchain)
+        recipe = self._recipe(toolchain).name
         found = self._marker(recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
 
     def rests_on(self, toolchain: Toolchain) -> list[Path]:
         if toolchain.requirements is None:
             return _site_packages()
-        return [self._folder / self._recipe(toolchain) / MARK]
+        return [self._folder / self._recipe(toolchain).name / MARK]
 
     def contents(self, digest: str) -> Mapping[str, str]:
         found = self._records.get("contents", digest)
@@ -83,25 +98,37 @@ class VenvToolchains:
         if toolchain.requirements is None:
             return Path(sys.executable)
         recipe = self._recipe(toolchain)
-        folder = self._folder / recipe
+        folder = self._folder / recipe.name
         python = folder / "bin" / "python"
         waiting = JobWaiting(toolchain.name, "toolchain")
-        with self._locks.hold(f"toolchain-{recipe}", cancel, partial(self._emit, waiting)):
-            if self._marker(recipe) is None:
+        with self._locks.hold(f"toolchain-{recipe.name}", cancel, partial(self._emit, waiting)):
+            if self._marker(recipe.name) is None:
                 if python.exists() and (folder / MARK).exists():  # it was finished: only the mark is damaged
-                    self._mark(recipe, toolchain.where)
+                    self._mark(recipe.name, toolchain.where)
                 else:
                     with claimed(folder, cancel) as place:
                         self._install(toolchain, recipe, place, cancel)
             os.utime(folder / MARK)  # under the lock: when it was last used is what a collection goes by
         return python
 
-    def _recipe(self, toolchain: Toolchain) -> str:
-        """Names the environment before it exists: requirements, interpreter, platform."""
-        assert toolchain.requirements is not None
-        digest = self._workspace.digest(toolchain.requirements)
-        text = json.dumps([_SCHEMA, digest.hash, platform.python_version(), sysconfig.get_platform()])
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+    def _recipe(self, toolchain: Toolchain) -> _Recipe:
+        """Names the environment before it exists: requirements, interpreter, platform.
+
+        The file is read once a run: what is named, installed and part of keys is the same, whatever becomes of the file.
+        """
+        path = toolchain.requirements
+        assert path is not None
+        if path not in self._recipes:
+            try:
+                data = read_verified(self._workspace.blob(path))
+            except BlobDamaged as error:
+                raise ActionFailed(Problem(f"{path} changed while it was read", "run it again", toolchain.where)) from error
+            made_from = [_SCHEMA, Digest.of(data).hash, platform.python_version(), sysconfig.get_platform()]
+            if theirs := _BUNDLED & _named(data):
+                made_from.append(sorted(theirs))  # which did not count once: what was made then has a name of its own
+            text = json.dumps(made_from)
+            self._recipes.setdefault(path, _Recipe(hashlib.sha256(text.encode()).hexdigest()[:32], data))
+        return self._recipes[path]
 
     def _made_of(self, folders: list[Path], ignore: set[str], where: Location | None) -> str:
         """Digest of an environment, with what it stands for remembered. Raises ActionFailed when there can be none."""
@@ -112,15 +139,15 @@ class VenvToolchains:
             self._records.put("contents", digest, _contents(distributions))
         return digest
 
-    def _install(self, toolchain: Toolchain, recipe: str, place: Place, cancel: Flag) -> None:
+    def _install(self, toolchain: Toolchain, recipe: _Recipe, place: Place, cancel: Flag) -> None:
         self._emit(JobStarted(toolchain.name, "toolchain"))
         started = time.monotonic()
         folder = place.path
-        log = self._logs / f"toolchain-{recipe}.log"
+        log = self._logs / f"toolchain-{recipe.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._fill(toolchain, place, log, cancel)
-            self._mark(recipe, toolchain.where)
+            self._fill(toolchain, recipe.requirements, place, log, cancel)
+            self._mark(recipe.name, toolchain.where)
         except BaseException as error:
             put_away(folder)
             if isinstance(error, ActionFailed):
@@ -132,7 +159,9 @@ class VenvToolchains:
         """Say in a finished environment what it is made of."""
         folder = self._folder / recipe
         site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
-        digest = self._made_of(site, {"pip", "setuptools"}, where)
+        wanted = folder / _REQUIREMENTS
+        ignore = _BUNDLED - _named(wanted.read_bytes() if wanted.exists() else b"")
+        digest = self._made_of(site, ignore, where)
         os.sync()  # pip does not wait for the disk, and the mark says that everything is there
         _write(folder, digest)
         self._records.put("toolchain", recipe, digest)
@@ -146,14 +175,16 @@ class VenvToolchains:
             self._emit(Warned(damaged(folder / MARK)))
         return found if found and (folder / "bin" / "python").exists() else None
 
-    def _fill(self, toolchain: Toolchain, place: Place, log: Path, cancel: Flag) -> None:
+    def _fill(self, toolchain: Toolchain, wanted: bytes, place: Place, log: Path, cancel: Flag) -> None:
         """Make the environment in its empty folder. Raises ActionFailed when that fails."""
-        requirements, python = place.path / "requirements.txt", place.path / "bin" / "python"
-        assert toolchain.requirements is not None
-        with self._workspace.blob(toolchain.requirements).open() as stream:
-            requirements.write_bytes(stream.read())
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        commands = ([sys.executable, "-m", "venv", str(place.path)], [*pip, "-r", str(requirements)])
+        copy, python = place.path / _REQUIREMENTS, place.path / "bin" / "python"
+        if vague := [line for _, line in requirements.unpinned(_text(wanted))]:
+            # the manifest is refused for this, unless the file has changed since
+            problem = f"{toolchain.requirements} does not say exactly what is installed"
+            raise ActionFailed(Problem(problem, "pin every package: NAME==VERSION", toolchain.where, "\n".join(vague)))
+        copy.write_bytes(wanted)
+        pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        commands = ([sys.executable, "-I", "-m", "venv", str(place.path)], [*pip, "-r", str(copy)])
         environment = _pip_environment(os.environ)
         with log.open("wb") as output:
             if all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands):
@@ -168,6 +199,14 @@ class VenvToolchains:
                 "\n".join(said),
             )
         )
+
+
+def _text(wanted: bytes) -> str:
+    return wanted.decode(errors="replace")
+
+
+def _named(wanted: bytes) -> set[str]:
+    return requirements.names(_text(wanted))
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -9,11 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Digest, FileBlob, hash_stream
+from gdcbuild.core.digest import Digest, FileBlob, Reading, hash_stream
 from gdcbuild.core.watch import Watched, unwatched
-from gdcbuild.errors import BlobMissing, Problem, named
+from gdcbuild.errors import BlobDamaged, BlobMissing, Problem, named, of_system
 
 _HEX = set("0123456789abcdef")
+
+_BROKEN = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+"""What cannot even be opened for these is damaged: the disk fails, or what the file system knows of the file is wrong."""
+
+
+class _Held(Reading):
+    """A blob that is read. Where the disk cannot give its bytes it is damaged, as it is where they are others."""
+
+    def failed(self, error: OSError) -> BlobDamaged:
+        return _unreadable(Path(str(self.name)), error)
 
 
 class HeldBlob(FileBlob):
@@ -23,9 +35,13 @@ class HeldBlob(FileBlob):
 
     def open(self) -> BinaryIO:
         try:
-            return self.path.open("rb")
+            return io.BufferedReader(_Held(self.path))
         except FileNotFoundError:
             raise _missing(self.digest) from None
+        except OSError as error:
+            if error.errno not in _BROKEN:
+                raise
+            raise _unreadable(self.path, error) from error
 
 
 class DiskCAS:
@@ -89,7 +105,7 @@ class DiskCAS:
             with suppress(FileNotFoundError, BlobMissing):
                 if _named_well(path):
                     blob = HeldBlob(Digest(path.name, path.stat().st_size), path)
-                    with suppress(OSError), blob.open() as stream:  # what cannot be read is damaged, too
+                    with suppress(OSError, BlobDamaged), blob.open() as stream:  # what cannot be read is damaged, too
                         if hash_stream(watched(path.name, blob.digest.size, stream)) == blob.digest:
                             continue
                 _remove(path)
@@ -112,6 +128,10 @@ class DiskCAS:
 
 def _missing(digest: Digest) -> BlobMissing:
     return BlobMissing(Problem(f"{digest} is not in the cache", "run the command again: it is made anew"))
+
+
+def _unreadable(path: Path, error: OSError) -> BlobDamaged:
+    return BlobDamaged(of_system(error, f"{path} cannot be read"))
 
 
 def _named_well(path: Path) -> bool:

@@ -62,7 +62,7 @@ def _toolchain(case: Case) -> str:
         def fresh() -> VenvToolchains:
             return VenvToolchains(folder / "made", folder, workspace, MemoryRecords(), locks, told.append)
 
-        recipe = fresh()._recipe(toolchain)
+        recipe = fresh()._recipe(toolchain).name
         made = folder / "made" / recipe
         for path in (made / "bin" / "python", made / "lib/python3/site-packages/x-1.dist-info" / "RECORD"):
             path.parent.mkdir(parents=True)

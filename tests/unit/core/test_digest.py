@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,26 @@ def test_a_file_that_is_not_what_it_was(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     with pytest.raises(BlobDamaged, match=str(path)):
         copy_verified(blob, lambda _: None)
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):  # its first page is nobody's
+        copy_verified(FileBlob(Digest.of(b"one"), Path("/proc/self/mem")), len)
+
+
+def test_blocks_that_are_shared_and_cannot_be_read_are_the_blobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    class Torn(BytesBlob):
+        def open(self) -> BinaryIO:
+            if opened:
+                raise BlobDamaged("a bad sector")
+            opened.append(self)
+            return super().open()
+
+    monkeypatch.setattr("gdcbuild.core.digest._cloned", lambda *_: True)
+    with Path("/proc/self/mem").open("rb") as file, pytest.raises(BlobDamaged, match="a bad sector"):
+        place(Torn(b"one"), file)
 
 
 @given(trees)

@@ -208,3 +208,11 @@ def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, output
         graph(tmp_path, files)
     else:
         assert "a file and a folder of one name" in message(tmp_path, files)
+
+
+def test_a_requirements_file_may_have_any_name(tmp_path: Path) -> None:
+    manifest = "schema: 1\nframeworks: {tf: {image: tf2-cpu.2-18, toolchain: {requirements: interpreter}}}\n"
+    manifest += "steps: {a: {framework: tf, run: [x], outputs: [o]}, b: {framework: tf2-cpu.2-18, run: [x], outputs: [o]}}\n"
+    found = graph(tmp_path, {"gdcbuild.yaml": manifest, "interpreter": "x==1"})
+    used = {id: found.toolchains[str(found.actions[id].toolchain)].requirements for id in ("step:a", "step:b")}
+    assert used == {"step:a": "interpreter", "step:b": None}

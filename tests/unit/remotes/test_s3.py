@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from botocore.utils import parse_timestamp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,6 +20,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.ports import Remote
 from gdcbuild.errors import RemoteError
 from gdcbuild.remotes import open_remote
+from gdcbuild.remotes.s3_client import _instant
 from tests.servers import AwkwardS3, awkward
 
 BIG = b"0123456789abcdef" * (20 << 16)  # 20 MiB: two parts
@@ -86,6 +88,26 @@ def test_a_store_that_cannot_create_only_is_asked_once() -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("refusals", "conditions"),
+    [
+        (["PreconditionFailed 412"], [True, True]),
+        (["PreconditionFailed 412"] * 2, [True, True, False]),
+        (["ConditionalRequestConflict 409"] * 2, [True, True, True]),
+        (["InvalidRequest 412"], [True, False]),
+        (["NotImplemented 501"], [True, False]),
+    ],
+)
+@pytest.mark.parametrize(("data", "operation"), [(b"x", "PUT"), (BIG, "COMPLETE")], ids=["put", "parts"])
+def test_a_race_that_is_over_is_no_reason_to_overwrite(
+    data: bytes, operation: str, refusals: list[str], conditions: list[bool]
+) -> None:
+    with awkward(AwkwardS3(faults={operation: list(refusals)})) as store:
+        assert remote_at(store.endpoint).create("k", BytesBlob(data)).outcome == "created"
+    sent = zip(store.log, store.headers, strict=True)
+    assert ["If-None-Match" in headers for done, headers in sent if done == operation] == conditions
+
+
 def test_a_failed_part_aborts_the_upload() -> None:
     with awkward(AwkwardS3(faults={"PART": ["AccessDenied 403"]})) as store:
         told: list[int] = []
@@ -103,6 +125,48 @@ def test_what_the_caller_raises_aborts_the_upload() -> None:
         with pytest.raises(KeyboardInterrupt):
             remote_at(store.endpoint).create("k", BytesBlob(BIG), stop)
         assert (store.objects, store.uploads) == ({}, {})
+
+
+def test_what_killed_runs_left_of_a_model_is_put_away() -> None:
+    now = datetime.now(UTC)
+    begun = {
+        "killed": ("m/1/f", now - timedelta(hours=8)),
+        "without-a-part": ("m/1/g", now - timedelta(hours=8)),
+        "slow": ("m/2/f", now - timedelta(hours=6.5)),
+        "just-begun": ("m/3/f", now),
+        "another-model": ("mm/1/f", now - timedelta(days=9)),
+    }
+    uploads = {id: {} if id == "without-a-part" else {1: b"x"} for id in begun}
+    with awkward(AwkwardS3(uploads=uploads, begun=begun)) as store:
+        remote = remote_at(store.endpoint)
+        for key in ("m/3/f", "m/3/g"):
+            assert remote.create(key, BytesBlob(BIG)).outcome == "created"
+        assert set(store.uploads) == {"slow", "just-begun", "another-model"}
+        assert store.log.count("UPLOADS") == 1
+
+
+@pytest.mark.parametrize("refusal", ["NotImplemented 501", "AccessDenied 403", "MethodNotAllowed 405", "drop", "cut"])
+@pytest.mark.parametrize("operation", ["UPLOADS", "PARTS", "ABORT"])
+def test_a_store_that_does_not_tell_of_uploads_is_published_to(operation: str, refusal: str) -> None:
+    begun = {"left": ("m/1/f", datetime.now(UTC) - timedelta(days=1))}
+    with awkward(AwkwardS3(uploads={"left": {1: b"x"}}, begun=begun, faults={operation: [refusal] * 4})) as store:
+        assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
+        assert store.objects == {"m/1/f": BIG}
+
+
+@pytest.mark.parametrize("operation", ["PART", "COMPLETE"])
+def test_an_upload_that_somebody_aborts_is_begun_anew(operation: str) -> None:
+    with awkward(AwkwardS3(faults={operation: ["NoSuchUpload 404"]})) as store:
+        assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
+        assert (store.objects, store.uploads) == ({"m/1/f": BIG}, {})
+    sent = zip(store.log, store.headers, strict=True)
+    assert all("If-None-Match" in headers for done, headers in sent if done == "COMPLETE")
+
+
+def test_a_store_that_lists_from_the_start_wherever_it_should() -> None:
+    with awkward(AwkwardS3(whole=True, objects=dict.fromkeys(("a/1", "m/1", "m/2"), b""))) as store:
+        assert [o.key for o in remote_at(store.endpoint).list("", after="m/1")] == ["m/2"]
+        assert [o.key for o in remote_at(store.endpoint).list("")] == ["a/1", "m/1", "m/2"]
 
 
 def test_a_body_that_ends_early_is_an_error() -> None:
@@ -190,6 +254,42 @@ def test_no_endpoint(endpoint: str) -> None:
         remote_at(endpoint)
 
 
+@pytest.mark.parametrize(
+    ("given", "variables", "used"),
+    [
+        ("here-1", {"AWS_REGION": "there-1", "AWS_DEFAULT_REGION": "default-1"}, "here-1"),
+        (None, {"AWS_REGION": "there-1", "AWS_DEFAULT_REGION": "default-1"}, "there-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "default-1"}, "default-1"),
+        (None, {}, "us-east-1"),
+    ],
+)
+def test_the_region(monkeypatch: pytest.MonkeyPatch, given: str | None, variables: dict[str, str], used: str) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with awkward(AwkwardS3()) as store:
+        list(open_remote("s3://bucket", Path(), endpoint=store.endpoint, region=given).list(""))
+    assert f"/{used}/s3/" in store.headers[0]["Authorization"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-25T03:04:05.678Z",
+        "2026-11-25T03:04:05Z",
+        "2026-11-25T03:04:05+01:00",
+        "Wed, 25 Nov 2026 03:04:05 GMT",
+        "Wednesday, 25-Nov-26 03:04:05 GMT",
+        "20261125",
+        "1764040000.5",
+        1764040000.5,
+    ],
+)
+def test_times_are_what_the_client_takes_them_for(text: object) -> None:
+    assert _instant(text) == parse_timestamp(text)
+
+
 def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(RemoteError, match="no such profile"):
@@ -213,8 +313,17 @@ def test_an_endpoint_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
     with awkward(AwkwardS3(objects={"k": b"x"}), certificate) as store:
         said = fails(remote_at(store.endpoint))
         assert "certificate of https://127.0.0.1" in said
+        assert "cannot be verified: self-signed certificate" in said
         assert "ca_file: PATH" in said
         assert [o.key for o in remote_at(store.endpoint, ca_file=certificate).list("")] == ["k"]
+
+
+def test_a_server_without_tls() -> None:
+    with awkward(AwkwardS3()) as store:
+        said = fails(remote_at(store.endpoint.replace("http:", "https:")))
+    assert "what answers at https://127.0.0.1" in said
+    assert "does not speak TLS" in said
+    assert "write http:// in `endpoint`" in said
 
 
 def self_signed(file: Path) -> Path:

@@ -89,6 +89,7 @@ class Lab:
         command = [sys.executable, "-P", child.__file__, self.place / "request.json"]
         done = subprocess.run(command, check=False, cwd=inside / cwd, capture_output=True, text=True)
         assert done.returncode == (1 if error.exists() else 0), done.stderr
+        assert (self.place / "done").exists() == (done.returncode == 0)
         return json.loads(error.read_text()) if error.exists() else None
 
     def mistake(self, function: str, cwd: str = "net", args: Mapping[str, object] | None = None) -> tuple[str, str]:

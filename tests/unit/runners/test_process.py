@@ -138,6 +138,31 @@ def test_a_worker_that_is_not_installed(runner: LocalRunner) -> None:
     assert "gdcbuild.runners.nothing is not installed" in refused(runner, run).message
 
 
+ENDING = """
+import os
+def run(params, out, child):
+    (out / "half").write_text("a half")
+    {}
+    (out / "half").write_text("a whole")
+"""
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "import ctypes; ctypes.CDLL(None).exit(0)", "raise SystemExit"])
+def test_a_process_that_ends_half_way_has_not_done_its_work(
+    runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(name: str, line: str) -> Run:
+        (tmp_path / f"{name}.py").write_text(ENDING.format(line))
+        return Run(Action("m@1", "x", Worker(name), where=WHERE), KEY, {}, Path(sys.executable), {})
+
+    assert outputs(runner, run("ends_well_for_a_test", "pass")) == {"half": b"a whole"}
+    problem = refused(runner, run("ends_early_for_a_test", end))
+    assert problem.message == "m@1: the export ended its process, with exit code 0, before it was done"
+    assert str(runner.log(KEY)) in problem.hint
+
+
 def test_our_own_code_gets_inputs_and_folder(runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "def run(params, inputs, out):\n    (out / params['name']).write_bytes(inputs['in'].open().read())\n"
     (tmp_path / "own_code_for_a_test.py").write_text(code)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +16,7 @@ from gdcbuild.core.events import Event, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import ActionFailed, Location
+from gdcbuild.runners.guarded import Place
 from gdcbuild.runners.toolchains import VenvToolchains, _pip_environment, mark_of
 from gdcbuild.store.memory import MemoryLocks, MemoryRecords, MemoryWorkspace
 
@@ -29,7 +36,7 @@ def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
     def fresh() -> VenvToolchains:
         return VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), told.append)
 
-    made = tmp_path / fresh()._recipe(toolchain)
+    made = tmp_path / fresh()._recipe(toolchain).name
     (made / "bin").mkdir(parents=True)
     (made / "bin" / "python").touch()
     fresh()._mark(made.name, None)
@@ -51,7 +58,7 @@ def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
 def test_a_mark_holds_in_its_place_only(tmp_path: Path) -> None:
     workspace = MemoryWorkspace({"r.txt": b"x==1\n", "s.txt": b"y==1\n"})
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
-    one, other = (tmp_path / toolchains._recipe(Toolchain("t", name)) for name in ("r.txt", "s.txt"))
+    one, other = (tmp_path / toolchains._recipe(Toolchain("t", name)).name for name in ("r.txt", "s.txt"))
     for folder in (one, other):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").touch()
@@ -75,6 +82,39 @@ def distribution(folder: Path, name: str, direct_url: str = "") -> None:
     (info / "RECORD").write_text(f"{name}.py,sha256=abc,1\n")
     if direct_url:
         (info / "direct_url.json").write_text(direct_url)
+
+
+def made_of(folder: Path, wanted: str, *installed: str) -> str | None:
+    """The digest of an environment made from such requirements, with such distributions in it."""
+    site = folder / "lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    for name in installed:
+        distribution(site, name)
+    if wanted:
+        (folder / "requirements.txt").write_text(wanted)
+    toolchains = VenvToolchains(folder.parent, folder, MemoryWorkspace({}), MemoryRecords(), MemoryLocks(), lambda _: None)
+    toolchains._mark(folder.name, None)
+    return mark_of(folder)
+
+
+def test_what_python_brings_counts_where_it_is_named(tmp_path: Path) -> None:
+    alone = made_of(tmp_path / "alone", "x==1\n", "x")
+    assert made_of(tmp_path / "unnamed", "x==1 # pip\n", "x", "pip", "setuptools") == alone
+    assert made_of(tmp_path / "old", "", "x", "pip", "setuptools") == alone
+    named = made_of(tmp_path / "named", "x==1\nSetuptools==1.0\n", "x", "pip", "setuptools")
+    assert named not in (None, alone)
+    assert made_of(tmp_path / "same", "setuptools==1.0\nx==1\n", "x", "setuptools") == named
+
+
+def test_names_of_environments_stay_what_they_are_where_nothing_else_counts(tmp_path: Path) -> None:
+    files = {"x.txt": b"x==1\n", "pip.txt": b"pip==1\n"}
+    toolchains = VenvToolchains(tmp_path, tmp_path, MemoryWorkspace(files), MemoryRecords(), MemoryLocks(), lambda _: None)
+
+    def first(data: bytes) -> str:
+        made_from = [1, hashlib.sha256(data).hexdigest(), platform.python_version(), sysconfig.get_platform()]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
+
+    assert [toolchains._recipe(Toolchain("t", f)).name == first(data) for f, data in files.items()] == [True, False]
 
 
 def digest(tmp_path: Path) -> str | None:
@@ -111,3 +151,63 @@ def test_an_environment_with_an_editable_package_is_not_marked(tmp_path: Path) -
     with pytest.raises(ActionFailed, match="has mine installed as editable"):
         toolchains._mark("recipe", WHERE)
     assert mark_of(tmp_path / "recipe") is None
+
+
+Commands = list[list[str]]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """What is run to make environments, of which nothing comes but the Python."""
+    ran: Commands = []
+
+    def run(place: Place, argv: Sequence[str], *_: object, **__: object) -> int:
+        ran.append([*argv])
+        (place.path / "bin").mkdir(exist_ok=True)
+        (place.path / "bin" / "python").touch()
+        return 0
+
+    monkeypatch.setattr(Place, "run", run)
+    return ran
+
+
+class EditedMeanwhile(MemoryLocks):
+    """Somebody edits a file while a lock is waited for."""
+
+    def __init__(self, edit: Callable[[], None]) -> None:
+        super().__init__()
+        self._edit = edit
+
+    @contextmanager
+    def hold(self, *_: object) -> Iterator[None]:
+        self._edit()
+        yield
+
+
+def test_what_is_installed_is_what_it_is_named_by(tmp_path: Path, commands: Commands) -> None:
+    workspace, toolchain = MemoryWorkspace({"r.txt": b"x==1\n"}), Toolchain("t", "r.txt")
+    locks = EditedMeanwhile(lambda: workspace.files.update({"r.txt": b"x==2\n"}))
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), locks, lambda _: None)
+    assert toolchains.digest(toolchain) is None
+    made = toolchains.ensure(toolchain, Flag()).parent.parent
+    assert (made / "requirements.txt").read_bytes() == b"x==1\n"
+    assert str(made / "requirements.txt") in commands[-1]
+    assert [*toolchains.rests_on(toolchain)] == [made / "toolchain.json"]  # as long as this run lasts
+    assert toolchains.digest(toolchain)
+    fresh = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), locks, lambda _: None)
+    assert fresh.digest(toolchain) is None
+
+
+def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: Commands) -> None:
+    workspace = MemoryWorkspace({"r.txt": b"x==1\ny\n"})
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    with pytest.raises(ActionFailed, match=r"r\.txt does not say exactly what is installed") as caught:
+        toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
+    assert ([(p.where, p.detail) for p in caught.value.problems], commands) == ([(WHERE, "y")], [])
+
+
+def test_modules_of_the_current_folder_are_none_of_its_business(tmp_path: Path, commands: Commands) -> None:
+    workspace = MemoryWorkspace({"r.txt": b"x==1\n"})
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    toolchains.ensure(Toolchain("t", "r.txt"), Flag())
+    assert [(argv[1:3], argv[3]) for argv in commands] == [(["-I", "-m"], "venv"), (["-I", "-m"], "pip")]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.digest import Digest, read_verified
+from gdcbuild.core.digest import Digest, copy_verified, place, read_verified
 from gdcbuild.errors import BlobDamaged, BlobMissing
-from gdcbuild.store.disk import DiskCAS
+from gdcbuild.store.disk import DiskCAS, HeldBlob
 
 ONE = Digest.of(b"one")
 
@@ -142,3 +142,22 @@ def test_a_use_is_noted(cas: DiskCAS, tmp_path: Path, use: str) -> None:
         os.utime(cas.path(ONE), (0, 0))
         cas.get(ONE) if use == "get" else put(cas, tmp_path, b"one")
     assert cas.path(ONE).stat().st_mtime > 10**9
+
+
+UNREADABLE = Path("/proc/self/mem")  # its first page is nobody's: the system answers with EIO, as for a bad sector
+
+
+def test_what_the_disk_cannot_give_is_damaged(tmp_path: Path) -> None:
+    blob = HeldBlob(ONE, UNREADABLE)
+    with (tmp_path / "new").open("x+b") as file:
+        for read in (lambda: copy_verified(blob, len), lambda: place(blob, file), lambda: blob.open().read(9)):
+            with pytest.raises(BlobDamaged, match="/proc/self/mem cannot be read: Input/output error"):
+                read()
+
+
+def test_what_the_disk_cannot_give_is_discarded(cas: DiskCAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = put(cas, tmp_path, b"one"), put(cas, tmp_path, b"two")
+    real = HeldBlob.open
+    monkeypatch.setattr(HeldBlob, "open", lambda blob: real(HeldBlob(ONE, UNREADABLE) if blob.digest == ONE else blob))
+    assert cas.discard_damaged() == [str(cas.path(bad))]
+    assert cas.missing([bad, good]) == {bad}

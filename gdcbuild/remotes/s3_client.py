@@ -1,0 +1,94 @@
+"""The client that talks to an S3 store, made as all kinds of stores need it."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.utils import parse_timestamp
+
+from gdcbuild.core.endpoint import FORM, is_endpoint, shown
+from gdcbuild.errors import Problem, RemoteError, raise_all
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """Where the bucket is. Keys, and all that is None here, come from the AWS_* variables and files."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    ca_file: Path | None = None
+
+
+def check(options: S3Options) -> None:
+    """Refuse settings with which no request could succeed. Raises RemoteError."""
+    problems = []
+    if options.endpoint is not None and not is_endpoint(options.endpoint):
+        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
+    if options.ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=options.ca_file)
+        except OSError as error:
+            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            problems.append(Problem(f"the CA file {options.ca_file} cannot be used: {reason}", "correct `ca_file`"))
+    raise_all(RemoteError, problems)
+
+
+def client(options: S3Options, connections: int) -> S3Client:
+    """A client for the bucket, which keeps so many connections. Raises BotoCoreError or ValueError when settings do not fit."""
+    session = botocore.session.Session()
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "true").lower() != "false":
+        # Asking for keys at a cloud's metadata address hangs where there is no such cloud.
+        session.get_component("credential_provider").remove("iam-role")
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_instant)
+    config = Config(
+        user_agent=session.user_agent(),  # what it would say anyway; but for this it is put together anew for each request
+        signature_version="s3v4",
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # Who says nothing is given up after four read timeouts, and the pauses: `waited` tells people how long that is.
+        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=connections,
+        # Signed payloads let every store refuse bytes that changed on the way, whatever checksum headers it knows.
+        s3={"addressing_style": "path" if options.endpoint else "auto", "payload_signing_enabled": True},
+    )
+    return boto3.session.Session(botocore_session=session).client(
+        "s3",
+        endpoint_url=options.endpoint,
+        region_name=_region(options, session),
+        verify=str(options.ca_file) if options.ca_file else None,
+        config=config,
+    )
+
+
+def _instant(text: Any) -> datetime:
+    """A time in a reply. Every row of a listing has one, and botocore's own way takes as long as all the rest of the row."""
+    if isinstance(text, str):
+        with suppress(ValueError):
+            if text[4:5] == "-":  # in bodies
+                return datetime.fromisoformat(text)
+            if text[3:4] == ",":  # in headers
+                return parsedate_to_datetime(text)
+    return parse_timestamp(text)
+
+
+def _region(options: S3Options, session: botocore.session.Session) -> str:
+    """The region: AWS_REGION goes before AWS_DEFAULT_REGION, as in AWS's other clients; botocore knows the latter only."""
+    known = options.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    return str(known or "us-east-1")
