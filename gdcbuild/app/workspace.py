@@ -11,14 +11,15 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdcbuild.app.environment import Environment, Variables
 from gdcbuild.app.known import Known, basis, is_private, parts
+from gdcbuild.core import bucket
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.plan import Desired
-from gdcbuild.errors import ManifestError, Problem, damaged
+from gdcbuild.errors import ManifestError, Problem, damaged, raise_all
 from gdcbuild.store.snapshot import Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Workspace:
         self._rebuilder: Rebuilder | None = None
         self._read: set[str] = set()
         self._environments: dict[str, list[object]] = {}
+        self._chosen: dict[str, tuple[str, str]] = {}  # by where it really lies: a bucket's environment, its text
         snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_private(cache) else None
         self._snapshot = self._valid(snapshot)
         if self._snapshot is None:
@@ -78,6 +80,11 @@ class Workspace:
 
     def environment(self, name: str | None) -> Environment:
         """The environment of that name, or the default one. Its variables are only wanted now."""
+        found = self._environment(name)
+        self._keep_apart(found)
+        return found
+
+    def _environment(self, name: str | None) -> Environment:
         if self._snapshot is not None:
             kept = self._snapshot.head.extra["environments"].get(name or "")
             if kept is not None:
@@ -101,6 +108,28 @@ class Workspace:
         self._environments[name or ""] = [result, names, paths, stamp(self.root, paths).digest]
         self.variables.asked |= asked
         return result
+
+    def _keep_apart(self, chosen: Environment) -> None:
+        """Refuse a bucket that is a folder with inputs in it. Those that are written plainly have been, with the manifest."""
+        real = bucket.real(chosen.bucket, self.root)
+        extra: Mapping[str, Any] = self._snapshot.head.extra if self._snapshot is not None else {}
+        if real is None or real in extra.get("buckets", {}).values():
+            return
+        self._chosen[real] = (chosen.name, chosen.bucket)
+        if self._snapshot is not None and _hidden(real) not in extra["apart"]:
+            self._load_all()
+        elif self._loaded is not None:
+            self._refuse_lost()
+
+    def _refuse_lost(self) -> None:
+        """Raise ManifestError when one of the buckets chosen holds something that was read of."""
+        from gdcbuild.manifest import apart
+
+        assert self._loaded is not None
+        chosen = [
+            apart.Bucket(text, real, self.where("environments", name, "bucket")) for real, (name, text) in self._chosen.items()
+        ]
+        raise_all(ManifestError, apart.problems(chosen, self._loaded.paths.taken))
 
     def where(self, *path: str) -> Location:
         """The place of a key of the root manifest."""
@@ -171,6 +200,8 @@ class Workspace:
             self._cache, self.variables.digests(snapshot.head.extra["variables"])
         ):
             return None
+        if any(bucket.real(text, self.root) != real for text, real in snapshot.head.extra["buckets"].items()):
+            return None  # a link leads elsewhere now: what is read may lie in that bucket
         return snapshot if stamp(self.root, snapshot.head.paths).digest == snapshot.head.stamp else None
 
     def _load_all(self) -> None:
@@ -205,10 +236,12 @@ class Workspace:
 
         self._graph, self._rebuilder = lower(loaded, FRAMEWORKS, images.known()), None
         self._loaded = loaded
+        self._refuse_lost()
 
     def _remember(self, judged: Judged | None) -> None:
         """Write the snapshot anew: what has been judged, and of the old one what still holds."""
         from gdcbuild.core.graph import STEP
+        from gdcbuild.manifest import apart
 
         old, graph = self._snapshot, self._graph
         assert graph is not None and self._loaded is not None
@@ -226,7 +259,14 @@ class Workspace:
         models = {m: (homes[m], tuple(ids)) for m, ids in self.models().items()}
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
-        extra = {"variables": sorted(asked), "environments": environments}
+        literal = {each.text: each.real for each in apart.buckets(self._loaded.main.node, self.root)}
+        compared = {_hidden(real) for real in self._chosen} | set(old.head.extra["apart"] if old and not self._read else ())
+        extra = {
+            "variables": sorted(asked),
+            "environments": environments,
+            "buckets": literal,
+            "apart": sorted(compared),
+        }
         together = stamp(self.root, manifests)
         if together.newest > self._started - RACY_NS:
             return  # what was read of them may be older than what they look like now
@@ -238,3 +278,8 @@ class Workspace:
             fresh = dict(parts(graph, judged, self._rebuilder.ports.toolchains, self.root, self._started))
         kept = [name for name in (old.names() if old else ()) if name in models or name.startswith(STEP)]
         write(self._file, head, fresh, old, kept)
+
+
+def _hidden(real: str) -> str:
+    """What tells a folder apart without telling it: it may have come from a variable."""
+    return hashlib.sha256(os.fsencode(real)).hexdigest()

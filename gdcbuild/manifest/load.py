@@ -91,7 +91,7 @@ class Loaded:
         assert node is not None
         problems: list[Problem] = []
         found = sound(Environment, put_in(node, declared(self.main.node), self.variables, problems), {})
-        raise_all(ManifestError, [*problems, *found.problems, *environments.problems(found.node)])
+        raise_all(ManifestError, [*problems, *found.problems, *environments.problems(found.node, self.root)])
         assert found.value is not None
         return chosen, found.value
 
@@ -139,7 +139,7 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
             problems += _root_only(node)
         section = node.get("environments")
         for _, environment in section.items() if section else ():
-            problems += environments.problems(environment)
+            problems += environments.problems(environment, root)
         for pattern, where in _includes(node):
             try:
                 with paths.watched() as seen_here:

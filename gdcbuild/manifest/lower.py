@@ -10,6 +10,7 @@ from gdcbuild.core.graph import Action, Command, Graph, Image, Origin, Policy, V
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.errors import ManifestError, Problem, raise_all
+from gdcbuild.manifest import apart
 from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import listed
 from gdcbuild.manifest.load import File, Loaded
@@ -23,7 +24,8 @@ def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[s
     """The graph of a workspace. Raises ManifestError with every mistake in it, a cycle included."""
     lowering = _Lowering(loaded, frameworks, images)
     graph = lowering.graph()
-    raise_all(ManifestError, [*loaded.problems, *lowering.names.problems, *lowering.mistakes.problems])
+    lost = apart.problems(apart.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
+    raise_all(ManifestError, [*loaded.problems, *lowering.names.problems, *lowering.mistakes.problems, *lost])
     _ = graph.order
     return graph
 
