@@ -15,7 +15,7 @@ from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import listed
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
-from gdcbuild.manifest.names import Names, step_id
+from gdcbuild.manifest.names import Names
 from gdcbuild.manifest.validate import did_you_mean
 from gdcbuild.manifest.versions import Served, declared_handler, incomplete, merged, request
 
@@ -46,7 +46,7 @@ class _Lowering:
         for file in self.loaded.files:
             self._refuse_framework_in_defaults(file)
             for name, step in file.manifest.steps.items():
-                with self._origin(step_id(file, name), file), self.mistakes:
+                with self._origin(self.names.step_id(file, name), file), self.mistakes:
                     self._step(file, name, step)
             for name, model in file.manifest.models.items():
                 with self._origin(name, file):
@@ -109,7 +109,7 @@ class _Lowering:
         with mistakes:
             outputs = self.names.outputs(file, name)
         mistakes.raise_all()
-        identifier = step_id(file, name)
+        identifier = self.names.step_id(file, name)
         self.actions[identifier] = Action(
             identifier,
             "step",

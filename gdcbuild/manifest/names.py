@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,11 +30,13 @@ class Names:
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
         self._loaded = loaded
         self._images = images
+        self._main = loaded.main.path
         self.problems: list[Problem] = []
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
+        self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))
 
     def inputs(self, file: File) -> Inputs:
         """Resolves paths and references as `file` gives them."""
@@ -71,7 +75,7 @@ class Names:
                 raise ManifestError(
                     Problem(f"step {ref.step!r} does not make {ref.path!r}", f"it makes: {', '.join(step.outputs)}", where)
                 )
-            return MadeBy(step_id(owner, ref.step), path)
+            return MadeBy(self.step_id(owner, ref.step), path)
         if ref.model not in self.models:
             raise self.unknown("models", ref.model, self.models, where)
         versions = self.models[ref.model][1].versions
@@ -79,9 +83,19 @@ class Names:
             raise self.unknown("versions", ref.version, versions, where, ref.model)
         return MadeBy(str(VersionId(ref.model, ref.version)), path)
 
+    def step_id(self, file: File, name: str) -> str:
+        """The id of the action of a step that stands in a file: of the folder, and where several lie in it of the file.
+
+        That rests on which manifests there are, and not on what stands in them: they may not all have been read.
+        """
+        above = file.folder
+        if self._manifests_in[above] > 1 and file.path != (posixpath.join(above, "gdcbuild.yaml") if above else self._main):
+            above = file.path
+        return f"{STEP}{above}/{name}" if above else f"{STEP}{name}"
+
     def outputs(self, file: File, step: str) -> tuple[str, ...]:
         """What a step of that file makes. Raises what is wrong with it at the step, whoever asks."""
-        identifier = step_id(file, step)
+        identifier = self.step_id(file, step)
         if identifier not in self._outputs:
             self._outputs[identifier] = declared(file.manifest.steps[step], file.at("steps", step))
         return self._outputs[identifier]
@@ -133,8 +147,3 @@ class Names:
             if requirements is not None:
                 self.problems += unpinned(self._loaded.root, requirements)
         return name
-
-
-def step_id(file: File, name: str) -> str:
-    """The id of the action of a step that stands in a file."""
-    return f"{STEP}{file.folder}/{name}" if file.folder else f"{STEP}{name}"

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,6 +267,27 @@ def test_results_that_are_gone(built: Workspace) -> None:
     shutil.rmtree(built.cache / "records")
     found = planned(built.root, built.cache)
     assert json.loads(found)["summary"] == {"unknown": 6}
+
+
+def test_steps_of_one_name_in_manifests_of_one_folder(workspace: Workspace) -> None:
+    """Also when only one of them is read."""
+    part = (
+        "schema: 1\nmodels: {NAME: {framework: pytorch-cpu.2-4, handler: h, "
+        "versions: {'1': {weights: {step: s, path: w.pt}}}}}\n"
+        "steps: {s: {run: [sh, -c, 'cat in > ${out}/w.pt; echo NAME >> ${out}/w.pt'], "
+        "inputs: [{from: NAME.txt, to: in}], outputs: [w.pt]}}\n"
+    )
+    root = "schema: 1\nenvironments: {local: {bucket: bucket}}\ninclude: ['m/*.yaml']\nhandlers: {h: {file: h.py}}\n"
+    workspace.write({"gdcbuild.yaml": root, "h.py": HANDLER})
+    workspace.write({f"m/{name}.yaml": part.replace("NAME", name) for name in "ab"})
+    for content in ("one", "two"):
+        workspace.write({"m/a.txt": content, "m/b.txt": content if content == "one" else "one"})
+        workspace.age()
+        workspace.ok("apply")
+        workspace.ok("plan")
+        for name, first in (("a", content), ("b", "one")):
+            with zipfile.ZipFile(workspace.root / f"bucket/{name}/1/model.mar") as archive:
+                assert archive.read("w.pt").decode() == f"{first}{name}\n"
 
 
 def test_damage_is_a_miss(built: Workspace) -> None:

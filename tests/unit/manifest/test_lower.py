@@ -208,3 +208,22 @@ def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, output
         graph(tmp_path, files)
     else:
         assert "a file and a folder of one name" in message(tmp_path, files)
+
+
+def test_steps_of_one_name_in_manifests_of_one_folder(tmp_path: Path) -> None:
+    """Neither takes the other's place, nor do what they make. Where a folder has one manifest, its ids have no file."""
+    part = "schema: 1\nsteps: {s: {run: [%s], outputs: [%s.pt]}}\nmodels: {%s: {framework: pt, handler: base_handler, "
+    part += "versions: {'1': {weights: {step: s, path: %s.pt}}}}}\n"
+    files = {f"{path}.yaml": part % ((path.replace("/", "-"),) * 4) for path in ("b", "m/a", "m/gdcbuild", "n/c")}
+    root = part.replace("schema: 1\n", HEAD + "include: ['*.yaml', '*/*.yaml']\n") % (("root",) * 4)
+    found = graph(tmp_path, {"gdcbuild.yaml": root, **files})
+    assert {i: str(a.run.argv) for i, a in found.actions.items() if isinstance(a.run, Command)} == {
+        "step:s": "('root',)",
+        "step:b.yaml/s": "('b',)",
+        "step:m/a.yaml/s": "('m-a',)",
+        "step:m/s": "('m-gdcbuild',)",
+        "step:n/s": "('n-c',)",
+    }
+    assert [found.actions[f"{m}@1"].needs for m in ("root", "b", "m-a", "m-gdcbuild", "n-c")] == [
+        ("step:s",), ("step:b.yaml/s",), ("step:m/a.yaml/s",), ("step:m/s",), ("step:n/s",)
+    ]  # fmt: skip
