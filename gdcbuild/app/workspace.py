@@ -55,6 +55,7 @@ class Workspace:
         self._graph: Graph | None = None
         self._rebuilder: Rebuilder | None = None
         self._read: set[str] = set()
+        self._edited: list[str] = []
         self._environments: dict[str, list[object]] = {}
         self._chosen: dict[str, tuple[str, str]] = {}  # by where it really lies: a bucket's environment, its text
         snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_private(cache) else None
@@ -64,7 +65,8 @@ class Workspace:
         else:
             head = self._snapshot.head
             if stamp(self.root, head.manifests).digest != head.all_manifests:
-                self._load([m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen])
+                self._edited = [m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen]
+                self._load(self._edited)
 
     def models(self) -> dict[str, Collection[str]]:
         """Model id → its version ids, of the whole workspace."""
@@ -188,6 +190,7 @@ class Workspace:
             files = {homes[name][0] for name in closure if name in homes} | {
                 p.manifest for p in closure.values() if p is not None
             }
+            files.discard(self._manifest.name)  # which is read with any other
             if self._graph is None or not files <= self._read:
                 self._load(files)
         assert self._graph is not None
@@ -245,7 +248,8 @@ class Workspace:
 
         old, graph = self._snapshot, self._graph
         assert graph is not None and self._loaded is not None
-        common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ())})
+        idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
+        common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ()), *idle})
         shared = stamp(self.root, common)
         if shared.newest > self._started - RACY_NS:
             return

@@ -24,7 +24,7 @@ class Names:
     """Looks names up, and says of those that nothing has what they may have been meant to be.
 
     `toolchains` are those of the frameworks that were asked for, `problems` what is wrong with their requirements, and
-    with models.
+    with models. `used` are the handlers that versions name, each with the manifest it stands in.
     """
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
@@ -34,6 +34,7 @@ class Names:
         self.problems: list[Problem] = []
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
+        self.used: set[tuple[str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
         self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))

@@ -290,6 +290,42 @@ def test_steps_of_one_name_in_manifests_of_one_folder(workspace: Workspace) -> N
                 assert archive.read("w.pt").decode() == f"{first}{name}\n"
 
 
+@pytest.mark.parametrize("folder", ["", "models/a/"])
+@pytest.mark.parametrize("gone", ["unused.py", "in/1.txt"])
+def test_what_no_model_uses_is_looked_at_too(built: Workspace, folder: str, gone: str, reads: list[str]) -> None:
+    handler, step = "  unused: {file: unused.py}\n", "  unused: {run: [x], inputs: [in/], outputs: [o]}\n"
+    manifest = (built.root / folder / "gdcbuild.yaml").read_text()
+    if folder:
+        manifest += f"handlers:\n{handler}steps:\n{step}"
+    else:
+        manifest = manifest.replace("steps:\n", f"{handler}steps:\n{step}")
+    built.write({f"{folder}gdcbuild.yaml": manifest})
+    built.write({f"{folder}unused.py": HANDLER, f"{folder}in/1.txt": "1"})
+    time.sleep(0.02)
+    for _ in range(2):
+        assert json.loads(planned(built.root, built.cache))["summary"] == {"none": 6}
+        reads.clear()
+    planned(built.root, built.cache)
+    assert reads == []
+    (built.root / folder / gone).unlink()
+    first = planned(built.root, built.cache)
+    assert first == fresh(built.root, built.cache)
+    assert ("the folder 'in/' is empty" if "/" in gone else "there is no file 'unused.py'") in first
+
+
+def test_what_no_model_uses_any_more_is_looked_at_too(built: Workspace, reads: list[str]) -> None:
+    """Somebody else's manifest tells that the last user has gone."""
+    for name in "abc":
+        built.write({f"models/{name}/gdcbuild.yaml": MODEL.replace("NAME", name).replace("WEIGHTS", SOURCES[0])})
+    time.sleep(0.02)
+    planned(built.root, built.cache)
+    assert len(reads) == 4, "only what was edited, and the root"
+    (built.root / "shared/weights.pt").unlink()
+    first = planned(built.root, built.cache)
+    assert first == fresh(built.root, built.cache)
+    assert "shared/weights.pt" in first
+
+
 def test_damage_is_a_miss(built: Workspace) -> None:
     """Every truncation of a small snapshot, and random edits: the same plan, nothing raised."""
     (file,) = (built.cache / "snapshots").iterdir()
