@@ -9,8 +9,12 @@ from pathlib import Path
 from gdcbuild.core.endpoint import shown
 from gdcbuild.errors import ManifestError, Problem
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
-"""What the S3 client takes for a bucket; what of it a store allows, the store says."""
+_NAME = re.compile(r"(?!.*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:.+")
+"""What S3 takes for a bucket's name; what else a store may refuse, the store says."""
+
+_HOME = re.compile(r"~(?=/|$)")
+_ADDRESS = re.compile(r"s3:(?!//)/?|[A-Za-z][A-Za-z0-9+.-]*:/(?!/)")
+"""What begins as an address, and is none: nobody means a folder by it."""
 
 _FORM = "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"
 
@@ -23,9 +27,9 @@ def folder(text: str, root: Path) -> Path | None:
     if not text.strip():
         raise ManifestError(Problem("the bucket is empty", _FORM))
     scheme, separator, rest = text.partition("://")
-    fits = scheme == "s3" and _NAME.fullmatch(rest.partition("/")[0]) if separator else "\\" not in text and text.isprintable()
-    if not fits:
-        raise ManifestError(Problem(f"{shown(text)!r} is not a bucket", _FORM))
+    wrong = (_no_address(scheme, rest) if separator else _no_folder(text)) if text.isprintable() else _FORM
+    if wrong:
+        raise ManifestError(Problem(f"{shown(text)!r} is not a bucket", wrong))
     if separator:
         return None
     if root.resolve().is_relative_to((root / text).resolve()):
@@ -37,3 +41,25 @@ def folder(text: str, root: Path) -> Path | None:
 def real(text: str, root: Path) -> str | None:
     """Where the folder that is the bucket really lies, with all links followed; None for a bucket on S3."""
     return None if "://" in text else os.path.realpath(root / text)
+
+
+def _no_address(scheme: str, rest: str) -> str:
+    """What to write instead of SCHEME://REST; "" when it is a bucket."""
+    name, _, prefix = rest.partition("/")
+    if scheme != "s3":
+        return _FORM
+    if not _NAME.fullmatch(name):
+        return "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
+    if not {".", ".."}.isdisjoint(prefix.split("/")):
+        return "write the prefix without . and .., which are names like any other on S3"
+    return ""
+
+
+def _no_folder(text: str) -> str:
+    """What to write instead of a folder; "" when it can be one."""
+    if text.startswith("~"):
+        return f'write "{_HOME.sub("${env.HOME}", text)}"' if _HOME.match(text) else "write the folder out, from / on"
+    begun = _ADDRESS.match(text)
+    if begun and begun[0].startswith("s3:"):
+        return f"write s3://{text.removeprefix('s3:').lstrip('/')}"
+    return _FORM if begun or "\\" in text else ""

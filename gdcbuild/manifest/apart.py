@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from gdcbuild.core import bucket
 from gdcbuild.errors import Location, ManifestError, Problem
-from gdcbuild.manifest.environments import is_literal
 from gdcbuild.manifest.yaml import Node
 
 
@@ -44,7 +43,7 @@ def buckets(main: Node, root: Path) -> list[Bucket]:
     section = main.get("environments")
     for _, environment in section.items() if section else ():
         node = environment.get("bucket")
-        if node is None or not is_literal(node):
+        if node is None or not node.is_literal:
             continue
         try:
             folder = bucket.folder(node.text, root)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from gdcbuild.core import bucket
 from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.errors import ManifestError, Problem
+from gdcbuild.manifest.model import Manifest
+from gdcbuild.manifest.paths import Paths
+from gdcbuild.manifest.validate import did_you_mean, quoted
 from gdcbuild.manifest.yaml import Node
 
 _REGION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
@@ -18,7 +21,7 @@ _REGION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
 def problems(environment: Node, root: Path) -> Iterator[Problem]:
     """Of one environment. What holds a variable is left out: it is put in when the environment is chosen."""
     node = environment.get("bucket")
-    if node is not None and is_literal(node):
+    if node is not None and node.is_literal:
         try:
             bucket.folder(node.text, root)
         except ManifestError as error:
@@ -29,7 +32,7 @@ def problems(environment: Node, root: Path) -> Iterator[Problem]:
         ("ca_file", "a file", bool, "name a PEM file, or remove it"),
     ):
         node = environment.get(key)
-        if node is None or not is_literal(node):
+        if node is None or not node.is_literal:
             continue
         if not node.text.strip() and not fits(node.text):
             yield Problem(f"the {key} is empty", hint, environment.key(key))
@@ -37,6 +40,17 @@ def problems(environment: Node, root: Path) -> Iterator[Problem]:
             yield Problem(f"{shown(node.text)!r} is not {kind}", hint, environment.key(key))
 
 
-def is_literal(node: Node) -> bool:
-    """Whether it is a text, and without a variable."""
-    return isinstance(node.value, str) and not node.refused and "${" not in node.value
+def missing(root: Node, manifest: Manifest, broken: Set[tuple[str, str]], paths: Paths) -> Iterator[Problem]:
+    """What the root manifest names for its environments and what is not there. `broken` has been told of."""
+    chosen, known = manifest.default_environment, manifest.environments
+    if chosen is not None and chosen not in known and not broken & {("environments", chosen), ("environments", "")}:
+        hint = did_you_mean(chosen, known, "declare environments")
+        yield Problem(f"there is no environment {quoted(chosen)}", hint, root.key("default_environment"))
+    section = root.get("environments")
+    for _, environment in section.items() if section else ():
+        node = environment.get("ca_file")
+        if node is not None and node.is_literal and node.text.strip():
+            try:
+                paths.file("", node.text, environment.key("ca_file"))
+            except ManifestError as error:
+                yield from error.problems

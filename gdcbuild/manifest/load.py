@@ -81,10 +81,8 @@ class Loaded:
                 raise UsageError(Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known)}"))
             chosen = next(iter(known))
         if chosen not in known:
-            error = UsageError if name else ManifestError
-            where = None if name else self.main.node.key("default_environment")
-            raise error(
-                Problem(f"there is no environment {chosen!r}", did_you_mean(chosen, known, "declare environments"), where)
+            raise UsageError(
+                Problem(f"there is no environment {chosen!r}", did_you_mean(chosen, known, "declare environments"))
             )
         section = self.main.node.get("environments")
         node = section.get(chosen) if section else None
@@ -137,6 +135,10 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         files.append(File(path, folder, node, checked.value))
         if len(files) > 1:
             problems += _root_only(node)
+        else:
+            with paths.watched() as seen_here:
+                problems += environments.missing(node, checked.value, broken, paths)
+            looked |= seen_here
         section = node.get("environments")
         for _, environment in section.items() if section else ():
             problems += environments.problems(environment, root)

@@ -52,6 +52,11 @@ class Node:
             return [node.plain() for node in self.value]
         return self.value
 
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is text without a variable."""
+        return isinstance(self.value, str) and not self.refused and "${" not in self.value
+
     def get(self, key: str) -> Node | None:
         return self.value.get(key) if isinstance(self.value, dict) else None
 

@@ -182,6 +182,34 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{bucket: bucket}", "{bucket: 's3://my bucket'}"),
         ["gdcbuild.yaml:3:11: error: 's3://my bucket' is not a bucket"],
     ),
+    "bucket whose name S3 does not take": (
+        HEAD.replace("{bucket: bucket}", "{bucket: s3://Foo_Bar}"),
+        ["gdcbuild.yaml:3:11: error: 's3://Foo_Bar' is not a bucket", "small letters, digits"],
+    ),
+    "bucket with a prefix that goes up": (
+        HEAD.replace("{bucket: bucket}", "{bucket: s3://abc/../x}"),
+        ["gdcbuild.yaml:3:11: error: 's3://abc/../x' is not a bucket", "without . and .."],
+    ),
+    "bucket at home": (
+        HEAD.replace("{bucket: bucket}", "{bucket: ~/models}"),
+        ["gdcbuild.yaml:3:11: error: '~/models' is not a bucket", 'write "${env.HOME}/models"'],
+    ),
+    "bucket with one slash": (
+        HEAD.replace("{bucket: bucket}", "{bucket: 's3:/models'}"),
+        ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
+    ),
+    "bucket by a variable that is none": (
+        HEAD.replace("{bucket: bucket}", '{bucket: "${env.TYPO}"}'),
+        ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
+    ),
+    "default environment that is none": (
+        HEAD.replace("environments:", "default_environment: lokal\nenvironments:"),
+        ["gdcbuild.yaml:2:1: error: there is no environment 'lokal'", "did you mean 'local'?"],
+    ),
+    "CA file that is not there": (
+        HEAD.replace("environments:", "environments:\n  prod: {bucket: s3://abc, ca_file: no.pem}"),
+        ["gdcbuild.yaml:3:28: error: there is no file 'no.pem'"],
+    ),
     "region that is none": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
         ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "as us-east-1"],
@@ -231,7 +259,7 @@ def prepared(workspace: Workspace) -> Workspace:
     _fifo(workspace.root)
     _leaving_link(workspace.root)
     (workspace.root / "here").symlink_to(workspace.root)
-    workspace.variables["EMPTY"] = ""
+    workspace.variables.update(EMPTY="", TYPO="s3:/models")
     return workspace
 
 
@@ -246,6 +274,14 @@ def test_mistake_is_answered(prepared: Workspace, name: str) -> None:
     for text in expected:
         assert text in result.err
     assert not (prepared.root / "bucket").exists()
+
+
+@pytest.mark.parametrize("name", ["default environment that is none", "CA file that is not there", "bucket at home"])
+def test_validate_tells_of_environments_that_are_not_chosen(prepared: Workspace, name: str) -> None:
+    manifest, expected = CASES[name]
+    prepared.write({"gdcbuild.yaml": manifest})
+    result = prepared.run("validate")
+    assert (result.code, expected[0] in result.err) == (65, True), result.err
 
 
 def test_all_mistakes_in_one_run(prepared: Workspace) -> None:
