@@ -6,15 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from gdcbuild.core.endpoint import shown
 from gdcbuild.errors import ManifestError, Problem
 
-_NAME = re.compile(r"(?!.*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:.+")
+_NAME = r"(?!.*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:.+"
 """What S3 takes for a bucket's name; what else a store may refuse, the store says."""
-
-_HOME = re.compile(r"~(?=/|$)")
-_ADDRESS = re.compile(r"s3:(?!//)/?|[A-Za-z][A-Za-z0-9+.-]*:/(?!/)")
-"""What begins as an address, and is none: nobody means a folder by it."""
 
 _FORM = "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"
 
@@ -29,6 +24,8 @@ def folder(text: str, root: Path) -> Path | None:
     scheme, separator, rest = text.partition("://")
     wrong = (_no_address(scheme, rest) if separator else _no_folder(text)) if text.isprintable() else _FORM
     if wrong:
+        from gdcbuild.core.endpoint import shown
+
         raise ManifestError(Problem(f"{shown(text)!r} is not a bucket", wrong))
     if separator:
         return None
@@ -48,7 +45,7 @@ def _no_address(scheme: str, rest: str) -> str:
     name, _, prefix = rest.partition("/")
     if scheme != "s3":
         return _FORM
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         return "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
     if not {".", ".."}.isdisjoint(prefix.split("/")):
         return "write the prefix without . and .., which are names like any other on S3"
@@ -58,8 +55,9 @@ def _no_address(scheme: str, rest: str) -> str:
 def _no_folder(text: str) -> str:
     """What to write instead of a folder; "" when it can be one."""
     if text.startswith("~"):
-        return f'write "{_HOME.sub("${env.HOME}", text)}"' if _HOME.match(text) else "write the folder out, from / on"
-    begun = _ADDRESS.match(text)
-    if begun and begun[0].startswith("s3:"):
+        home = text == "~" or text.startswith("~/")
+        return f'write "${{env.HOME}}{text[1:]}"' if home else "write the folder out, from / on"
+    if text.startswith("s3:"):
         return f"write s3://{text.removeprefix('s3:').lstrip('/')}"
-    return _FORM if begun or "\\" in text else ""
+    begun, address, _ = text.partition(":/")  # nobody means a folder by what begins as an address
+    return _FORM if "\\" in text or (address and begun.isalnum()) else ""
