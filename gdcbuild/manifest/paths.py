@@ -73,7 +73,7 @@ class Paths:
     def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
         """One existing regular file. `instead`: what to write where it is a folder."""
         path = self.resolve(folder, text, where)
-        mode = self._mode(path, text, where)
+        mode = self._mode(path, folder, text, where)
         if stat.S_ISDIR(mode):
             raise _refuse(f"{text!r} is a folder, a file is wanted", instead, where)
         return path
@@ -81,7 +81,7 @@ class Paths:
     def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
         """All files below an existing folder; byte code is not among them. `to`: where they are laid, None in no list."""
         path = self.resolve(folder, text, where)
-        if not stat.S_ISDIR(self._mode(path, text, where)):
+        if not stat.S_ISDIR(self._mode(path, folder, text, where)):
             raise _refuse(f"{text!r} is a file, a folder is wanted", "name the folder it lies in", where)
         found = self._walk(path, _Asked(where, folder, to))
         if not found:
@@ -149,14 +149,14 @@ class Paths:
         self._looked.add(path)
         return _is_folder(self.root / path)
 
-    def _mode(self, path: str, text: str, where: Location) -> int:
+    def _mode(self, path: str, folder: str, text: str, where: Location) -> int:
         self._looked.add(path)
         try:
             mode = (self.root / path).stat().st_mode
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
-            raise _refuse(f"there is no file {text!r}", similar(self.root, path), where) from error
+            raise _refuse(f"there is no file {text!r}", similar(self.root, path, folder), where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise _refuse(f"{text!r} is neither a file nor a folder", "name a regular file", where)

@@ -9,44 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import yaml
 
 from gdcbuild.errors import Location, Problem
 from gdcbuild.manifest import syntax
+from gdcbuild.manifest.scalars import DISAGREE, Scalar, is_ambiguous, is_ambiguous_key, plain_number, reads_as, resolve
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
 
-Scalar = str | int | float | bool | None
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+][0-9]+)?\Z")
-"""Numbers for every reader: those of YAML 1.1 know no 1e5, and none with more digits than a machine's numbers have."""
-
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-"""Numbers for some of them, beside those."""
-
-_AMBIGUOUS = re.compile(
-    r"(yes|no|on|off|True|TRUE|False|FALSE|Yes|No|On|Off|YES|NO|ON|OFF|Null|NULL"
-    r"|[-+]?0_[0-9_]*|[-+]?0[xob][0-9a-fA-F_]+|[-+]?[0-9]+_[0-9_.]*([eE][-+]?[0-9]+)?|[-+]?\.[0-9_]+([eE][-+]?[0-9]+)?"
-    r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|=|<<"
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?"
-    r"([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?)\Z"
-)
-_LETTERS = frozenset("yYnN")
-"""Truth values in YAML 1.1's text, but not for PyYAML: common as keys, so that only as values they are refused."""
-
-_WRITTEN_OUT = 10
-"""Exponents below this one are: 0.0001 is easier to read than 1.0e-4."""
-
-_KINDS = {bool: "the truth value", int: "the number", float: "the number", type(None): "nothing,", date: "the date"}
-_DISAGREE = "is not quoted, and YAML readers do not agree on what it is"
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
+_FREE = frozenset({"args", "config"})
+"""What has keys that are no names: they are handed on."""
 
 
 @dataclass(slots=True)
@@ -137,6 +114,7 @@ class _Composer:
         self.root: Node | None = None
         self.stack: list[Node] = []
         self.pending: list[tuple[str, Location] | None] = []
+        self.path: list[str] = []
         self.skip = 0
         self.documents = 0
 
@@ -161,6 +139,7 @@ class _Composer:
             else:
                 self.stack.pop()
                 self.pending.pop()
+                self.path.pop()
         elif isinstance(event, yaml.NodeEvent):
             self.node(event)
 
@@ -187,10 +166,12 @@ class _Composer:
             self.pending[-1] = None
             return
         node = self.value(event)
+        pending = self.pending[-1] if self.pending else None
         self._attach(node)
         if opens:
             self.stack.append(node)
             self.pending.append(None)
+            self.path.append(pending[0] if pending else "")
 
     def _expects_key(self) -> bool:
         return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.pending[-1] is None
@@ -220,13 +201,27 @@ class _Composer:
             if name == "<<":
                 self.problem(event, "a merge key (<<)", "use `defaults`, or write the keys out")
                 name = f"?{where}"
-            elif not isinstance(_resolve(name), str) or _is_ambiguous(name):
-                self.problem(event, f"{name} {_reads_as(name)}", f'write "{name}":')
+            elif not isinstance(resolve(name), str) or is_ambiguous_key(name):
+                self.problem(event, f"{name} {reads_as(name)}", self._key_hint(name))
+                if not _NAME.match(name) and not self._is_free():
+                    name = f"?{where}"  # which is no name in quotes either: all has been said
         mapping = self.stack[-1]
         if name in mapping.keys:
             self.problem(event, f"{name!r} is given twice; it stands at {mapping.keys[name]} too", "keep one of them")
             name = f"?{where}"
         self.pending[-1] = (name, where)
+
+    def _is_free(self) -> bool:
+        """Whether keys here may be any text."""
+        return not _FREE.isdisjoint(self.path)
+
+    def _key_hint(self, name: str) -> str:
+        """What to write instead of a key that is not quoted."""
+        if _NAME.match(name) or self._is_free():
+            return f'write "{name}":'
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+        as_name = f'another name in quotes, as "{near}":' if near else "a name in quotes:"
+        return f"write {as_name} letters, digits, and . _ - between them"
 
     def value(self, event: yaml.NodeEvent) -> Node:
         where = self.where(event)
@@ -238,58 +233,14 @@ class _Composer:
             return Node(None, where, refused=True)
         if event.style or event.tag is not None:
             return Node(event.value, where, text=event.value, refused=event.tag is not None or "\0" in event.value)
-        if _is_ambiguous(event.value) or event.value in _LETTERS:
-            number = _plain_number(event.value)
+        if is_ambiguous(event.value):
+            number = plain_number(event.value)
             other = f"{number} for the number" if number else "true or false; numbers as 10 or 0.5"
-            self.problem(event, f"{event.value} {_DISAGREE}", f'write "{event.value}" for the text; {other}')
+            self.problem(event, f"{event.value} {DISAGREE}", f'write "{event.value}" for the text; {other}')
             return Node(event.value, where, text=event.value, refused=True)
-        return Node(_resolve(event.value), where, text=event.value)
+        return Node(resolve(event.value), where, text=event.value)
 
 
 def is_placeholder(key: str) -> bool:
     """True for the stand-in of a key that was refused already: nothing more need be said of it."""
     return key.startswith("?")
-
-
-def _is_ambiguous(text: str) -> bool:
-    """Whether YAML readers read it differently."""
-    return bool(_AMBIGUOUS.match(text) or (_NUMBER.match(text) and not _INT.match(text) and not _FLOAT.match(text)))
-
-
-def _plain_number(text: str) -> str:
-    """A number as all read it, of one that only some read: 0.0001 of 1e-4; "" when it is another thing, or too large."""
-    found = _NUMBER.match(text)
-    if not found or not found[3]:
-        return ""
-    number, exponent = text[: found.start(3)].removeprefix("+"), int(found[3][1:])
-    if abs(exponent) < _WRITTEN_OUT:
-        plain = f"{Decimal(text):f}"
-        plain += "" if "." in plain else ".0"
-    else:
-        plain = f"{number}{'' if '.' in number else '.0'}e{exponent:+}"
-    return plain if _FLOAT.match(plain) else ""
-
-
-def _resolve(text: str) -> Scalar:
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if _INT.match(text):
-        return int(text)
-    return float(text) if _FLOAT.match(text) else text
-
-
-def _reads_as(text: str) -> str:
-    """What a word would be that is a key and not quoted."""
-    if text in ("=", "<<"):
-        return _DISAGREE
-    try:
-        value = yaml.safe_load(text)
-    except ValueError:  # `0x_`, 2024-99-99: PyYAML takes it for one, and then cannot read it
-        kind = "a date" if text[4:5] == "-" else "a number"
-        return f"is not quoted, and YAML reads it as {kind}"
-    if isinstance(value, str):
-        return _DISAGREE
-    kind = _KINDS.get(type(value), "the time")
-    return f"is not quoted, and YAML reads it as {kind} {value}"

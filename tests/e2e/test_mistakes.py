@@ -210,6 +210,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("environments:", "environments:\n  prod: {bucket: s3://abc, ca_file: no.pem}"),
         ["gdcbuild.yaml:3:28: error: there is no file 'no.pem'"],
     ),
+    "variable that is nearly out": (
+        HEAD + 'steps:\n  s:\n    run: [sh, "${oot}/x"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:9:15: error: ${oot} is not known", "did you mean ${out}?"],
+    ),
+    "variable without vars": (
+        HEAD + 'vars: {units: 1}\nsteps:\n  s:\n    run: [sh, "${units}/x"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:10:15: error: ${units} is not known", "did you mean ${vars.units}?"],
+    ),
     "region that is none": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
         ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "as us-east-1"],
@@ -282,6 +290,17 @@ def test_validate_tells_of_environments_that_are_not_chosen(prepared: Workspace,
     prepared.write({"gdcbuild.yaml": manifest})
     result = prepared.run("validate")
     assert (result.code, expected[0] in result.err) == (65, True), result.err
+
+
+def test_versions_that_are_no_names_in_quotes_either(prepared: Workspace) -> None:
+    """One error for each, that says what can be written."""
+    versions = ("-1", "+1", "~", ".inf", "12:30:45")
+    prepared.write({"gdcbuild.yaml": MODEL + "".join(f"      {version}: {{keras: model.keras}}\n" for version in versions)})
+    result = prepared.run("validate")
+    assert (result.code, result.err.count(" error: ")) == (65, len(versions)), result.err
+    for version in versions:
+        assert f" error: {version} is not quoted, and YAML reads it as" in result.err
+    assert 'write another name in quotes, as "12-30-45": letters, digits' in result.err
 
 
 def test_all_mistakes_in_one_run(prepared: Workspace) -> None:

@@ -83,7 +83,7 @@ def test_files_beside_the_manifest(tmp_path: Path) -> None:
         ("[{step: s, path: w.pt, to: /abs}]", "leads out of the folder"),
         ("[a.txt, {from: b.txt, to: a.txt}]", "two files for 'a.txt': a.txt"),
         ("[{step: u, path: w.pt}]", "there is no step 'u'"),
-        ("[{model: n, version: '1'}]", "there is no model 'n'"),
+        ("[{model: 'n', version: '1'}]", "there is no model 'n'"),
         ("[{from: nowhere/, to: x/}]", "there is no file 'nowhere/'"),
     ],
 )
@@ -208,6 +208,19 @@ def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, output
         graph(tmp_path, files)
     else:
         assert "a file and a folder of one name" in message(tmp_path, files)
+
+
+def test_what_is_suggested_can_be_written_where_the_mistake_is(tmp_path: Path) -> None:
+    part = "schema: 1\nsteps: {s: {run: [x], outputs: [o], inputs: [%s]}}\n"
+    files = {"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\n", "a/w/v3.pt": "", "b/x.pt": ""}
+    for given, hint in (
+        ("w/v1.pt", "did you mean 'w/v3.pt'?"),
+        ("../b/y.pt", "did you mean '../b/x.pt'?"),
+        ("gdcbuild.yml", "did you mean 'gdcbuild.yaml'?"),
+        ("nope/x", "there is no folder 'nope' either"),
+        ("w/v3.pt/x", "'w/v3.pt' is no folder"),
+    ):
+        assert hint in message(tmp_path, files | {"a/gdcbuild.yaml": part % given})
 
 
 def test_steps_of_one_name_in_manifests_of_one_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.errors import Location
-from gdcbuild.manifest.yaml import MAX_BYTES, parse
+from gdcbuild.manifest.yaml import MAX_BYTES, is_placeholder, parse
 
 
 def values(text: str) -> Any:
@@ -111,6 +111,7 @@ def test_what_readers_do_not_agree_on(text: str) -> None:
         ("1e-40", "1.0e-40 for the number"),
         ("+2.5E40", "2.5e+40 for the number"),
         ("y", "true or false"),
+        ("1e" + "9" * 5000, "true or false"),
     ],
 )
 def test_how_to_write_what_readers_do_not_agree_on(text: str, hint: str) -> None:
@@ -132,6 +133,26 @@ def test_a_plain_word_is_for_others_what_it_is_here(text: str) -> None:
 @pytest.mark.parametrize("key", ["1e5", "2024-01-01", "123456789012345678901", "="])
 def test_keys_that_readers_do_not_agree_on(key: str) -> None:
     assert said(f"{key}: x\n")[0].startswith(f"f:1:1: {key} is not quoted, and YAML ")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("-1", 'as "1":'),
+        ("+1", 'as "1":'),
+        ("~", "write a name in quotes: letters"),
+        (".inf", 'as "inf":'),
+        ("12:30:45", 'as "12-30-45":'),
+    ],
+)
+def test_keys_that_are_no_names_in_quotes_either(key: str, hint: str) -> None:
+    """One mistake, with a hint that can be followed. Where any text may be a key it is to quote it."""
+    node, (problem,) = parse(f"versions:\n  {key}: x\n".encode(), "f")
+    assert hint in problem.hint
+    assert node is not None
+    assert all(map(is_placeholder, node.plain()["versions"]))
+    _, (problem,) = parse(f"args:\n  - {{{key}: x}}\n".encode(), "f")
+    assert problem.hint == f'write "{key}":'
 
 
 def test_letters_are_keys() -> None:
