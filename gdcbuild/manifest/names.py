@@ -70,7 +70,9 @@ class Names:
                 raise self.unknown("steps", ref.step, steps, where)
             owner, step = steps[ref.step]
             outputs = self.outputs(owner, ref.step)
-            if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or o.startswith(path) for o in outputs):
+            if path and not path.endswith("/") and any(o.startswith(f"{path}/") for o in outputs):
+                path += "/"
+            if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or _is_in(o, path) for o in outputs):
                 if self.is_broken("steps", ref.step):
                     raise ManifestError()
                 raise ManifestError(
@@ -148,3 +150,7 @@ class Names:
             if requirements is not None:
                 self.problems += unpinned(self._loaded.root, requirements)
         return name
+
+
+def _is_in(output: str, folder: str) -> bool:
+    return folder.endswith("/") and output.startswith(folder)

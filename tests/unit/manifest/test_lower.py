@@ -54,12 +54,15 @@ STEP = "steps:\n  s:\n    run: [sh, -c, x, '${out}/w.pt']\n    inputs: %s\n    o
         ("[{step: t, path: q.pt, to: r.pt}]", {"r.pt": "step:t:q.pt"}),
         ("[{step: t, path: ./}]", {"": "step:t:"}),
         ("[{step: t, to: e/}]", {"e/": "step:t:"}),
+        ("[{step: t, path: d}]", {"d/": "step:t:d/"}),
+        ("[{step: t, path: d/e}]", {"d/e/": "step:t:d/e/"}),
+        ("[{step: t, path: f/g}]", {"f/g": "step:t:f/g"}),
         ("[{model: m, version: '1', path: variables/, to: base/}]", {"base/": "m@1:variables/"}),
         ("[{model: m, version: '1', path: variables/}]", {"variables/": "m@1:variables/"}),
     ],
 )
 def test_where_inputs_of_a_step_lie(tmp_path: Path, given: str, expected: dict[str, str]) -> None:
-    manifest = HEAD + STEP % given + "  t: {run: [x], outputs: [q.pt]}\n"
+    manifest = HEAD + STEP % given + "  t: {run: [x], outputs: [q.pt, d/e/h.pt, f/]}\n"
     manifest += "models: {m: {framework: tf, versions: {'1': {saved_model: d/}}}}\n"
     found = graph(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "", "b.txt": "", "d/c.txt": ""})
     assert inputs(found.actions["step:s"]) == expected
@@ -79,6 +82,8 @@ def test_files_beside_the_manifest(tmp_path: Path) -> None:
     ("given", "expected"),
     [
         ("[{step: s, path: nope}]", "step 's' does not make 'nope'"),
+        ("[{step: s, path: w}]", "step 's' does not make 'w'"),
+        ("[{step: s, path: w.pt/}]", "step 's' does not make 'w.pt/'"),
         ("[{step: s, path: ../w.pt}]", "leads out of the folder"),
         ("[{step: s, path: w.pt, to: /abs}]", "leads out of the folder"),
         ("[a.txt, {from: b.txt, to: a.txt}]", "two files for 'a.txt': a.txt"),
