@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from gdcbuild.engine.judge import Judged
 
 
-def is_private(folder: Path) -> bool:
-    """Whether the folder is there and nobody else can write to it: then what it says can be believed."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return False
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
-
-
 def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
     """What a snapshot rests on beside the workspace's files: this gdcbuild, this Python, these variables, this cache."""
     package = Path(__file__).parent.parent

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gdcbuild.app.environment import Environment, Variables
-from gdcbuild.app.known import Known, basis, is_private, parts
+from gdcbuild.app.known import Known, basis, parts
 from gdcbuild.core import bucket
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.memo import RACY_NS
+from gdcbuild.core.memo import RACY_NS, is_trusted
 from gdcbuild.core.plan import Desired
 from gdcbuild.errors import ManifestError, Problem, damaged, raise_all
 from gdcbuild.store.snapshot import Head, Snapshot, stamp, write
@@ -58,7 +58,7 @@ class Workspace:
         self._edited: list[str] = []
         self._environments: dict[str, list[object]] = {}
         self._chosen: dict[str, tuple[str, str]] = {}  # by where it really lies: a bucket's environment, its text
-        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_private(cache) else None
+        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_trusted(self._file) else None
         self._snapshot = self._valid(snapshot)
         if self._snapshot is None:
             self._load_all()

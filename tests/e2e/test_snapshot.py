@@ -356,3 +356,24 @@ def test_damaged_listings_are_a_miss(built: Workspace) -> None:
     result = built.ok("plan")
     assert f"{file} is damaged and is not used" in result.err
     assert "6 up to date" in result.out
+
+
+@pytest.mark.parametrize("part", ["snapshots", "listings"])
+def test_a_folder_that_others_can_write_to_is_not_believed(built: Workspace, part: str) -> None:
+    """What lies there says that nothing is to do; the cache around it is ours alone."""
+    built.age()
+    for _ in range(2):
+        built.ok("plan")
+    (file,) = (built.cache / part).iterdir()
+    built.cache.chmod(0o755)
+    for path, mode in ((file.parent, 0o777), (file.parent, 0o700), (file, 0o666)):
+        path.chmod(mode)
+        data = file.read_bytes()
+        file.write_bytes(data[:-3])
+        result = built.run("plan")
+        assert ("is damaged" in result.err) == (mode == 0o700), "damage is told of what is read"
+        assert ("others can write to" in result.err) == (mode == 0o777 and part == "snapshots"), "all is read, and that refused"
+        file.write_bytes(data)
+    file.parent.chmod(0o777)
+    shutil.rmtree(built.root / "bucket")
+    assert f"others can write to {file.parent}" in built.run("apply").err
