@@ -28,7 +28,7 @@ class Variables(Mapping[str, str]):
         """What tells the variables' values apart, without telling them: they may be secrets."""
         found = {name: self._values.get(name) for name in sorted(names)}
         return {
-            n: None if v is None else hashlib.sha256(f"{n}={v}".encode("utf-8", "replace")).hexdigest()
+            n: None if v is None else hashlib.sha256(f"{n}={v}".encode("utf-8", "surrogateescape")).hexdigest()
             for n, v in found.items()
         }
 

@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from gdcbuild.engine.judge import Judged
 
 
-def is_private(folder: Path) -> bool:
-    """Whether the folder is there and nobody else can write to it: then what it says can be believed."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return False
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
-
-
 def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
     """What a snapshot rests on beside the workspace's files: this gdcbuild, this Python, these variables, this cache."""
     package = Path(__file__).parent.parent
@@ -65,10 +56,14 @@ class Known:
     def desired(self, models: Iterable[str]) -> dict[str, dict[str, Desired]]:
         """Of these models, those for which nothing has changed: version id → what it should be."""
         found: dict[str, dict[str, Desired]] = {}
-        sound: set[str] = set()
+        sound: dict[str, bool] = {}
         for model in models:
             part = self.snapshot.part(model)
-            if part is not None and self._holds(part) and (not part.needs or self._all_hold(part.needs, sound)):
+            if part is None:
+                continue
+            if model not in sound:
+                sound[model] = self._holds(part) and all(self._is_sound(name, sound) for name in part.needs)
+            if sound[model]:
                 found[model] = {
                     version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest)))
                     for version, how, digest, rows in part.rows
@@ -78,21 +73,27 @@ class Known:
     def _holds(self, part: Part) -> bool:
         return stamp(self._root, part.paths).digest == part.stamp
 
-    def _all_hold(self, names: Iterable[str], sound: set[str]) -> bool:
-        """Whether nothing has changed for these parts and all that they need; `sound` has those found so before."""
-        seen: set[str] = set()
-        stack = list(names)
+    def _is_sound(self, name: str, sound: dict[str, bool]) -> bool:
+        """Whether nothing has changed for this part and all that it needs; `sound` says so of each that was looked at."""
+        needs: dict[str, tuple[str, ...]] = {}  # of those that wait for what is above them on the stack
+        stack = [name]
         while stack:
-            name = stack.pop()
-            if name in seen or name in sound:
-                continue
-            seen.add(name)
-            part = self.snapshot.part(name)
-            if part is None or not self._holds(part):
-                return False
-            stack += part.needs
-        sound |= seen
-        return True
+            top = stack[-1]
+            if top not in sound and top not in needs:
+                part = self.snapshot.part(top)
+                if part is not None and self._holds(part):
+                    needs[top] = tuple(part.needs)
+                else:
+                    sound[top] = False
+            if top in sound:
+                stack.pop()
+            elif not all(sound.get(n, True) for n in needs[top]):
+                sound[top] = False
+            elif waiting := [n for n in needs[top] if n not in sound and n not in needs]:
+                stack += waiting
+            else:
+                sound[top] = True
+        return sound[name]
 
 
 def parts(graph: Graph, judged: Judged, toolchains: Toolchains, root: Path, started: int) -> Iterator[tuple[str, Part]]:

@@ -11,14 +11,15 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gdcbuild.app.environment import Environment, Variables
-from gdcbuild.app.known import Known, basis, is_private, parts
+from gdcbuild.app.known import Known, basis, parts
+from gdcbuild.core import bucket
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.memo import RACY_NS
+from gdcbuild.core.memo import RACY_NS, is_trusted
 from gdcbuild.core.plan import Desired
-from gdcbuild.errors import ManifestError, Problem, damaged
+from gdcbuild.errors import ManifestError, Problem, damaged, raise_all
 from gdcbuild.store.snapshot import Head, Snapshot, stamp, write
 
 if TYPE_CHECKING:
@@ -54,15 +55,18 @@ class Workspace:
         self._graph: Graph | None = None
         self._rebuilder: Rebuilder | None = None
         self._read: set[str] = set()
+        self._edited: list[str] = []
         self._environments: dict[str, list[object]] = {}
-        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_private(cache) else None
+        self._chosen: dict[str, tuple[str, str]] = {}  # by where it really lies: a bucket's environment, its text
+        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file))) if is_trusted(self._file) else None
         self._snapshot = self._valid(snapshot)
         if self._snapshot is None:
             self._load_all()
         else:
             head = self._snapshot.head
             if stamp(self.root, head.manifests).digest != head.all_manifests:
-                self._load([m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen])
+                self._edited = [m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen]
+                self._load(self._edited)
 
     def models(self) -> dict[str, Collection[str]]:
         """Model id → its version ids, of the whole workspace."""
@@ -78,6 +82,11 @@ class Workspace:
 
     def environment(self, name: str | None) -> Environment:
         """The environment of that name, or the default one. Its variables are only wanted now."""
+        found = self._environment(name)
+        self._keep_apart(found)
+        return found
+
+    def _environment(self, name: str | None) -> Environment:
         if self._snapshot is not None:
             kept = self._snapshot.head.extra["environments"].get(name or "")
             if kept is not None:
@@ -101,6 +110,28 @@ class Workspace:
         self._environments[name or ""] = [result, names, paths, stamp(self.root, paths).digest]
         self.variables.asked |= asked
         return result
+
+    def _keep_apart(self, chosen: Environment) -> None:
+        """Refuse a bucket that is a folder with inputs in it. Those that are written plainly have been, with the manifest."""
+        real = bucket.real(chosen.bucket, self.root)
+        extra: Mapping[str, Any] = self._snapshot.head.extra if self._snapshot is not None else {}
+        if real is None or real in extra.get("buckets", {}).values():
+            return
+        self._chosen[real] = (chosen.name, chosen.bucket)
+        if self._snapshot is not None and _hidden(real) not in extra["apart"]:
+            self._load_all()
+        elif self._loaded is not None:
+            self._refuse_lost()
+
+    def _refuse_lost(self) -> None:
+        """Raise ManifestError when one of the buckets chosen holds something that was read of."""
+        from gdcbuild.manifest import apart
+
+        assert self._loaded is not None
+        chosen = [
+            apart.Bucket(text, real, self.where("environments", name, "bucket")) for real, (name, text) in self._chosen.items()
+        ]
+        raise_all(ManifestError, apart.problems(chosen, self._loaded.paths.taken))
 
     def where(self, *path: str) -> Location:
         """The place of a key of the root manifest."""
@@ -175,6 +206,7 @@ class Workspace:
             files = {homes[name][0] for name in closure if name in homes} | {
                 p.manifest for p in closure.values() if p is not None
             }
+            files.discard(self._manifest.name)  # which is read with any other
             if self._graph is None or not files <= self._read:
                 self._load(files)
         assert self._graph is not None
@@ -187,6 +219,8 @@ class Workspace:
             self._cache, self.variables.digests(snapshot.head.extra["variables"])
         ):
             return None
+        if any(bucket.real(text, self.root) != real for text, real in snapshot.head.extra["buckets"].items()):
+            return None  # a link leads elsewhere now: what is read may lie in that bucket
         return snapshot if stamp(self.root, snapshot.head.paths).digest == snapshot.head.stamp else None
 
     def _load_all(self) -> None:
@@ -221,14 +255,17 @@ class Workspace:
 
         self._graph, self._rebuilder = lower(loaded, FRAMEWORKS, images.known()), None
         self._loaded = loaded
+        self._refuse_lost()
 
     def _remember(self, judged: Judged | None) -> None:
         """Write the snapshot anew: what has been judged, and of the old one what still holds."""
         from gdcbuild.core.graph import STEP
+        from gdcbuild.manifest import apart
 
         old, graph = self._snapshot, self._graph
         assert graph is not None and self._loaded is not None
-        common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ())})
+        idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
+        common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ()), *idle})
         shared = stamp(self.root, common)
         if shared.newest > self._started - RACY_NS:
             return
@@ -242,7 +279,14 @@ class Workspace:
         models = {m: (homes[m], tuple(ids)) for m, ids in self.models().items()}
         asked = self.variables.asked | set(old.head.extra["variables"] if old else ())
         environments = {**(old.head.extra["environments"] if old else {}), **self._environments}
-        extra = {"variables": sorted(asked), "environments": environments}
+        literal = {each.text: each.real for each in apart.buckets(self._loaded.main.node, self.root)}
+        compared = {_hidden(real) for real in self._chosen} | set(old.head.extra["apart"] if old and not self._read else ())
+        extra = {
+            "variables": sorted(asked),
+            "environments": environments,
+            "buckets": literal,
+            "apart": sorted(compared),
+        }
         together = stamp(self.root, manifests)
         if together.newest > self._started - RACY_NS:
             return  # what was read of them may be older than what they look like now
@@ -254,3 +298,8 @@ class Workspace:
             fresh = dict(parts(graph, judged, self._rebuilder.ports.toolchains, self.root, self._started))
         kept = [name for name in (old.names() if old else ()) if name in models or name.startswith(STEP)]
         write(self._file, head, fresh, old, kept)
+
+
+def _hidden(real: str) -> str:
+    """What tells a folder apart without telling it: it may have come from a variable."""
+    return hashlib.sha256(os.fsencode(real)).hexdigest()

@@ -15,6 +15,15 @@ from gdcbuild.errors import GdcbuildError, Problem, UsageError
 COMMANDS = ("init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
 USAGE_OF_TYPER = 2
 
+HABITS = {
+    "clean": "gdcbuild cache gc removes what nothing needs; what is built is found again, so nothing need be cleaned",
+    "destroy": "no command removes a version: see `Taking a version out` in README.md",
+    "-auto-approve": "apply asks only where the environment is protected; --yes answers beforehand",
+    "-out": "a plan is not kept: apply makes its own, and shows it",
+    "-upgrade": "nothing is fetched beforehand; init writes a first manifest",
+}
+"""What people are used to from other tools, and what there is here."""
+
 
 def run(arguments: list[str]) -> object:
     """Run a command line; returns its exit code when that is not 0."""
@@ -30,7 +39,9 @@ def run(arguments: list[str]) -> object:
             return UsageError.exit_code
         context = getattr(error, "ctx", None)
         command = context.command_path if context else f"gdcbuild {_named(arguments)}".strip()
-        problem = Problem(error.format_message(), f"see: {command} --help")
+        habit = next((HABITS[word] for word in arguments if word in HABITS), "")
+        message = error.format_message().partition(" Did you mean")[0] if habit else error.format_message()
+        problem = Problem(message, habit or f"see: {command} --help")
         raise (UsageError if error.exit_code == USAGE_OF_TYPER else GdcbuildError)(problem) from error
 
 

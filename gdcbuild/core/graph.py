@@ -156,7 +156,8 @@ class Graph:
     """All actions and versions of a workspace, valid: every edge leads somewhere, and there is no cycle.
 
     `name` is the root folder's: it tells workspaces that share a cache apart where only people are told. `origins` are
-    by model id, and by action id for steps; "" has what is nobody's alone.
+    by model id, and by action id for steps; "" has what is nobody's alone. `idle` is what was looked at for things of the
+    root manifest that none of these versions needs.
     """
 
     actions: Mapping[str, Action]
@@ -166,6 +167,7 @@ class Graph:
     pools: Mapping[str, int] = field(default_factory=dict)
     policy: Policy = Policy()
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
 
     @cached_property
     def order(self) -> tuple[str, ...]:

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from pathlib import Path
 
+from gdcbuild.core import bucket
 from gdcbuild.core.endpoint import FORM, is_endpoint, shown
-from gdcbuild.errors import Problem
+from gdcbuild.errors import ManifestError, Problem
+from gdcbuild.manifest.model import Manifest
+from gdcbuild.manifest.paths import Paths
+from gdcbuild.manifest.validate import did_you_mean, quoted
 from gdcbuild.manifest.yaml import Node
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
-"""What the S3 client takes for a bucket; what of it a store allows, the store says."""
 
 _REGION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
 """An empty one is none."""
 
 
-def problems(environment: Node) -> Iterator[Problem]:
+def problems(environment: Node, root: Path) -> Iterator[Problem]:
     """Of one environment. What holds a variable is left out: it is put in when the environment is chosen."""
+    node = environment.get("bucket")
+    if node is not None and node.is_literal:
+        try:
+            bucket.folder(node.text, root)
+        except ManifestError as error:
+            yield from (problem._replace(where=environment.key("bucket")) for problem in error.problems)
     for key, kind, fits, hint in (
-        ("bucket", "a bucket", _is_bucket, "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"),
         ("endpoint", "an endpoint", is_endpoint, f"write {FORM}"),
         ("region", "a region", _REGION.fullmatch, "write letters, digits and -, as us-east-1; or remove it"),
         ("ca_file", "a file", bool, "name a PEM file, or remove it"),
     ):
         node = environment.get(key)
-        if node is None or not isinstance(node.value, str) or "${" in node.value:
+        if node is None or not node.is_literal:
             continue
-        if not node.value.strip() and not fits(node.value):
+        if not node.text.strip() and not fits(node.text):
             yield Problem(f"the {key} is empty", hint, environment.key(key))
-        elif not fits(node.value):
-            yield Problem(f"{shown(node.value)!r} is not {kind}", hint, environment.key(key))
+        elif not fits(node.text):
+            yield Problem(f"{shown(node.text)!r} is not {kind}", hint, environment.key(key))
 
 
-def _is_bucket(text: str) -> bool:
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return "\\" not in text and text.isprintable()
-    return scheme == "s3" and bool(_NAME.fullmatch(rest.partition("/")[0]))
+def missing(root: Node, manifest: Manifest, broken: Set[tuple[str, str]], paths: Paths) -> Iterator[Problem]:
+    """What the root manifest names for its environments and what is not there. `broken` has been told of."""
+    chosen, known = manifest.default_environment, manifest.environments
+    if chosen is not None and chosen not in known and not broken & {("environments", chosen), ("environments", "")}:
+        hint = did_you_mean(chosen, known, "declare environments")
+        yield Problem(f"there is no environment {quoted(chosen)}", hint, root.key("default_environment"))
+    section = root.get("environments")
+    for _, environment in section.items() if section else ():
+        node = environment.get("ca_file")
+        if node is not None and node.is_literal and node.text.strip():
+            try:
+                paths.file("", node.text, environment.key("ca_file"))
+            except ManifestError as error:
+                yield from error.problems

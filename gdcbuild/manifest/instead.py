@@ -31,15 +31,16 @@ def unfit(text: str) -> tuple[str, str] | None:
     return None
 
 
-def similar(root: Path, path: str) -> str:
-    """What a path to nothing may have been meant to be."""
+def similar(root: Path, path: str, base: str) -> str:
+    """What a path to nothing may have been meant to be, as it is written in a manifest in the folder `base`."""
     folder, name = posixpath.split(path)
+    written_folder = posixpath.relpath(folder or ".", base or ".")
     try:
         names = [p.name for p in (root / folder).iterdir()]
     except NotADirectoryError:
-        return f"{folder!r} is no folder"
+        return f"{written_folder!r} is no folder"
     except OSError:
-        return f"there is no folder {folder!r} either"
+        return f"there is no folder {written_folder!r} either"
     for other in names:
         if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
             written = ascii(other)[1:-1]
@@ -47,7 +48,9 @@ def similar(root: Path, path: str) -> str:
     if "*" in name or "?" in name:
         return "name one file: globs are for lists, as entries of their own"
     near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {posixpath.join(folder, near[0])!r}?" if near else "paths are relative to the file that names them"
+    if not near:
+        return "paths are relative to the file that names them"
+    return f"did you mean {posixpath.normpath(posixpath.join(written_folder, near[0]))!r}?"
 
 
 def content_of(folder: str) -> str:

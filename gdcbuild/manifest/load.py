@@ -81,17 +81,15 @@ class Loaded:
                 raise UsageError(Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known)}"))
             chosen = next(iter(known))
         if chosen not in known:
-            error = UsageError if name else ManifestError
-            where = None if name else self.main.node.key("default_environment")
-            raise error(
-                Problem(f"there is no environment {chosen!r}", did_you_mean(chosen, known, "declare environments"), where)
+            raise UsageError(
+                Problem(f"there is no environment {chosen!r}", did_you_mean(chosen, known, "declare environments"))
             )
         section = self.main.node.get("environments")
         node = section.get(chosen) if section else None
         assert node is not None
         problems: list[Problem] = []
         found = sound(Environment, put_in(node, declared(self.main.node), self.variables, problems), {})
-        raise_all(ManifestError, [*problems, *found.problems, *environments.problems(found.node)])
+        raise_all(ManifestError, [*problems, *found.problems, *environments.problems(found.node, self.root)])
         assert found.value is not None
         return chosen, found.value
 
@@ -137,9 +135,13 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         files.append(File(path, folder, node, checked.value))
         if len(files) > 1:
             problems += _root_only(node)
+        else:
+            with paths.watched() as seen_here:
+                problems += environments.missing(node, checked.value, broken, paths)
+            looked |= seen_here
         section = node.get("environments")
         for _, environment in section.items() if section else ():
-            problems += environments.problems(environment)
+            problems += environments.problems(environment, root)
         for pattern, where in _includes(node):
             try:
                 with paths.watched() as seen_here:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from gdcbuild.core.graph import Action, Command, Graph, Image, Origin, Policy, Version
+from gdcbuild.core.graph import Action, Command, Graph, Image, Input, Origin, Policy, SourceFile, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.errors import ManifestError, Problem, raise_all
+from gdcbuild.manifest import apart
 from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import listed
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
-from gdcbuild.manifest.names import Names, step_id
+from gdcbuild.manifest.names import Names
 from gdcbuild.manifest.validate import did_you_mean
 from gdcbuild.manifest.versions import Served, declared_handler, incomplete, merged, request
 
@@ -23,7 +24,8 @@ def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[s
     """The graph of a workspace. Raises ManifestError with every mistake in it, a cycle included."""
     lowering = _Lowering(loaded, frameworks, images)
     graph = lowering.graph()
-    raise_all(ManifestError, [*loaded.problems, *lowering.names.problems, *lowering.mistakes.problems])
+    lost = apart.problems(apart.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
+    raise_all(ManifestError, [*loaded.problems, *lowering.names.problems, *lowering.mistakes.problems, *lost])
     _ = graph.order
     return graph
 
@@ -44,7 +46,7 @@ class _Lowering:
         for file in self.loaded.files:
             self._refuse_framework_in_defaults(file)
             for name, step in file.manifest.steps.items():
-                with self._origin(step_id(file, name), file), self.mistakes:
+                with self._origin(self.names.step_id(file, name), file), self.mistakes:
                     self._step(file, name, step)
             for name, model in file.manifest.models.items():
                 with self._origin(name, file):
@@ -56,13 +58,39 @@ class _Lowering:
                     with self.mistakes:
                         self.names.framework(file, name, file.node.where)
             self.common |= looked
-            for name in file.manifest.handlers:  # what is found for those that are used is their models' affair
-                declared_handler(self.names, file, name, self.mistakes)
+        idle = self._idle()
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
         main = self.loaded.main.manifest
         policy = Policy(main.policy.pickle)
         name = self.loaded.root.name
-        return Graph(self.actions, self.versions, self.names.toolchains, name, main.pools, policy, self.origins)
+        return Graph(self.actions, self.versions, self.names.toolchains, name, main.pools, policy, self.origins, idle)
+
+    def _idle(self) -> frozenset[str]:
+        """What was looked at for handlers and steps of the root manifest that no version read needs.
+
+        Of those of other manifests, which nobody else sees, it is what everything rests on. What is found for those
+        that are used is their models' affair.
+        """
+        idle: dict[bool, set[str]] = {True: set(), False: self.common}
+        for file in self.loaded.files:
+            for name in file.manifest.handlers:
+                with self.loaded.paths.watched() as looked:
+                    handler = declared_handler(self.names, file, name, self.mistakes)
+                if (file.path, name) not in self.names.used:
+                    given = (*filter(None, (handler.file, handler.requirements)), *handler.files)
+                    idle[file is self.loaded.main].update(looked, _sources(given))
+        graph = Graph(self.actions, self.versions, {})
+        used = graph.closure(v.action for v in self.versions.values()) if not self._is_wrong() else set()
+        for file in self.loaded.files:
+            for id in (self.names.step_id(file, name) for name in file.manifest.steps):
+                if id not in used:
+                    inputs = self.actions[id].inputs if id in self.actions else ()
+                    idle[file is self.loaded.main].update(self.origins[id].looked, _sources(inputs))
+        return frozenset(idle[True])
+
+    def _is_wrong(self) -> bool:
+        """Whether something was told, so that edges may lead nowhere."""
+        return bool(self.mistakes.problems or self.names.problems or self.loaded.problems)
 
     @contextmanager
     def _origin(self, name: str, file: File) -> Iterator[None]:
@@ -107,7 +135,7 @@ class _Lowering:
         with mistakes:
             outputs = self.names.outputs(file, name)
         mistakes.raise_all()
-        identifier = step_id(file, name)
+        identifier = self.names.step_id(file, name)
         self.actions[identifier] = Action(
             identifier,
             "step",
@@ -167,3 +195,7 @@ class _Lowering:
             or broken("versions", str(identifier))
             or (kind is not None and broken("defaults", kind))
         )
+
+
+def _sources(inputs: Iterable[Input]) -> Iterator[str]:
+    return (i.origin.path for i in inputs if isinstance(i.origin, SourceFile))

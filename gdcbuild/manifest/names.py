@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,17 +25,20 @@ class Names:
     """Looks names up, and says of those that nothing has what they may have been meant to be.
 
     `toolchains` are those of the frameworks that were asked for, `problems` what is wrong with their requirements, and
-    with models.
+    with models. `used` are the handlers that versions name, each with the manifest it stands in.
     """
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
         self._loaded = loaded
         self._images = images
+        self._main = loaded.main.path
         self.problems: list[Problem] = []
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
+        self.used: set[tuple[str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
+        self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))
 
     def inputs(self, file: File) -> Inputs:
         """Resolves paths and references as `file` gives them."""
@@ -66,13 +71,15 @@ class Names:
                 raise self.unknown("steps", ref.step, steps, where)
             owner, step = steps[ref.step]
             outputs = self.outputs(owner, ref.step)
-            if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or o.startswith(path) for o in outputs):
+            if path and not path.endswith("/") and any(o.startswith(f"{path}/") for o in outputs):
+                path += "/"
+            if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or _is_in(o, path) for o in outputs):
                 if self.is_broken("steps", ref.step):
                     raise ManifestError()
                 raise ManifestError(
                     Problem(f"step {ref.step!r} does not make {ref.path!r}", f"it makes: {', '.join(step.outputs)}", where)
                 )
-            return MadeBy(step_id(owner, ref.step), path)
+            return MadeBy(self.step_id(owner, ref.step), path)
         if ref.model not in self.models:
             raise self.unknown("models", ref.model, self.models, where)
         versions = self.models[ref.model][1].versions
@@ -80,9 +87,19 @@ class Names:
             raise self.unknown("versions", ref.version, versions, where, ref.model)
         return MadeBy(str(VersionId(ref.model, ref.version)), path)
 
+    def step_id(self, file: File, name: str) -> str:
+        """The id of the action of a step that stands in a file: of the folder, and where several lie in it of the file.
+
+        That rests on which manifests there are, and not on what stands in them: they may not all have been read.
+        """
+        above = file.folder
+        if self._manifests_in[above] > 1 and file.path != (posixpath.join(above, "gdcbuild.yaml") if above else self._main):
+            above = file.path
+        return f"{STEP}{above}/{name}" if above else f"{STEP}{name}"
+
     def outputs(self, file: File, step: str) -> tuple[str, ...]:
         """What a step of that file makes. Raises what is wrong with it at the step, whoever asks."""
-        identifier = step_id(file, step)
+        identifier = self.step_id(file, step)
         if identifier not in self._outputs:
             self._outputs[identifier] = declared(file.manifest.steps[step], file.at("steps", step))
         return self._outputs[identifier]
@@ -136,6 +153,5 @@ class Names:
         return name
 
 
-def step_id(file: File, name: str) -> str:
-    """The id of the action of a step that stands in a file."""
-    return f"{STEP}{file.folder}/{name}" if file.folder else f"{STEP}{name}"
+def _is_in(output: str, folder: str) -> bool:
+    return folder.endswith("/") and output.startswith(folder)

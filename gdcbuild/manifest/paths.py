@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
+from gdcbuild.manifest.apart import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
 from gdcbuild.manifest.instead import content_of, similar, unfit
 
@@ -38,12 +39,16 @@ class _Asked(NamedTuple):
 
 
 class Paths:
-    """Resolves paths against a workspace root. Results are POSIX paths relative to the root, sorted."""
+    """Resolves paths against a workspace root. Results are POSIX paths relative to the root, sorted.
+
+    `taken` is all that has been found.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._real = os.path.realpath(root)
         self._looked: set[str] = set()
+        self.taken: list[Taken] = []
 
     @contextmanager
     def watched(self) -> Iterator[set[str]]:
@@ -68,7 +73,7 @@ class Paths:
     def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
         """One existing regular file. `instead`: what to write where it is a folder."""
         path = self.resolve(folder, text, where)
-        mode = self._mode(path, text, where)
+        mode = self._mode(path, folder, text, where)
         if stat.S_ISDIR(mode):
             raise _refuse(f"{text!r} is a folder, a file is wanted", instead, where)
         return path
@@ -76,7 +81,7 @@ class Paths:
     def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
         """All files below an existing folder; byte code is not among them. `to`: where they are laid, None in no list."""
         path = self.resolve(folder, text, where)
-        if not stat.S_ISDIR(self._mode(path, text, where)):
+        if not stat.S_ISDIR(self._mode(path, folder, text, where)):
             raise _refuse(f"{text!r} is a file, a folder is wanted", "name the folder it lies in", where)
         found = self._walk(path, _Asked(where, folder, to))
         if not found:
@@ -144,25 +149,27 @@ class Paths:
         self._looked.add(path)
         return _is_folder(self.root / path)
 
-    def _mode(self, path: str, text: str, where: Location) -> int:
+    def _mode(self, path: str, folder: str, text: str, where: Location) -> int:
         self._looked.add(path)
         try:
             mode = (self.root / path).stat().st_mode
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
-            raise _refuse(f"there is no file {text!r}", similar(self.root, path), where) from error
+            raise _refuse(f"there is no file {text!r}", similar(self.root, path, folder), where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise _refuse(f"{text!r} is neither a file nor a folder", "name a regular file", where)
         return mode
 
     def _inside(self, path: str, text: str, where: Location) -> None:
-        if not self._is_inside(path):
+        if not self._take(path, where):
             raise ManifestError(_leaves(text, where))
 
-    def _is_inside(self, path: str) -> bool:
+    def _take(self, path: str, where: Location) -> bool:
+        """Note where it really lies. False when that is not in the workspace."""
         real = os.path.realpath(self.root / path)
+        self.taken.append(Taken(real, path, where))
         return real == self._real or real.startswith(self._real + os.sep)
 
     def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
@@ -187,8 +194,7 @@ class Paths:
                             if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
                                 stack.append(path)
                             elif entry.name == _RECORDS and match is None:
-                                hint = "what is published there would be packed anew each time: name another folder as bucket"
-                                problems.append(Problem(f"{folder or '.'!r} holds a bucket", hint, asked.where))
+                                problems.append(holds(folder, asked.where))
                         elif match is None or match.match(path):
                             problem = self._unfit(entry, path, asked.where)
                             if problem is not None:
@@ -202,14 +208,18 @@ class Paths:
             except OSError as error:
                 name = os.path.relpath(error.filename or folder, self.root)
                 raise _refuse(f"{name!r} cannot be read: {error.strerror}", "mend or remove it", asked.where) from error
+        found.sort()
+        whole = match is None
+        real = os.path.realpath(self.root / start)
+        self.taken.append(Taken(real, start, asked.where, () if whole else tuple(found), whole))
         raise_all(ManifestError, problems)
-        return sorted(found)
+        return found
 
     def _unfit(self, entry: os.DirEntry[str], path: str, where: Location) -> Problem | None:
         """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
         if not _UNFIT.isdisjoint(entry.name):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
-        if entry.is_symlink() and not self._is_inside(path):
+        if entry.is_symlink() and not self._take(path, where):
             return _leaves(path, where)
         if not (entry.is_file() or entry.is_dir()):
             return Problem(f"{path!r} is neither a file nor a folder", "remove it from the folder", where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -77,4 +78,7 @@ def _problem(variable: str, known: Mapping[str, Node], variables: Mapping[str, s
         name = variable.removeprefix("env.")
         wrong = "is not UTF-8" if name in variables else "is not set"
         return Problem(f"the environment variable {name} {wrong}", "set it, or write the value")
-    return Problem(f"${{{variable}}} is not known", "write ${vars.NAME} or ${env.NAME}")
+    meant = {"out": "out", **{name: f"vars.{name}" for name in known}}
+    near = difflib.get_close_matches(variable, meant, 1)
+    hint = f"did you mean ${{{meant[near[0]]}}}?" if near else "write ${vars.NAME} or ${env.NAME}"
+    return Problem(f"${{{variable}}} is not known", hint)

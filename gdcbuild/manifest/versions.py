@@ -123,7 +123,9 @@ def _handler(
         if name not in ready:
             mistakes.problems += names.unknown("handlers", name, [*scope, *ready], where).problems
         return Handler(name, where)
-    return declared_handler(names, scope[name][0], name, mistakes)
+    owner = scope[name][0]
+    names.used.add((owner.path, name))
+    return declared_handler(names, owner, name, mistakes)
 
 
 def declared_handler(names: Names, file: File, name: str, mistakes: Mistakes) -> Handler:

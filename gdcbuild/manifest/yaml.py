@@ -15,20 +15,15 @@ import yaml
 
 from gdcbuild.errors import Location, Problem
 from gdcbuild.manifest import syntax
+from gdcbuild.manifest.scalars import DISAGREE, Scalar, is_ambiguous, is_ambiguous_key, plain_number, reads_as, resolve
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64
 
-Scalar = str | int | float | bool | None
-
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"-?(0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
-_AMBIGUOUS = re.compile(
-    r"(yes|no|on|off|True|TRUE|False|FALSE|Yes|No|On|Off|YES|NO|ON|OFF|Null|NULL"
-    r"|[-+]?0[0-9_]+|0[xob][0-9a-fA-F_]+|[-+]?[0-9]+_[0-9_.]*|\+[0-9.]+|[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?"
-    r"|[-+]?\.[0-9]+|[0-9]+\.|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
-)
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
+_FREE = frozenset({"args", "config"})
+"""What has keys that are no names: they are handed on."""
 
 
 @dataclass(slots=True)
@@ -51,6 +46,11 @@ class Node:
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is text without a variable."""
+        return isinstance(self.value, str) and not self.refused and "${" not in self.value
 
     def get(self, key: str) -> Node | None:
         return self.value.get(key) if isinstance(self.value, dict) else None
@@ -114,6 +114,7 @@ class _Composer:
         self.root: Node | None = None
         self.stack: list[Node] = []
         self.pending: list[tuple[str, Location] | None] = []
+        self.path: list[str] = []
         self.skip = 0
         self.documents = 0
 
@@ -138,6 +139,7 @@ class _Composer:
             else:
                 self.stack.pop()
                 self.pending.pop()
+                self.path.pop()
         elif isinstance(event, yaml.NodeEvent):
             self.node(event)
 
@@ -164,10 +166,12 @@ class _Composer:
             self.pending[-1] = None
             return
         node = self.value(event)
+        pending = self.pending[-1] if self.pending else None
         self._attach(node)
         if opens:
             self.stack.append(node)
             self.pending.append(None)
+            self.path.append(pending[0] if pending else "")
 
     def _expects_key(self) -> bool:
         return bool(self.stack) and isinstance(self.stack[-1].value, dict) and self.pending[-1] is None
@@ -197,13 +201,27 @@ class _Composer:
             if name == "<<":
                 self.problem(event, "a merge key (<<)", "use `defaults`, or write the keys out")
                 name = f"?{where}"
-            elif not isinstance(_resolve(name), str) or _AMBIGUOUS.match(name):
-                self.problem(event, f"{name} is not quoted, and YAML reads it as {_reads_as(name)}", f'write "{name}":')
+            elif not isinstance(resolve(name), str) or is_ambiguous_key(name):
+                self.problem(event, f"{name} {reads_as(name)}", self._key_hint(name))
+                if not _NAME.match(name) and not self._is_free():
+                    name = f"?{where}"  # which is no name in quotes either: all has been said
         mapping = self.stack[-1]
         if name in mapping.keys:
             self.problem(event, f"{name!r} is given twice; it stands at {mapping.keys[name]} too", "keep one of them")
             name = f"?{where}"
         self.pending[-1] = (name, where)
+
+    def _is_free(self) -> bool:
+        """Whether keys here may be any text."""
+        return not _FREE.isdisjoint(self.path)
+
+    def _key_hint(self, name: str) -> str:
+        """What to write instead of a key that is not quoted."""
+        if _NAME.match(name) or self._is_free():
+            return f'write "{name}":'
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+        as_name = f'another name in quotes, as "{near}":' if near else "a name in quotes:"
+        return f"write {as_name} letters, digits, and . _ - between them"
 
     def value(self, event: yaml.NodeEvent) -> Node:
         where = self.where(event)
@@ -215,35 +233,14 @@ class _Composer:
             return Node(None, where, refused=True)
         if event.style or event.tag is not None:
             return Node(event.value, where, text=event.value, refused=event.tag is not None or "\0" in event.value)
-        if _AMBIGUOUS.match(event.value):
-            self.problem(
-                event,
-                f"{event.value} is not quoted, and YAML readers do not agree on what it is",
-                f'write "{event.value}" for the text; true or false; numbers as 10 or 0.5',
-            )
+        if is_ambiguous(event.value):
+            number = plain_number(event.value)
+            other = f"{number} for the number" if number else "true or false; numbers as 10 or 0.5"
+            self.problem(event, f"{event.value} {DISAGREE}", f'write "{event.value}" for the text; {other}')
             return Node(event.value, where, text=event.value, refused=True)
-        return Node(_resolve(event.value), where, text=event.value)
+        return Node(resolve(event.value), where, text=event.value)
 
 
 def is_placeholder(key: str) -> bool:
     """True for the stand-in of a key that was refused already: nothing more need be said of it."""
     return key.startswith("?")
-
-
-def _resolve(text: str) -> Scalar:
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if _INT.match(text):
-        return int(text) if len(text) < 20 else text
-    return float(text) if _FLOAT.match(text) else text
-
-
-def _reads_as(text: str) -> str:
-    try:
-        value = yaml.safe_load(text)
-    except ValueError:  # `0x_`: PyYAML takes it for a number, and then cannot read it
-        return "a number"
-    kind = {bool: "the truth value", int: "the number", float: "the number", type(None): "nothing,"}.get(type(value), "")
-    return f"{kind} {value}".strip()

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gdcbuild.errors import ManifestError, Problem
+from gdcbuild.core import bucket
+from gdcbuild.errors import Problem
 
 if TYPE_CHECKING:
     from gdcbuild.core.ports import Remote
@@ -22,28 +23,19 @@ def open_remote(
 ) -> Remote:
     """The bucket at `url`: `s3://NAME`, `s3://NAME/PREFIX`, or a folder, relative to `root`.
 
-    Nothing is sent or written yet. Raises ManifestError for another kind of URL, and for a folder that holds `root`;
+    Nothing is sent or written yet. Raises ManifestError for what is no bucket, and for a folder that holds `root`;
     RemoteError when the settings of the S3 client do not fit together.
     """
-    scheme, separator, rest = url.partition("://")
-    if not url.strip():
-        raise ManifestError(
-            Problem("the bucket is empty", "write s3://NAME, s3://NAME/PREFIX, or a folder; or set its variable")
-        )
-    if not separator:
+    folder = bucket.folder(url, root)
+    if folder is not None:
         from gdcbuild.remotes.directory import DirectoryRemote
 
-        if root.resolve().is_relative_to((root / url).resolve()):
-            hint = "what is published would lie among its sources: name a folder of its own, as bucket"
-            raise ManifestError(Problem(f"the bucket {url!r} is the workspace itself, or contains it", hint))
-        return DirectoryRemote(root / url)
-    bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise ManifestError(Problem(f"{url!r} is not a bucket", "write s3://NAME, s3://NAME/PREFIX, or a folder"))
+        return DirectoryRemote(folder)
+    name, _, prefix = url.removeprefix("s3://").partition("/")
     from gdcbuild.remotes.s3 import S3Remote
     from gdcbuild.remotes.s3_client import S3Options
 
-    return S3Remote(S3Options(bucket, prefix.strip("/"), endpoint, region, ca_file))
+    return S3Remote(S3Options(name, prefix.strip("/"), endpoint, region, ca_file))
 
 
 @contextmanager

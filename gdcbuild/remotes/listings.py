@@ -76,7 +76,9 @@ def _scan(path: str) -> list[str]:
 
 
 def _read(file: Path, warn: Callable[[Problem], None]) -> dict[str, tuple[Look, list[str]]]:
-    """What was remembered; nothing when it is damaged or of another schema."""
+    """What was remembered; nothing when it is damaged, of another schema, or may be somebody else's."""
+    if not memo.is_trusted(file):
+        return {}
     try:
         text = memo.opened(file.read_bytes())
         if text is None:

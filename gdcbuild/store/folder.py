@@ -10,8 +10,8 @@ from pathlib import Path
 from gdcbuild.errors import Problem, StoreError, of_system
 from gdcbuild.store.disk import make_folder
 
-PARTS = ("cas", "records", "toolchains", "work", "logs", "locks")
-_OURS = {*PARTS, "snapshots", "listings", "lost+found"}
+PARTS = ("cas", "records", "toolchains", "work", "logs", "locks", "snapshots", "listings")
+_OURS = {*PARTS, "lost+found"}
 """What a cache may hold; the last one a disk of its own has."""
 
 TAG = "CACHEDIR.TAG"

@@ -85,6 +85,7 @@ PLANNING = {
     "gdcbuild.cli.options",
     "gdcbuild.cli.reading",
     "gdcbuild.core",
+    "gdcbuild.core.bucket",
     "gdcbuild.core.digest",
     "gdcbuild.core.ids",
     "gdcbuild.core.memo",

@@ -182,6 +182,42 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{bucket: bucket}", "{bucket: 's3://my bucket'}"),
         ["gdcbuild.yaml:3:11: error: 's3://my bucket' is not a bucket"],
     ),
+    "bucket whose name S3 does not take": (
+        HEAD.replace("{bucket: bucket}", "{bucket: s3://Foo_Bar}"),
+        ["gdcbuild.yaml:3:11: error: 's3://Foo_Bar' is not a bucket", "small letters, digits"],
+    ),
+    "bucket with a prefix that goes up": (
+        HEAD.replace("{bucket: bucket}", "{bucket: s3://abc/../x}"),
+        ["gdcbuild.yaml:3:11: error: 's3://abc/../x' is not a bucket", "without . and .."],
+    ),
+    "bucket at home": (
+        HEAD.replace("{bucket: bucket}", "{bucket: ~/models}"),
+        ["gdcbuild.yaml:3:11: error: '~/models' is not a bucket", 'write "${env.HOME}/models"'],
+    ),
+    "bucket with one slash": (
+        HEAD.replace("{bucket: bucket}", "{bucket: 's3:/models'}"),
+        ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
+    ),
+    "bucket by a variable that is none": (
+        HEAD.replace("{bucket: bucket}", '{bucket: "${env.TYPO}"}'),
+        ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
+    ),
+    "default environment that is none": (
+        HEAD.replace("environments:", "default_environment: lokal\nenvironments:"),
+        ["gdcbuild.yaml:2:1: error: there is no environment 'lokal'", "did you mean 'local'?"],
+    ),
+    "CA file that is not there": (
+        HEAD.replace("environments:", "environments:\n  prod: {bucket: s3://abc, ca_file: no.pem}"),
+        ["gdcbuild.yaml:3:28: error: there is no file 'no.pem'"],
+    ),
+    "variable that is nearly out": (
+        HEAD + 'steps:\n  s:\n    run: [sh, "${oot}/x"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:9:15: error: ${oot} is not known", "did you mean ${out}?"],
+    ),
+    "variable without vars": (
+        HEAD + 'vars: {units: 1}\nsteps:\n  s:\n    run: [sh, "${units}/x"]\n    outputs: [x]\n',
+        ["gdcbuild.yaml:10:15: error: ${units} is not known", "did you mean ${vars.units}?"],
+    ),
     "region that is none": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
         ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "as us-east-1"],
@@ -231,7 +267,7 @@ def prepared(workspace: Workspace) -> Workspace:
     _fifo(workspace.root)
     _leaving_link(workspace.root)
     (workspace.root / "here").symlink_to(workspace.root)
-    workspace.variables["EMPTY"] = ""
+    workspace.variables.update(EMPTY="", TYPO="s3:/models")
     return workspace
 
 
@@ -246,6 +282,25 @@ def test_mistake_is_answered(prepared: Workspace, name: str) -> None:
     for text in expected:
         assert text in result.err
     assert not (prepared.root / "bucket").exists()
+
+
+@pytest.mark.parametrize("name", ["default environment that is none", "CA file that is not there", "bucket at home"])
+def test_validate_tells_of_environments_that_are_not_chosen(prepared: Workspace, name: str) -> None:
+    manifest, expected = CASES[name]
+    prepared.write({"gdcbuild.yaml": manifest})
+    result = prepared.run("validate")
+    assert (result.code, expected[0] in result.err) == (65, True), result.err
+
+
+def test_versions_that_are_no_names_in_quotes_either(prepared: Workspace) -> None:
+    """One error for each, that says what can be written."""
+    versions = ("-1", "+1", "~", ".inf", "12:30:45")
+    prepared.write({"gdcbuild.yaml": MODEL + "".join(f"      {version}: {{keras: model.keras}}\n" for version in versions)})
+    result = prepared.run("validate")
+    assert (result.code, result.err.count(" error: ")) == (65, len(versions)), result.err
+    for version in versions:
+        assert f" error: {version} is not quoted, and YAML reads it as" in result.err
+    assert 'write another name in quotes, as "12-30-45": letters, digits' in result.err
 
 
 def test_all_mistakes_in_one_run(prepared: Workspace) -> None:
@@ -524,6 +579,11 @@ def test_two_models_with_one_id(workspace: Workspace) -> None:
         (["plan", "-j"], "No such option"),
         (["apply", "-j", "0"], "greater than or equal to 1"),
         (["plan", "-C", "nowhere"], "there is no folder nowhere"),
+        (["clean"], "error: No such command 'clean'.\n    gdcbuild cache gc"),
+        (["destroy"], "Taking a version out"),
+        (["apply", "-auto-approve"], "--yes answers beforehand"),
+        (["plan", "-out", "x"], "a plan is not kept"),
+        (["init", "-upgrade"], "init writes a first manifest"),
         (["plan", "-f", "nope.yaml"], "there is no file nope.yaml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +269,63 @@ def test_results_that_are_gone(built: Workspace) -> None:
     assert json.loads(found)["summary"] == {"unknown": 6}
 
 
+def test_steps_of_one_name_in_manifests_of_one_folder(workspace: Workspace) -> None:
+    """Also when only one of them is read."""
+    part = (
+        "schema: 1\nmodels: {NAME: {framework: pytorch-cpu.2-4, handler: h, "
+        "versions: {'1': {weights: {step: s, path: w.pt}}}}}\n"
+        "steps: {s: {run: [sh, -c, 'cat in > ${out}/w.pt; echo NAME >> ${out}/w.pt'], "
+        "inputs: [{from: NAME.txt, to: in}], outputs: [w.pt]}}\n"
+    )
+    root = "schema: 1\nenvironments: {local: {bucket: bucket}}\ninclude: ['m/*.yaml']\nhandlers: {h: {file: h.py}}\n"
+    workspace.write({"gdcbuild.yaml": root, "h.py": HANDLER})
+    workspace.write({f"m/{name}.yaml": part.replace("NAME", name) for name in "ab"})
+    for content in ("one", "two"):
+        workspace.write({"m/a.txt": content, "m/b.txt": content if content == "one" else "one"})
+        workspace.age()
+        workspace.ok("apply")
+        workspace.ok("plan")
+        for name, first in (("a", content), ("b", "one")):
+            with zipfile.ZipFile(workspace.root / f"bucket/{name}/1/model.mar") as archive:
+                assert archive.read("w.pt").decode() == f"{first}{name}\n"
+
+
+@pytest.mark.parametrize("folder", ["", "models/a/"])
+@pytest.mark.parametrize("gone", ["unused.py", "in/1.txt"])
+def test_what_no_model_uses_is_looked_at_too(built: Workspace, folder: str, gone: str, reads: list[str]) -> None:
+    handler, step = "  unused: {file: unused.py}\n", "  unused: {run: [x], inputs: [in/], outputs: [o]}\n"
+    manifest = (built.root / folder / "gdcbuild.yaml").read_text()
+    if folder:
+        manifest += f"handlers:\n{handler}steps:\n{step}"
+    else:
+        manifest = manifest.replace("steps:\n", f"{handler}steps:\n{step}")
+    built.write({f"{folder}gdcbuild.yaml": manifest})
+    built.write({f"{folder}unused.py": HANDLER, f"{folder}in/1.txt": "1"})
+    time.sleep(0.02)
+    for _ in range(2):
+        assert json.loads(planned(built.root, built.cache))["summary"] == {"none": 6}
+        reads.clear()
+    planned(built.root, built.cache)
+    assert reads == []
+    (built.root / folder / gone).unlink()
+    first = planned(built.root, built.cache)
+    assert first == fresh(built.root, built.cache)
+    assert ("the folder 'in/' is empty" if "/" in gone else "there is no file 'unused.py'") in first
+
+
+def test_what_no_model_uses_any_more_is_looked_at_too(built: Workspace, reads: list[str]) -> None:
+    """Somebody else's manifest tells that the last user has gone."""
+    for name in "abc":
+        built.write({f"models/{name}/gdcbuild.yaml": MODEL.replace("NAME", name).replace("WEIGHTS", SOURCES[0])})
+    time.sleep(0.02)
+    planned(built.root, built.cache)
+    assert len(reads) == 4, "only what was edited, and the root"
+    (built.root / "shared/weights.pt").unlink()
+    first = planned(built.root, built.cache)
+    assert first == fresh(built.root, built.cache)
+    assert "shared/weights.pt" in first
+
+
 def test_damage_is_a_miss(built: Workspace) -> None:
     """Every truncation of a small snapshot, and random edits: the same plan, nothing raised."""
     (file,) = (built.cache / "snapshots").iterdir()
@@ -298,3 +356,24 @@ def test_damaged_listings_are_a_miss(built: Workspace) -> None:
     result = built.ok("plan")
     assert f"{file} is damaged and is not used" in result.err
     assert "6 up to date" in result.out
+
+
+@pytest.mark.parametrize("part", ["snapshots", "listings"])
+def test_a_folder_that_others_can_write_to_is_not_believed(built: Workspace, part: str) -> None:
+    """What lies there says that nothing is to do; the cache around it is ours alone."""
+    built.age()
+    for _ in range(2):
+        built.ok("plan")
+    (file,) = (built.cache / part).iterdir()
+    built.cache.chmod(0o755)
+    for path, mode in ((file.parent, 0o777), (file.parent, 0o700), (file, 0o666)):
+        path.chmod(mode)
+        data = file.read_bytes()
+        file.write_bytes(data[:-3])
+        result = built.run("plan")
+        assert ("is damaged" in result.err) == (mode == 0o700), "damage is told of what is read"
+        assert ("others can write to" in result.err) == (mode == 0o777 and part == "snapshots"), "all is read, and that refused"
+        file.write_bytes(data)
+    file.parent.chmod(0o777)
+    shutil.rmtree(built.root / "bucket")
+    assert f"others can write to {file.parent}" in built.run("apply").err

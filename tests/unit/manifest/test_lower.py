@@ -54,12 +54,15 @@ STEP = "steps:\n  s:\n    run: [sh, -c, x, '${out}/w.pt']\n    inputs: %s\n    o
         ("[{step: t, path: q.pt, to: r.pt}]", {"r.pt": "step:t:q.pt"}),
         ("[{step: t, path: ./}]", {"": "step:t:"}),
         ("[{step: t, to: e/}]", {"e/": "step:t:"}),
+        ("[{step: t, path: d}]", {"d/": "step:t:d/"}),
+        ("[{step: t, path: d/e}]", {"d/e/": "step:t:d/e/"}),
+        ("[{step: t, path: f/g}]", {"f/g": "step:t:f/g"}),
         ("[{model: m, version: '1', path: variables/, to: base/}]", {"base/": "m@1:variables/"}),
         ("[{model: m, version: '1', path: variables/}]", {"variables/": "m@1:variables/"}),
     ],
 )
 def test_where_inputs_of_a_step_lie(tmp_path: Path, given: str, expected: dict[str, str]) -> None:
-    manifest = HEAD + STEP % given + "  t: {run: [x], outputs: [q.pt]}\n"
+    manifest = HEAD + STEP % given + "  t: {run: [x], outputs: [q.pt, d/e/h.pt, f/]}\n"
     manifest += "models: {m: {framework: tf, versions: {'1': {saved_model: d/}}}}\n"
     found = graph(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "", "b.txt": "", "d/c.txt": ""})
     assert inputs(found.actions["step:s"]) == expected
@@ -79,11 +82,13 @@ def test_files_beside_the_manifest(tmp_path: Path) -> None:
     ("given", "expected"),
     [
         ("[{step: s, path: nope}]", "step 's' does not make 'nope'"),
+        ("[{step: s, path: w}]", "step 's' does not make 'w'"),
+        ("[{step: s, path: w.pt/}]", "step 's' does not make 'w.pt/'"),
         ("[{step: s, path: ../w.pt}]", "leads out of the folder"),
         ("[{step: s, path: w.pt, to: /abs}]", "leads out of the folder"),
         ("[a.txt, {from: b.txt, to: a.txt}]", "two files for 'a.txt': a.txt"),
         ("[{step: u, path: w.pt}]", "there is no step 'u'"),
-        ("[{model: n, version: '1'}]", "there is no model 'n'"),
+        ("[{model: 'n', version: '1'}]", "there is no model 'n'"),
         ("[{from: nowhere/, to: x/}]", "there is no file 'nowhere/'"),
     ],
 )
@@ -216,3 +221,35 @@ def test_a_requirements_file_may_have_any_name(tmp_path: Path) -> None:
     found = graph(tmp_path, {"gdcbuild.yaml": manifest, "interpreter": "x==1"})
     used = {id: found.toolchains[str(found.actions[id].toolchain)].requirements for id in ("step:a", "step:b")}
     assert used == {"step:a": "interpreter", "step:b": None}
+
+
+def test_what_is_suggested_can_be_written_where_the_mistake_is(tmp_path: Path) -> None:
+    part = "schema: 1\nsteps: {s: {run: [x], outputs: [o], inputs: [%s]}}\n"
+    files = {"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\n", "a/w/v3.pt": "", "b/x.pt": ""}
+    for given, hint in (
+        ("w/v1.pt", "did you mean 'w/v3.pt'?"),
+        ("../b/y.pt", "did you mean '../b/x.pt'?"),
+        ("gdcbuild.yml", "did you mean 'gdcbuild.yaml'?"),
+        ("nope/x", "there is no folder 'nope' either"),
+        ("w/v3.pt/x", "'w/v3.pt' is no folder"),
+    ):
+        assert hint in message(tmp_path, files | {"a/gdcbuild.yaml": part % given})
+
+
+def test_steps_of_one_name_in_manifests_of_one_folder(tmp_path: Path) -> None:
+    """Neither takes the other's place, nor do what they make. Where a folder has one manifest, its ids have no file."""
+    part = "schema: 1\nsteps: {s: {run: [%s], outputs: [%s.pt]}}\nmodels: {%s: {framework: pt, handler: base_handler, "
+    part += "versions: {'1': {weights: {step: s, path: %s.pt}}}}}\n"
+    files = {f"{path}.yaml": part % ((path.replace("/", "-"),) * 4) for path in ("b", "m/a", "m/gdcbuild", "n/c")}
+    root = part.replace("schema: 1\n", HEAD + "include: ['*.yaml', '*/*.yaml']\n") % (("root",) * 4)
+    found = graph(tmp_path, {"gdcbuild.yaml": root, **files})
+    assert {i: str(a.run.argv) for i, a in found.actions.items() if isinstance(a.run, Command)} == {
+        "step:s": "('root',)",
+        "step:b.yaml/s": "('b',)",
+        "step:m/a.yaml/s": "('m-a',)",
+        "step:m/s": "('m-gdcbuild',)",
+        "step:n/s": "('n-c',)",
+    }
+    assert [found.actions[f"{m}@1"].needs for m in ("root", "b", "m-a", "m-gdcbuild", "n-c")] == [
+        ("step:s",), ("step:b.yaml/s",), ("step:m/a.yaml/s",), ("step:m/s",), ("step:n/s",)
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.errors import Location
-from gdcbuild.manifest.yaml import MAX_BYTES, parse
+from gdcbuild.manifest.yaml import MAX_BYTES, is_placeholder, parse
 
 
 def values(text: str) -> Any:
@@ -32,7 +32,9 @@ def said(data: str | bytes) -> list[str]:
         ("-7", -7),
         ("0", 0),
         ("1.10", 1.1),
-        ("1e3", 1000.0),
+        ("1.5e+3", 1500.0),
+        ("1.0e-4", 0.0001),
+        ("-9223372036854775807", -9223372036854775807),
         ("true", True),
         ("null", None),
         ("~", None),
@@ -41,12 +43,12 @@ def said(data: str | bytes) -> list[str]:
         ('"no"', "no"),
         ("'true'", "true"),
         ("word", "word"),
-        ("2024-01-01", "2024-01-01"),
+        ("2024-1-1", "2024-1-1"),
+        ("yy", "yy"),
         ("1.2.3", "1.2.3"),
         ("|\n  text\n", "text\n"),
         ("[1, a, [b]]", [1, "a", ["b"]]),
         ("{}", {}),
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
     ],
 )
 def test_values(text: str, value: Any) -> None:
@@ -56,11 +58,105 @@ def test_values(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yes", "No", "on", "OFF", "True", "FALSE", "017", "0o17", "0x1F", "1_000", "12:30:45", "+1", ".5", "1.", ".inf", ".NaN"],
+    [
+        *(
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "True",
+            "FALSE",
+            "017",
+            "0o17",
+            "0x1F",
+            "1_000",
+            "12:30:45",
+            "+1",
+            ".5",
+            "1.",
+            ".inf",
+            ".NaN",
+        ),
+        *(
+            "1e-4",
+            "1e5",
+            "1.5e3",
+            "-1E3",
+            "-1.",
+            "1.e+3",
+            ".5e-3",
+            "-0x1F",
+            "+0x1",
+            "-0o7",
+            "123456789012345678901",
+            "y",
+            "N",
+            "=",
+        ),
+        *("2024-01-01", "2024-1-1 10:00:00", "2024-01-01T10:00:00.5Z", "2024-01-01 10:00:00 +01:00", "00.5", "1_0.5e+3"),
+    ],
 )
 def test_what_readers_do_not_agree_on(text: str) -> None:
     assert said(f"k: {text}\n") == [f"f:1:4: {text} is not quoted, and YAML readers do not agree on what it is"]
     assert values(f"k: '{text}'\n") == {"k": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("1e-4", 'write "1e-4" for the text; 0.0001 for the number'),
+        ("1e5", "100000.0 for the number"),
+        ("1.5E3", "1500.0 for the number"),
+        (".5e-3", "0.0005 for the number"),
+        ("1e-40", "1.0e-40 for the number"),
+        ("+2.5E40", "2.5e+40 for the number"),
+        ("y", "true or false"),
+        ("1e" + "9" * 5000, "true or false"),
+    ],
+)
+def test_how_to_write_what_readers_do_not_agree_on(text: str, hint: str) -> None:
+    _, (problem,) = parse(f"k: {text}\n".encode(), "f")
+    assert hint in problem.hint
+    if hint.endswith("the number"):
+        assert values(f"k: {hint.split()[-4]}\n") == {"k": float(text)}
+
+
+@given(st.text(st.sampled_from("0123456789-+._:eExobaf TZyn"), min_size=1, max_size=24))
+@settings(max_examples=2000)
+def test_a_plain_word_is_for_others_what_it_is_here(text: str) -> None:
+    node, problems = parse(f"k: {text}\n".encode(), "f")
+    if not problems:
+        assert node is not None
+        assert node.plain() == yaml.safe_load(f"k: {text}\n")
+
+
+@pytest.mark.parametrize("key", ["1e5", "2024-01-01", "123456789012345678901", "="])
+def test_keys_that_readers_do_not_agree_on(key: str) -> None:
+    assert said(f"{key}: x\n")[0].startswith(f"f:1:1: {key} is not quoted, and YAML ")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("-1", 'as "1":'),
+        ("+1", 'as "1":'),
+        ("~", "write a name in quotes: letters"),
+        (".inf", 'as "inf":'),
+        ("12:30:45", 'as "12-30-45":'),
+    ],
+)
+def test_keys_that_are_no_names_in_quotes_either(key: str, hint: str) -> None:
+    """One mistake, with a hint that can be followed. Where any text may be a key it is to quote it."""
+    node, (problem,) = parse(f"versions:\n  {key}: x\n".encode(), "f")
+    assert hint in problem.hint
+    assert node is not None
+    assert all(map(is_placeholder, node.plain()["versions"]))
+    _, (problem,) = parse(f"args:\n  - {{{key}: x}}\n".encode(), "f")
+    assert problem.hint == f'write "{key}":'
+
+
+def test_letters_are_keys() -> None:
+    assert values("y: 1\nn: 2\n") == {"y": 1, "n": 2}
 
 
 @pytest.mark.parametrize("key", ["1", "1.10", "true", "null", "~", "no", "0x1F"])

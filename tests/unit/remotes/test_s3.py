@@ -20,7 +20,8 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.ports import Remote
 from gdcbuild.errors import RemoteError
 from gdcbuild.remotes import open_remote
-from gdcbuild.remotes.s3_client import _instant
+from gdcbuild.remotes.s3 import S3Remote
+from gdcbuild.remotes.s3_client import S3Options, _instant
 from tests.servers import AwkwardS3, awkward
 
 BIG = b"0123456789abcdef" * (20 << 16)  # 20 MiB: two parts
@@ -297,7 +298,7 @@ def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_that_no_bucket_can_have() -> None:
-    assert "'a b' is no name for a bucket" in fails(remote_at("http://127.0.0.1:9", bucket="a b"))
+    assert "'a b' is no name for a bucket" in fails(S3Remote(S3Options("a b", endpoint="http://127.0.0.1:9")))
 
 
 def test_a_ca_file_that_is_none(tmp_path: Path) -> None:

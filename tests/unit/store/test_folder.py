@@ -103,7 +103,7 @@ def test_a_folder_of_other_things_is_no_cache(tmp_path: Path, warnings: list[Pro
 def test_a_cache_without_its_tag_is_one(folder: Path, warnings: list[Problem]) -> None:
     (folder / "CACHEDIR.TAG").unlink()
     for name in ("listings", "lost+found", ".CACHEDIR.TAG.7"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     prepare(folder, warnings.append)
     assert (folder / "CACHEDIR.TAG").exists()
     (folder / "anything").touch()

@@ -1,0 +1,63 @@
+"""What may be a bucket: the one rule for manifests and for whoever opens it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gdcbuild.errors import ManifestError, Problem
+
+_NAME = r"(?!.*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:.+"
+"""What S3 takes for a bucket's name; what else a store may refuse, the store says."""
+
+_FORM = "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"
+
+
+def folder(text: str, root: Path) -> Path | None:
+    """The folder that is the bucket, relative to the workspace `root`; None for one on S3.
+
+    Raises ManifestError for what is no bucket, and for a folder that holds the workspace.
+    """
+    if not text.strip():
+        raise ManifestError(Problem("the bucket is empty", _FORM))
+    scheme, separator, rest = text.partition("://")
+    wrong = (_no_address(scheme, rest) if separator else _no_folder(text)) if text.isprintable() else _FORM
+    if wrong:
+        from gdcbuild.core.endpoint import shown
+
+        raise ManifestError(Problem(f"{shown(text)!r} is not a bucket", wrong))
+    if separator:
+        return None
+    if root.resolve().is_relative_to((root / text).resolve()):
+        hint = "what is published would lie among its sources: name a folder of its own, as bucket"
+        raise ManifestError(Problem(f"the bucket {text!r} is the workspace itself, or contains it", hint))
+    return root / text
+
+
+def real(text: str, root: Path) -> str | None:
+    """Where the folder that is the bucket really lies, with all links followed; None for a bucket on S3."""
+    return None if "://" in text else os.path.realpath(root / text)
+
+
+def _no_address(scheme: str, rest: str) -> str:
+    """What to write instead of SCHEME://REST; "" when it is a bucket."""
+    name, _, prefix = rest.partition("/")
+    if scheme != "s3":
+        return _FORM
+    if not re.fullmatch(_NAME, name):
+        return "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
+    if not {".", ".."}.isdisjoint(prefix.split("/")):
+        return "write the prefix without . and .., which are names like any other on S3"
+    return ""
+
+
+def _no_folder(text: str) -> str:
+    """What to write instead of a folder; "" when it can be one."""
+    if text.startswith("~"):
+        home = text == "~" or text.startswith("~/")
+        return f'write "${{env.HOME}}{text[1:]}"' if home else "write the folder out, from / on"
+    if text.startswith("s3:"):
+        return f"write s3://{text.removeprefix('s3:').lstrip('/')}"
+    begun, address, _ = text.partition(":/")  # nobody means a folder by what begins as an address
+    return _FORM if "\\" in text or (address and begun.isalnum()) else ""

@@ -1,0 +1,84 @@
+"""A bucket that is a folder and what versions are made of lie apart.
+
+What is published for a version takes the place of all that lies in its folder there, so sources in a bucket would be
+lost; and a bucket in a folder that is packed would be packed with it, more of it each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from gdcbuild.core import bucket
+from gdcbuild.errors import Location, ManifestError, Problem
+from gdcbuild.manifest.yaml import Node
+
+
+class Taken(NamedTuple):
+    """A file or folder that a manifest names at `where`: its path below the root, and where it `real`ly lies.
+
+    `found` are the files that a glob found below it; `whole` is true for a folder all of which is taken.
+    """
+
+    real: str
+    path: str
+    where: Location
+    found: tuple[str, ...] = ()
+    whole: bool = False
+
+
+class Bucket(NamedTuple):
+    """A bucket that is a folder, as it is written at `where`, and where it `real`ly lies."""
+
+    text: str
+    real: str
+    where: Location
+
+
+def buckets(main: Node, root: Path) -> list[Bucket]:
+    """All that are folders. Those that hold a variable are looked at when they are chosen."""
+    found = []
+    section = main.get("environments")
+    for _, environment in section.items() if section else ():
+        node = environment.get("bucket")
+        if node is None or not node.is_literal:
+            continue
+        try:
+            folder = bucket.folder(node.text, root)
+        except ManifestError:
+            continue  # which has been told where it stands
+        if folder is not None:
+            found.append(Bucket(node.text, os.path.realpath(folder), environment.key("bucket")))
+    return found
+
+
+def problems(folders: Iterable[Bucket], taken: Iterable[Taken]) -> Iterator[Problem]:
+    """One for each bucket that holds something taken, and for each folder taken that holds a bucket."""
+    items = list(dict.fromkeys(taken))
+    for each in folders:
+        inside = each.real + os.sep
+        lost: dict[str, Location] = {}
+        for item in items:
+            above = item.real + os.sep
+            if item.real == each.real or item.real.startswith(inside):
+                lost.setdefault(item.path, item.where)
+            elif inside.startswith(above):
+                if item.whole:
+                    yield holds(item.path, item.where)
+                start = f"{item.path}/" if item.path else ""
+                below = f"{start}{inside.removeprefix(above)}"
+                lost.update((path, item.where) for path in item.found if path.startswith(below) and path not in lost)
+        if lost:
+            path, where = next(iter(lost.items()))
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            message = f"the bucket {each.text!r} holds what versions are made of: {path!r} ({where}){more}"
+            hint = "publishing a version there would remove such files: name a folder of its own, as bucket: published"
+            yield Problem(message, hint, each.where)
+
+
+def holds(folder: str, where: Location) -> Problem:
+    """The refusal of a folder that is packed with a bucket in it."""
+    hint = "what is published there would be packed anew each time: name another folder as bucket"
+    return Problem(f"{folder or '.'!r} holds a bucket", hint, where)

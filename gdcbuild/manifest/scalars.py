@@ -1,0 +1,85 @@
+"""Words that are not quoted: what YAML readers agree on, and what to write instead of what they do not."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from decimal import Decimal
+
+import yaml
+
+Scalar = str | int | float | bool | None
+
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+][0-9]+)?\Z")
+"""Numbers for every reader: those of YAML 1.1 know no 1e5, and none with more digits than a machine's numbers have."""
+
+_NUMBER = re.compile(r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
+"""Numbers for some of them, beside those."""
+
+_AMBIGUOUS = re.compile(
+    r"(yes|no|on|off|True|TRUE|False|FALSE|Yes|No|On|Off|YES|NO|ON|OFF|Null|NULL"
+    r"|[-+]?0[xob][0-9a-fA-F_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|=|<<"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?"
+    r"([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?)\Z"
+)
+_LETTERS = frozenset("yYnN")
+"""Truth values in YAML 1.1's text, but not for PyYAML: common as keys, so that only as values they are refused."""
+
+_WRITTEN_OUT = 10
+"""Exponents below this one are: 0.0001 is easier to read than 1.0e-4."""
+
+_KINDS = {bool: "the truth value", int: "the number", float: "the number", type(None): "nothing,", date: "the date"}
+DISAGREE = "is not quoted, and YAML readers do not agree on what it is"
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether YAML readers read a value differently."""
+    return is_ambiguous_key(text) or text in _LETTERS
+
+
+def is_ambiguous_key(text: str) -> bool:
+    """Whether they read a key differently."""
+    return bool(_AMBIGUOUS.match(text) or (_NUMBER.match(text) and not _INT.match(text) and not _FLOAT.match(text)))
+
+
+def plain_number(text: str) -> str:
+    """A number as all read it, of one that only some read: 0.0001 of 1e-4; "" when it is another thing, or too large."""
+    text = text.replace("_", "")
+    found = _NUMBER.match(text)
+    if not found or not found[3] or len(found[3]) > _WRITTEN_OUT:
+        return ""
+    number, exponent = text[: found.start(3)].removeprefix("+"), int(found[3][1:])
+    if abs(exponent) < _WRITTEN_OUT:
+        plain = f"{Decimal(text):f}"
+        plain += "" if "." in plain else ".0"
+    else:
+        plain = f"{number}{'' if '.' in number else '.0'}e{exponent:+}"
+    return plain if _FLOAT.match(plain) else ""
+
+
+def resolve(text: str) -> Scalar:
+    """The value of a word that is not quoted."""
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INT.match(text):
+        return int(text)
+    return float(text) if _FLOAT.match(text) else text
+
+
+def reads_as(text: str) -> str:
+    """What a word would be that is a key and not quoted."""
+    if text in ("=", "<<"):
+        return DISAGREE
+    try:
+        value = yaml.safe_load(text)
+    except ValueError:  # `0x_`, 2024-99-99: PyYAML takes it for one, and then cannot read it
+        kind = "a date" if text[4:5] == "-" else "a number"
+        return f"is not quoted, and YAML reads it as {kind}"
+    if isinstance(value, str):
+        return DISAGREE
+    kind = _KINDS.get(type(value), "the time")
+    return f"is not quoted, and YAML reads it as {kind} {value}"

@@ -1,0 +1,38 @@
+"""Which parts of a snapshot still hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gdcbuild.app.known import Known
+from gdcbuild.store.snapshot import Part, stamp
+
+
+class Parts:
+    """A chain of models, each made of the one before; `asked` counts how often a part is read."""
+
+    def __init__(self, root: Path, length: int) -> None:
+        self.asked = 0
+        self.parts: dict[str, Part] = {}
+        for n in range(length):
+            (root / f"{n}").write_text("")
+            needs = (f"m{n - 1}",) if n else ()
+            row = ("1", "cached", ("0" * 64, 0), [])
+            self.parts[f"m{n}"] = Part("f", (f"{n}",), stamp(root, (f"{n}",)).digest, needs, [row])
+
+    def part(self, name: str) -> Part | None:
+        self.asked += 1
+        return self.parts.get(name)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("changed", [0, 50, 99])
+def test_what_rests_on_a_change_does_not_hold_and_is_looked_at_once(tmp_path: Path, order: int, changed: int) -> None:
+    chain = Parts(tmp_path, 100)
+    (tmp_path / f"{changed}").write_text("other")
+    found = Known(cast(Any, chain), tmp_path).desired(list(chain.parts)[::order])
+    assert set(found) == {f"m{n}" for n in range(changed)}
+    assert chain.asked <= 200
