@@ -35,8 +35,9 @@ from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, named
 from gdcbuild.engine.judge import Judged
-from gdcbuild.engine.publisher import Published, SoFar, publish
+from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
+from gdcbuild.engine.writer import SoFar
 from gdcbuild.errors import (
     BlobDamaged,
     Caution,

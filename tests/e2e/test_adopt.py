@@ -20,8 +20,8 @@ environments:
   ours: {bucket: ours}
   theirs: {bucket: theirs}
   fixed: {bucket: theirs, immutable: true}
-  s3: {bucket: "s3://BUCKET/team", endpoint: "${env.S3_ENDPOINT}"}
-  s3-fixed: {bucket: "s3://BUCKET/team", endpoint: "${env.S3_ENDPOINT}", immutable: true}
+  s3: {bucket: "s3://bucket/team", endpoint: "${env.S3_ENDPOINT}"}
+  s3-fixed: {bucket: "s3://bucket/team", endpoint: "${env.S3_ENDPOINT}", immutable: true}
 default_environment: ours
 models:
   keras:
@@ -55,7 +55,7 @@ EXPORT = saved_model(b"words")
 @pytest.fixture
 def ready(workspace: Workspace) -> Workspace:
     workspace.write({f"exports/1/{path}": data for path, data in EXPORT.items()})
-    workspace.write({"gdcbuild.yaml": MANIFEST.replace("BUCKET", "models"), "w.pt": b"weights", "echo.py": HANDLER})
+    workspace.write({"gdcbuild.yaml": MANIFEST.replace("//bucket/", "//models/"), "w.pt": b"weights", "echo.py": HANDLER})
     return workspace
 
 
@@ -183,7 +183,7 @@ def test_on_servers(s3_server: str, ready: Workspace, request: pytest.FixtureReq
     name = f"adopt-{abs(hash(request.node.name)) % 10**8}"
     bucket = Bucket(s3_server, name)
     ready.variables = {**KEYS, "S3_ENDPOINT": s3_server}
-    ready.write({"gdcbuild.yaml": MANIFEST.replace("BUCKET", name)})
+    ready.write({"gdcbuild.yaml": MANIFEST.replace("//bucket/", f"//{name}/")})
     by_hand(ready)
     for path, data in ready.served("theirs").items():
         bucket.client.put_object(Bucket=name, Key=f"team/{path}", Body=data)

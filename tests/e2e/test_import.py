@@ -27,7 +27,7 @@ def weights(words: str) -> bytes:
     """A state dict without tensors, as torch.save lays it out."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
-        for name, data in (("data.pkl", pickle.dumps({"words": words}, 2)), ("version", b"3\n")):
+        for name, data in (("data.pkl", pickle.dumps({}, 2)), ("version", b"3\n"), ("words", words.encode())):
             archive.writestr(zipfile.ZipInfo(f"weights/{name}"), data)
     return held.getvalue()
 

@@ -95,7 +95,8 @@ def _snapshot(whole: bytes, case: Case) -> str:
 
 def _listing(whole: bytes, case: Case) -> str:
     with fresh_folder() as folder:
-        file, told = folder / "listing", list[Problem]()
+        file, told = folder / "listings" / "listing", list[Problem]()
+        file.parent.mkdir(mode=0o700)  # what others can write to is not read at all
         file.write_bytes(damaged(whole, case))
         found = listings._read(file, told.append)
         if found not in ({}, LISTING):

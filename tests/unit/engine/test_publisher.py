@@ -13,8 +13,9 @@ from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.engine.bucket import contents, newest_seals, observe
-from gdcbuild.engine.publisher import Published, SoFar, publish
+from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.verify import verify
+from gdcbuild.engine.writer import SoFar
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
 
@@ -75,8 +76,8 @@ def is_mixed(remote: Remote, entry: str) -> bool:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look before every write whether somebody has taken over, and leave nobody time."""
-    monkeypatch.setattr("gdcbuild.engine.publisher.CHECK_EVERY", 0.0)
-    monkeypatch.setattr("gdcbuild.engine.publisher.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.engine.writer.CHECK_EVERY", 0.0)
+    monkeypatch.setattr("gdcbuild.engine.writer.GRACE", 0.0)
 
 
 class Killed(Exception):
