@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gdcbuild.cli import options
-from gdcbuild.engine.bucket import BEGUN
-from gdcbuild.engine.verify import FOREIGN, UNSEALED
+from gdcbuild.engine.bucket import BEGUN, FOREIGN, UNSEALED
 from gdcbuild.errors import DamageFound, Problem
 
 if TYPE_CHECKING:

@@ -27,6 +27,8 @@ SEALS = f"{RECORDS}/v1/seals/"
 SEAL_SCHEMA = 1
 MEMO_TABLE = "seals"
 BEGUN = "a publishing was begun and not ended"
+UNSEALED = "is not published: it has no seal"
+FOREIGN = "is served, and nobody has sealed it: published by other means"
 PAGE = 1000
 JOBS = 8
 

@@ -10,8 +10,10 @@ from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.engine.bucket import (
     BEGUN,
+    FOREIGN,
     JOBS,
     RECORDS,
+    UNSEALED,
     Observation,
     Seal,
     content,
@@ -23,9 +25,6 @@ from gdcbuild.engine.bucket import (
     read_seal,
 )
 from gdcbuild.engine.parallel import each
-
-UNSEALED = "is not published: it has no seal"
-FOREIGN = "is served, and nobody has sealed it: published by other means"
 
 
 def verify(
