@@ -34,12 +34,13 @@ class Build(StrEnum):
 class Desired(NamedTuple):
     """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
 
-    `tree` is None while the artifact is not known.
+    `tree` is None while the artifact is not known; then `recipe` tells what it would be made from.
     """
 
     build: Build
     why: str
     tree: Tree | None
+    recipe: str = ""
 
 
 class Change(NamedTuple):

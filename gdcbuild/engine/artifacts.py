@@ -9,17 +9,23 @@ from typing import BinaryIO
 from gdcbuild.core.digest import Blob, Digest, Tree
 from gdcbuild.core.graph import STEP, Action, Graph, Input, SourceFile, Version
 from gdcbuild.core.ports import CAS, Workspace
+from gdcbuild.core.recipe import Recipe
 from gdcbuild.errors import ActionFailed, Location, Problem
+
+NOWHERE = Recipe("")
+"""Of what is not made from anything that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS. `origins` says of all that is given, for people, where it comes from."""
+    all others are in the CAS. `origins` says of all that is given, for people, where it comes from. `recipe` is what it was
+    made from."""
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    recipe: Recipe = NOWHERE
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
         """Path → blob. Raises StoreError when the cache has lost one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
+from gdcbuild.core.recipe import Recipe
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -15,10 +16,11 @@ from gdcbuild.engine.rebuilder import Rebuilder
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict on every action that some versions need, in order, and the artifacts that are known."""
+    """The verdict on every action that some versions need, in order, the artifacts that are known, and all recipes."""
 
     verdicts: Mapping[str, Verdict]
     made: Mapping[str, Artifact]
+    recipes: Mapping[str, Recipe]
 
 
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
@@ -26,12 +28,14 @@ def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Ju
     needed = graph.closure(graph.versions[v].action for v in wanted)
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
+    recipes: dict[str, Recipe] = {}
     for action in graph.order:
         if action in needed:
             verdicts[action], artifact = rebuilder.judge(graph.actions[action], made)
             if artifact is not None:
                 made[action] = artifact
-    return Judged(verdicts, made)
+            recipes[action] = artifact.recipe if artifact is not None else rebuilder.recipe(graph.actions[action], recipes)
+    return Judged(verdicts, made, recipes)
 
 
 def desired(graph: Graph, wanted: Iterable[VersionId], judged: Judged) -> dict[VersionId, Desired]:
@@ -46,4 +50,4 @@ def _desired(action: str, judged: Judged) -> Desired:
         case Hit(_, tree):
             return Desired(Build.CACHED, "", tree)
         case Miss(_, why) | Unknown(_, why):
-            return Desired(Build.BUILD, why, None)
+            return Desired(Build.BUILD, why, None, judged.recipes[action].hash)
