@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.core.graph import Graph
+from gdcbuild.core.graph import Graph, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
 from gdcbuild.core.recipe import Recipe
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
+from gdcbuild.engine.parallel import each
 from gdcbuild.engine.rebuilder import Rebuilder
 
 
@@ -26,6 +28,9 @@ class Judged:
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
     """Judge the wanted versions' actions and all they need. Runs nothing."""
     needed = graph.closure(graph.versions[v].action for v in wanted)
+    workspace = rebuilder.ports.workspace
+    sources = {i.origin.path for a in needed for i in graph.actions[a].inputs if isinstance(i.origin, SourceFile)}
+    each(len(os.sched_getaffinity(0)), workspace.digest, workspace.slow(sources))
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
     recipes: dict[str, Recipe] = {}
