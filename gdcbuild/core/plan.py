@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Problem, Refused
+
+if TYPE_CHECKING:
+    from gdcbuild.core.recipe import Recipe
 
 
 class Kind(StrEnum):
@@ -34,13 +37,13 @@ class Build(StrEnum):
 class Desired(NamedTuple):
     """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
 
-    `tree` is None while the artifact is not known; then `recipe` tells what it would be made from.
+    `tree` is None while the artifact is not known; then `recipe` is what it would be made from.
     """
 
     build: Build
     why: str
     tree: Tree | None
-    recipe: str = ""
+    recipe: Recipe | None = None
 
 
 class Change(NamedTuple):

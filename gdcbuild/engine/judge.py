@@ -55,4 +55,4 @@ def _desired(action: str, judged: Judged) -> Desired:
         case Hit(_, tree):
             return Desired(Build.CACHED, "", tree)
         case Miss(_, why) | Unknown(_, why):
-            return Desired(Build.BUILD, why, None, judged.recipes[action].hash)
+            return Desired(Build.BUILD, why, None, judged.recipes[action])

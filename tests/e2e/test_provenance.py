@@ -80,6 +80,7 @@ def test_a_runner_with_an_empty_cache_builds_nothing_that_is_published(workspace
     changed = runner(workspace, tmp_path / "third").run("plan", "--detailed-exitcode", "--json")
     assert changed.code == 2
     assert [c["change"] for c in changed.json["changes"]] == ["none", "unknown", "none", "none"]
+    assert changed.json["changes"][1]["why"] == "input seed.txt changed"
 
 
 def test_seals_in_a_store_are_read_once(tmp_path: Path) -> None:

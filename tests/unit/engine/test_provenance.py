@@ -69,6 +69,16 @@ def test_an_empty_cache_sees_that_nothing_has_changed(world: World) -> None:
     assert kind(world, chain()) is Kind.NONE
 
 
+def test_what_changed_since_it_was_published_is_said(world: World) -> None:
+    world.apply(chain())
+    world.files.files.update(a=b"changed", b=b"too")
+    (change,) = elsewhere(world).plan(chain()).changes
+    assert (change.kind, change.why) == (Kind.UNKNOWN, "input a changed and 1 more")
+    world.files.files.update(a=b"1", b=b"2")
+    (change,) = elsewhere(world).plan(chain(action("m", "b", "@up"))).changes
+    assert (change.kind, change.why) == (Kind.UNKNOWN, "known when up is built")
+
+
 def a_file(world: World) -> Graph:
     world.files.files["a"] = b"changed"
     return chain()
