@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree, hash_stream
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.seal import Seal
 from gdcbuild.engine.parallel import each
 from gdcbuild.errors import Problem, RemoteError
 
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.ports import Records, Remote
-    from gdcbuild.core.seal import Provenance
+    from gdcbuild.core.seal import Provenance, Seal
 
 RECORDS = ".gdcbuild"
 CLAIMS = f"{RECORDS}/v1/claims/"
@@ -163,6 +162,8 @@ def claimed(remote: Remote, id: VersionId, generation: int) -> str:
 
 def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Seal | None:
     """The seal's record; None when it is damaged or gone. `memo` keeps records under their etag, where there is one."""
+    from gdcbuild.core.seal import Seal  # most plans of a bucket that is a folder read none
+
     name = f"{sealed.key} {sealed.etag}"
     if memo is not None and sealed.etag:
         held = Seal.from_bytes(json.dumps(memo.get(MEMO_TABLE, name)).encode(), sealed.digest)
