@@ -136,7 +136,7 @@ class Project:
     ) -> Observation:
         """What the bucket holds of the desired versions; of everything, orphans too, when nothing was selected.
 
-        With `deep`, every byte of what is sealed is read; with `seals`, every seal, also where a listing tells enough.
+        With `deep`, every byte of what is sealed is read; with `seals`, every seal, whole, also where a listing tells enough.
         """
         from gdcbuild.engine.bucket import observe
         from gdcbuild.remotes import remembered, waited
@@ -146,7 +146,8 @@ class Project:
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
         listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings", self._warn)
         with listings, waited(remote, self._warn):
-            found = observe(remote, desired, None if partial else desired, remote.lookups, memo, None if seals else trees)
+            known = None if partial else desired
+            found = observe(remote, desired, known, remote.lookups, None if seals else memo, None if seals else trees)
         if deep:
             from gdcbuild.engine.verify import deepened
 
@@ -166,7 +167,7 @@ class Project:
         return plan(desired, self.observe(remote, selection, desired), policy.name, remote.url, policy.immutable)
 
     def status(self, environment: str | None, selection: Selection) -> tuple[Plan, Mapping[VersionId, Provenance]]:
-        """The plan, and what each published version was made from, as far as its seal says so."""
+        """The plan, and what each published version of the manifest was made from, as far as its seal says so."""
         from gdcbuild.engine.planner import plan
 
         wanted = self.select(selection)
@@ -206,7 +207,7 @@ class Project:
                 found.raise_if_unsafe()
             confirm(found, policy)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
-            checked_out = commit(self.workspace.root, self._variables, self._warn) if todo else ""
+            checked_out = commit(self.workspace.manifest, self._variables, self._warn) if todo else ""
             published = {c.id: c.published for c in found.changes}
             target = Target(remote, policy.immutable, published, repair, observed.foreign, checked_out)
             graph, rebuilder = self.workspace.graph({id.model for id in todo})

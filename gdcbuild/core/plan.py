@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Problem, Refused
-
-if TYPE_CHECKING:
-    from gdcbuild.core.recipe import Recipe
 
 
 class Kind(StrEnum):
@@ -37,13 +34,14 @@ class Build(StrEnum):
 class Desired(NamedTuple):
     """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
 
-    `tree` is None while the artifact is not known; then `recipe` is what it would be made from.
+    `tree` is None while the artifact is not known. `key` is the action key that it then has, where that alone decides
+    its bytes; "" where it does not.
     """
 
     build: Build
     why: str
     tree: Tree | None
-    recipe: Recipe | None = None
+    key: str = ""
 
 
 class Change(NamedTuple):

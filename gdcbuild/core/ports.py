@@ -86,10 +86,6 @@ class Toolchains(Protocol):
         """Digest of interpreter, platform and installed distributions; None while it has not been made."""
         ...
 
-    def recipe(self, toolchain: Toolchain) -> str:
-        """What one with requirements is installed from, and nothing else is: known before it is made."""
-        ...
-
     def rests_on(self, toolchain: Toolchain) -> Iterable[Path]:
         """Files and folders one of which changes when the digest does, other than the workspace's."""
         ...

@@ -30,7 +30,7 @@ from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
-from gdcbuild.core.seal import Provenance
+from gdcbuild.core.seal import MOST_SOURCES, Provenance
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
@@ -308,8 +308,13 @@ class Applying:
             seen=target.foreign.get(version.id),
             sources=artifact.sources,
             so_far=left,
-            provenance=Provenance(artifact.recipe.hash, artifact.recipe.files, target.commit),
+            provenance=_provenance(artifact, target),
         )
+
+
+def _provenance(artifact: Artifact, target: Target) -> Provenance:
+    sources = artifact.origin.sources()
+    return Provenance(artifact.origin.key, target.commit, sources if len(sources) <= MOST_SOURCES else None)
 
 
 def _raise(failed: list[GdcbuildError]) -> None:

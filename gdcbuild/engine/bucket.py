@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RECORDS = ".gdcbuild"
 CLAIMS = f"{RECORDS}/v1/claims/"
 SEALS = f"{RECORDS}/v1/seals/"
-MEMO_TABLE = "seals"
+MEMO_TABLE = "sealed"
 BEGUN = "a publishing was begun and not ended"
 UNSEALED = "is not published: it has no seal"
 FOREIGN = "is served, and nobody has sealed it: published by other means"
@@ -161,7 +161,10 @@ def claimed(remote: Remote, id: VersionId, generation: int) -> str:
 
 
 def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Seal | None:
-    """The seal's record; None when it is damaged or gone. `memo` keeps records under their etag, where there is one."""
+    """The seal's record; None when it is damaged or gone.
+
+    `memo` keeps records under their etag, where there is one; with it, they do not list what a version was made from.
+    """
     from gdcbuild.core.seal import Seal  # most plans of a bucket that is a folder read none
 
     name = f"{sealed.key} {sealed.etag}"
@@ -174,9 +177,11 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
             seal = Seal.from_bytes(stream.read(), sealed.digest)
     except KeyError:
         return None
-    if memo is not None and sealed.etag and seal is not None:
-        memo.put(MEMO_TABLE, name, seal.to_json())
-    return seal
+    if memo is None or seal is None:
+        return seal
+    if sealed.etag:
+        memo.put(MEMO_TABLE, name, seal.short.to_json())
+    return seal.short
 
 
 def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] = hash_stream) -> Digest | None:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.core.graph import Graph, SourceFile
+from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
-from gdcbuild.core.recipe import Recipe
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.parallel import each
@@ -18,11 +17,10 @@ from gdcbuild.engine.rebuilder import Rebuilder
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict on every action that some versions need, in order, the artifacts that are known, and all recipes."""
+    """The verdict on every action that some versions need, in order, and the artifacts that are known."""
 
     verdicts: Mapping[str, Verdict]
     made: Mapping[str, Artifact]
-    recipes: Mapping[str, Recipe]
 
 
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
@@ -33,26 +31,26 @@ def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Ju
     each(len(os.sched_getaffinity(0)), workspace.digest, workspace.slow(sources))
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
-    recipes: dict[str, Recipe] = {}
     for action in graph.order:
         if action in needed:
             verdicts[action], artifact = rebuilder.judge(graph.actions[action], made)
             if artifact is not None:
                 made[action] = artifact
-            recipes[action] = artifact.recipe if artifact is not None else rebuilder.recipe(graph.actions[action], recipes)
-    return Judged(verdicts, made, recipes)
+    return Judged(verdicts, made)
 
 
 def desired(graph: Graph, wanted: Iterable[VersionId], judged: Judged) -> dict[VersionId, Desired]:
     """What each of the wanted versions should be, as far as the verdicts tell."""
-    return {v: _desired(graph.versions[v].action, judged) for v in wanted}
+    return {v: _desired(graph.actions[graph.versions[v].action], judged) for v in wanted}
 
 
-def _desired(action: str, judged: Judged) -> Desired:
-    match judged.verdicts[action]:
+def _desired(action: Action, judged: Judged) -> Desired:
+    match judged.verdicts[action.id]:
         case Taken(tree):
             return Desired(Build.SOURCE, "", tree)
         case Hit(_, tree):
             return Desired(Build.CACHED, "", tree)
-        case Miss(_, why) | Unknown(_, why):
-            return Desired(Build.BUILD, why, None, judged.recipes[action])
+        case Miss(key, why):
+            return Desired(Build.BUILD, why, None, key.hash if action.is_pure else "")
+        case Unknown(_, why):
+            return Desired(Build.BUILD, why, None)

@@ -48,7 +48,7 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         lines = observed.drift(id)
         kind, why = Kind.DRIFT, lines[0]
     elif sealed and digest is None:
-        kind, why = _unbuilt(id, desired, observed)
+        kind, why = (Kind.NONE, SAME) if _is_made_from_the_same(id, desired, observed) else (Kind.UNKNOWN, desired.why)
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
         kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
         hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
@@ -66,17 +66,11 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
     return Change(id, kind, desired.build, why, digest, published, lines, hint, removed)
 
 
-def _unbuilt(id: VersionId, desired: Desired, observed: Observation) -> tuple[Kind, str]:
-    """What can be told of a published version whose artifact is not known: whether it was made from the same."""
-    origin, recipe = observed.provenance.get(id), desired.recipe
-    if origin is None or recipe is None:
-        return Kind.UNKNOWN, desired.why
-    if origin.recipe == recipe.hash and not observed.drift(id) and id not in observed.unfinished:
-        return Kind.NONE, SAME
-    now = recipe.files
-    changed = [path for path in sorted({*now, *origin.sources}) if now.get(path) != origin.sources.get(path)]
-    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    return Kind.UNKNOWN, f"input {changed[0]} changed{more}" if changed else desired.why
+def _is_made_from_the_same(id: VersionId, desired: Desired, observed: Observation) -> bool:
+    """Whether what is published, and still lies there, was made from what its artifact would be made from now."""
+    origin = observed.provenance.get(id)
+    same = origin is not None and origin.key == desired.key != ""
+    return same and not observed.drift(id) and id not in observed.unfinished
 
 
 def _removed(id: VersionId, desired: Desired, observed: Observation) -> tuple[str, ...]:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gdcbuild.core.digest import Tree
-from gdcbuild.core.graph import Action, Files, Graph, SourceFile
+from gdcbuild.core.graph import Action, Files, Graph
 from gdcbuild.core.key import Difference, Key, differences, key_of
 from gdcbuild.core.ports import CAS, Flag, Locks, Records, Run, Runner, Toolchains, Workspace
-from gdcbuild.core.recipe import Recipe, recipe_of
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
-from gdcbuild.engine.artifacts import Artifact, inputs_of
+from gdcbuild.engine.artifacts import Artifact, Origin, inputs_of
 from gdcbuild.errors import ActionFailed, Location, Problem
 
 Outcome = Literal["built", "cached"]
@@ -52,7 +51,7 @@ class Rebuilder:
         for need in action.needs:
             if need not in made:
                 return Unknown(need, f"known when {need} is built"), None
-        inputs = self._inputs(action, made)
+        inputs = inputs_of(action, made, self.ports.workspace)
         if isinstance(action.run, Files):
             return Taken(inputs.tree), inputs
         toolchain = self._toolchain(action)
@@ -61,29 +60,8 @@ class Rebuilder:
         key = self.key(action, inputs, toolchain)
         result = self._result(key)
         if result is not None:
-            return Hit(key, result.tree), Artifact(result.tree, recipe=inputs.recipe)
+            return Hit(key, result.tree), Artifact(result.tree, origin=_origin(action, key, inputs))
         return Miss(key, self._why(action, key)), None
-
-    def recipe(self, action: Action, needs: Mapping[str, Recipe], inputs: Tree | None = None) -> Recipe:
-        """What the action is made from. `inputs` are the files in its folder, None while they are not all known."""
-        workspace, placed, sources = self.ports.workspace, {}, {}
-        for item in action.inputs:
-            if isinstance(item.origin, SourceFile):
-                digest = workspace.digest(item.origin.path) if inputs is None else inputs[item.path]
-                placed[item.path] = sources[item.origin.path] = digest
-        declared = None if action.toolchain is None else self._graph.toolchains[action.toolchain]
-        if declared is None or declared.requirements is None:
-            toolchain = self._toolchain(action)
-        else:
-            toolchain = self.ports.toolchains.recipe(declared)
-            sources[declared.requirements] = workspace.digest(declared.requirements)
-        return recipe_of(action, placed, sources, toolchain, self._variables(action), needs)
-
-    def _inputs(self, action: Action, made: Mapping[str, Artifact]) -> Artifact:
-        """All that lies in the action's folder, under the recipe of the action itself."""
-        inputs = inputs_of(action, made, self.ports.workspace)
-        needs = {need: made[need].recipe for need in action.needs}
-        return replace(inputs, recipe=self.recipe(action, needs, inputs.tree))
 
     def key(self, action: Action, inputs: Artifact, toolchain: str | None) -> Key:
         return key_of(action, inputs.tree, toolchain, self._variables(action), inputs.origins)
@@ -100,13 +78,13 @@ class Rebuilder:
 
         `waits` is called when another process is running it. Raises ActionFailed; nothing is recorded then.
         """
-        inputs = self._inputs(action, made)
         if isinstance(action.run, Files):
-            return inputs, "cached"
+            return inputs_of(action, made, self.ports.workspace), "cached"
+        inputs = inputs_of(action, made, self.ports.workspace)
         toolchain = self._toolchain(action)
         if action.toolchain is None or toolchain is not None:
             key = self.key(action, inputs, toolchain)
-            found = self._at_hand(key, inputs)
+            found = self._at_hand(action, key, inputs)
             if found is not None:
                 self._remember(action, key)
                 return found, "cached"
@@ -115,7 +93,7 @@ class Rebuilder:
             python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
         key = self.key(action, inputs, self._toolchain(action))  # known only now, if the toolchain is new
         with self.ports.locks.hold(key.hash, cancel, waits):
-            found = self._at_hand(key, inputs)
+            found = self._at_hand(action, key, inputs)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"
         self._remember(action, key)
@@ -149,13 +127,13 @@ class Rebuilder:
         result = ActionResult(tree, time.monotonic() - started)
         ports.records.put("result", key.hash, result.to_json())
         self._remember(action, key)
-        return Artifact(tree, recipe=inputs.recipe)
+        return Artifact(tree, origin=_origin(action, key, inputs))
 
-    def _at_hand(self, key: Key, inputs: Artifact) -> Artifact | None:
+    def _at_hand(self, action: Action, key: Key, inputs: Artifact) -> Artifact | None:
         result = self._result(key)
         if result is None:
             return None
-        artifact = Artifact(result.tree, recipe=inputs.recipe)
+        artifact = Artifact(result.tree, origin=_origin(action, key, inputs))
         return artifact if artifact.held(self.ports.cas) else None
 
     def _result(self, key: Key) -> ActionResult | None:
@@ -193,6 +171,11 @@ class Rebuilder:
             return "its result is no longer in the cache"
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{found[0]}{more}"
+
+
+def _origin(action: Action, key: Key, inputs: Artifact) -> Origin:
+    """What the result of a key was made from."""
+    return inputs.origin._replace(key=key.hash if action.is_pure else "")
 
 
 def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:

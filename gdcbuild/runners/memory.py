@@ -54,9 +54,6 @@ class FixedToolchains:
             return self.digests.get(toolchain.name, "the interpreter")
         return None
 
-    def recipe(self, toolchain: Toolchain) -> str:
-        return toolchain.name
-
     def rests_on(self, toolchain: Toolchain) -> list[Path]:  # noqa: ARG002 - the port's signature
         return []
 

@@ -85,9 +85,6 @@ class VenvToolchains:
         found = self._marker(recipe) or self._records.get("toolchain", recipe)
         return found if isinstance(found, str) else None
 
-    def recipe(self, toolchain: Toolchain) -> str:
-        return self._recipe(toolchain).name
-
     def rests_on(self, toolchain: Toolchain) -> list[Path]:
         if toolchain.requirements is None:
             return _site_packages()

@@ -70,12 +70,6 @@ def test_what_a_digest_stands_for_is_known_later_too(lab: Lab) -> None:
     assert lab.fresh().contents("no such digest") == {}
 
 
-def test_what_one_is_installed_from_is_known_beforehand(lab: Lab) -> None:
-    toolchains = lab.fresh()
-    assert toolchains.recipe(SIX) == lab.fresh().recipe(SIX) != toolchains.recipe(WRONG)
-    assert toolchains.digest(WRONG) is None
-
-
 def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
     toolchains = lab.fresh()
     with pytest.raises(ActionFailed) as caught:

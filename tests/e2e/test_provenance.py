@@ -66,21 +66,69 @@ def test_a_repository_that_git_does_not_read_is_told(workspace: Workspace) -> No
     assert "warning" not in workspace.ok("apply", "b@1").err, "nothing is published, so there is nothing to record"
 
 
-def test_a_runner_with_an_empty_cache_builds_nothing_that_is_published(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_runner_with_an_empty_cache_packs_nothing_that_is_published(workspace: Workspace, tmp_path: Path) -> None:
     workspace.write({**FILES, "gdcbuild.yaml": MANIFEST})
     workspace.ok("apply")
     before = workspace.snapshot("bucket")
     fresh = runner(workspace, tmp_path / "another")
-    planned = fresh.ok("plan", "--json", "--detailed-exitcode").json
-    assert planned["summary"].keys() == {"none"}
-    assert {c["why"] for c in planned["changes"]} == {"up to date: published from the same inputs"}
-    assert "Nothing to do: no action ran, no object was written." in fresh.ok("apply").err
+    planned = fresh.run("plan", "--json", "--detailed-exitcode")
+    assert planned.code == 2
+    told = {f"{c['model']}@{c['version']}": (c["change"], c["why"]) for c in planned.json["changes"]}
+    same = ("none", "up to date: published from the same inputs")
+    assert told == {
+        "a@1": same,
+        "a@2": ("unknown", "known when step:weights is built"),
+        "b@1": same,
+        "b@2": same,
+    }
+    applied = fresh.ok("apply", "--json")
+    assert applied.jobs(what="action") == ["a@2", "step:weights"]
     assert workspace.snapshot("bucket") == before
-    fresh.write({"seed.txt": "changed"})
-    changed = runner(workspace, tmp_path / "third").run("plan", "--detailed-exitcode", "--json")
-    assert changed.code == 2
-    assert [c["change"] for c in changed.json["changes"]] == ["none", "unknown", "none", "none"]
-    assert changed.json["changes"][1]["why"] == "input seed.txt changed"
+    fresh.write({"handlers/other.py": "def handle(data, context):\n    return [1]\n"})
+    changed = runner(workspace, tmp_path / "third").run("plan", "a@1", "b", "--json").json["changes"]
+    assert [c["change"] for c in changed] == ["none", "none", "unknown"]
+
+
+def test_git_is_only_looked_at(workspace: Workspace, tmp_path: Path) -> None:
+    """No index written, no lock taken, no hook run, no secret shown; and not the repository that a hook speaks of."""
+    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST, ".gitignore": "bucket\n"})
+    git(workspace, "init", "-q")
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-q", "-m", "first")
+    head = git(workspace, "rev-parse", "HEAD")
+    told = tmp_path / "told"
+    for name in ("post-index-change", "fsmonitor-watchman"):
+        hook = workspace.root / ".git" / "hooks" / name
+        hook.write_text(f"#!/bin/sh\nenv >> {told}\n")
+        hook.chmod(0o755)
+    git(workspace, "config", "core.fsmonitor", ".git/hooks/fsmonitor-watchman")
+    workspace.age()
+    (workspace.root / "h.txt").touch()
+    (workspace.root / "seed.txt").touch()
+    index = (workspace.root / ".git" / "index").read_bytes()
+    other = Workspace(tmp_path / "other", tmp_path / "cache")
+    git(other, "init", "-q")
+    workspace.variables.update(GIT_DIR=str(other.root / ".git"), A_SECRET="x")
+    workspace.ok("apply")
+    assert (workspace.root / ".git" / "index").read_bytes() == index
+    assert not told.exists()
+    found = workspace.ok("status", "a@1", "--json").json["changes"][0]["provenance"]
+    assert found["commit"] == head
+
+
+def test_a_workspace_that_is_in_no_commit_names_none(workspace: Workspace, tmp_path: Path) -> None:
+    outer = Workspace(workspace.root.parent, tmp_path / "cache")
+    outer.write({".gitignore": "*\n"})
+    git(outer, "init", "-q")
+    git(outer, "add", "-f", ".gitignore")
+    git(outer, "commit", "-q", "-m", "first")
+    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST})
+    assert "warning" not in workspace.ok("apply", "a@1").err
+    assert workspace.ok("status", "a@1", "--json").json["changes"][0]["provenance"]["commit"] is None
+    git(workspace, "init", "-q")
+    git(workspace, "add", "-A", "-f")
+    assert "warning" not in workspace.ok("apply", "b@1").err, "nothing is committed yet"
+    assert workspace.ok("status", "b@1", "--json").json["changes"][0]["provenance"]["commit"] is None
 
 
 def test_seals_in_a_store_are_read_once(tmp_path: Path) -> None:
@@ -88,10 +136,9 @@ def test_seals_in_a_store_are_read_once(tmp_path: Path) -> None:
         workspace = on_server(tmp_path, store.endpoint)
         workspace.ok("apply", "--env", "s3")
         fresh = runner(workspace, tmp_path / "another")
-        reads = [0]
-        for _ in range(2):
+        reads = []
+        for command in ("plan", "plan", "status"):
             store.log.clear()
-            fresh.ok("plan", "--env", "s3", "--detailed-exitcode")
-            assert {c["change"] for c in fresh.ok("status", "--env", "s3", "--json").json["changes"]} == {"none"}
+            fresh.ok(command, "--env", "s3")
             reads.append(store.log.count("GET"))
-        assert reads == [0, 4, 0]
+        assert reads == [4, 0, 4]

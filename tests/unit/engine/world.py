@@ -74,7 +74,7 @@ def first(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
 class World:
     """Everything outlives a run but the runner's list of what ran."""
 
-    files: MemoryWorkspace = field(default_factory=lambda: MemoryWorkspace({"t.txt": b"", "u.txt": b""}))
+    files: MemoryWorkspace = field(default_factory=MemoryWorkspace)
     cas: MemoryCAS = field(default_factory=MemoryCAS)
     records: MemoryRecords = field(default_factory=MemoryRecords)
     remote: MemoryRemote = field(default_factory=MemoryRemote)
