@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.plan import Desired, Plan
     from gdcbuild.core.ports import Remote
+    from gdcbuild.core.seal import Provenance
     from gdcbuild.core.watch import Watched
     from gdcbuild.engine.bucket import Observation
     from gdcbuild.engine.rebuilder import Ports, Rebuilder
@@ -45,6 +46,7 @@ class Project:
     ) -> None:
         self._emit = emit
         self._cache_folder = cache
+        self._variables = variables
         self.workspace = Workspace(find(folder, file), variables, cache, self._rebuilder, self._warn)
 
     def _warn(self, problem: Problem) -> None:
@@ -125,11 +127,16 @@ class Project:
         return Problem(f"{pattern!r} matches no version", did_you_mean(pattern, known, "the manifest has no models"))
 
     def observe(
-        self, remote: Remote, selection: Selection, desired: Mapping[VersionId, Desired], deep: bool = False
+        self,
+        remote: Remote,
+        selection: Selection,
+        desired: Mapping[VersionId, Desired],
+        deep: bool = False,
+        seals: bool = False,
     ) -> Observation:
         """What the bucket holds of the desired versions; of everything, orphans too, when nothing was selected.
 
-        With `deep`, every byte of what is sealed is read.
+        With `deep`, every byte of what is sealed is read; with `seals`, every seal, whole, also where a listing tells enough.
         """
         from gdcbuild.engine.bucket import observe
         from gdcbuild.remotes import remembered, waited
@@ -139,7 +146,8 @@ class Project:
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
         listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings", self._warn)
         with listings, waited(remote, self._warn):
-            found = observe(remote, desired, None if partial else desired, remote.lookups, memo, trees)
+            known = None if partial else desired
+            found = observe(remote, desired, known, remote.lookups, None if seals else memo, None if seals else trees)
         if deep:
             from gdcbuild.engine.verify import deepened
 
@@ -158,6 +166,16 @@ class Project:
         desired = self.workspace.desired(wanted)
         return plan(desired, self.observe(remote, selection, desired), policy.name, remote.url, policy.immutable)
 
+    def status(self, environment: str | None, selection: Selection) -> tuple[Plan, Mapping[VersionId, Provenance]]:
+        """The plan, and what each published version of the manifest was made from, as far as its seal says so."""
+        from gdcbuild.engine.planner import plan
+
+        wanted = self.select(selection)
+        policy, remote = self.environment(environment)
+        desired = self.workspace.desired(wanted)
+        observed = self.observe(remote, selection, desired, seals=True)
+        return plan(desired, observed, policy.name, remote.url, policy.immutable), observed.provenance
+
     def apply(
         self,
         environment: str | None,
@@ -171,6 +189,7 @@ class Project:
 
         With `repair`, put back what drifted too, and seal what was published by other means with the same bytes.
         """
+        from gdcbuild.app.commit import commit
         from gdcbuild.core.plan import PUBLISHED
         from gdcbuild.engine.apply import Applying, Target
         from gdcbuild.engine.judge import judge
@@ -187,8 +206,10 @@ class Project:
             if not keep_going:
                 found.raise_if_unsafe()
             confirm(found, policy)
-            target = Target(remote, policy.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
+            checked_out = commit(self.workspace.manifest, self._variables, self._warn) if todo else ""
+            published = {c.id: c.published for c in found.changes}
+            target = Target(remote, policy.immutable, published, repair, observed.foreign, checked_out)
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
             if gone := [id for id in todo if id not in graph.versions]:
                 hint = "run the command again, and look at the plan"

@@ -45,7 +45,7 @@ class Workspace:
         warn: Callable[[Problem], None],
     ) -> None:
         self.root = manifest.parent
-        self._manifest = manifest
+        self.manifest = manifest
         self.variables = Variables(variables)
         self._cache = cache
         self._rebuilder_of = rebuilder_of
@@ -206,7 +206,7 @@ class Workspace:
             files = {homes[name][0] for name in closure if name in homes} | {
                 p.manifest for p in closure.values() if p is not None
             }
-            files.discard(self._manifest.name)  # which is read with any other
+            files.discard(self.manifest.name)  # which is read with any other
             if self._graph is None or not files <= self._read:
                 self._load(files)
         assert self._graph is not None
@@ -227,7 +227,7 @@ class Workspace:
         from gdcbuild.manifest.load import load
 
         self._snapshot = None
-        self._lower(load(self._manifest, self.variables))
+        self._lower(load(self.manifest, self.variables))
 
     def _load(self, files: Collection[str]) -> None:
         """Read these included manifests beside what has been read, or everything when they do not stand by themselves."""
@@ -237,7 +237,7 @@ class Workspace:
         head = self._snapshot.head
         read = self._read | set(files)
         try:
-            loaded = load(self._manifest, self.variables, head.manifests.keys() - read)
+            loaded = load(self.manifest, self.variables, head.manifests.keys() - read)
             self._lower(loaded)
         except ManifestError:
             self._load_all()
@@ -265,12 +265,12 @@ class Workspace:
         old, graph = self._snapshot, self._graph
         assert graph is not None and self._loaded is not None
         idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
-        common = sorted({*graph.origins[""].looked, self._manifest.name, *(old.head.paths if old else ()), *idle})
+        common = sorted({*graph.origins[""].looked, self.manifest.name, *(old.head.paths if old else ()), *idle})
         shared = stamp(self.root, common)
         if shared.newest > self._started - RACY_NS:
             return
         manifests = dict(old.head.manifests) if old else {}
-        for file in {f.path for f in self._loaded.files} - {self._manifest.name}:
+        for file in {f.path for f in self._loaded.files} - {self.manifest.name}:
             manifests[file] = stamp(self.root, (file,)).digest
         if old is None and manifests.keys() != self._loaded.included:
             return

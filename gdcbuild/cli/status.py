@@ -14,9 +14,10 @@ def status(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the bucket holds of every version. Tells whether it is what the manifest says; writes nothing."""
+    """Show what the bucket holds of every version, from which commit, and whether it is what the manifest says."""
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:
-        found = options.project(directory, file, cache_dir, reporter).plan(env, options.selection(versions, exclude))
-    show(jsonl.dumps(jsonl.plan(found)) if as_json else text.status(found))
+        project = options.project(directory, file, cache_dir, reporter)
+        found, provenance = project.status(env, options.selection(versions, exclude))
+    show(jsonl.dumps(jsonl.status(found, provenance)) if as_json else text.status(found, provenance))

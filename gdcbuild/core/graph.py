@@ -97,6 +97,11 @@ class Action:
     where: Location | None = field(default=None, compare=False)
 
     @property
+    def is_pure(self) -> bool:
+        """Whether its key alone decides its bytes: our own code runs, on files of the workspace, and no toolchain counts."""
+        return isinstance(self.run, Inline) and self.toolchain is None and not self.env and not self.needs
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Ids of the actions whose artifacts this one reads, each once."""
         return tuple(dict.fromkeys(i.origin.action for i in self.inputs if isinstance(i.origin, MadeBy)))

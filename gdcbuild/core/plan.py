@@ -34,12 +34,14 @@ class Build(StrEnum):
 class Desired(NamedTuple):
     """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
 
-    `tree` is None while the artifact is not known.
+    `tree` is None while the artifact is not known. `key` is the action key that it then has, where that alone decides
+    its bytes; "" where it does not.
     """
 
     build: Build
     why: str
     tree: Tree | None
+    key: str = ""
 
 
 class Change(NamedTuple):

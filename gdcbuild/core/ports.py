@@ -70,6 +70,10 @@ class Workspace(Protocol):
         """Digest of the file's content. Raises ManifestError when it cannot be read."""
         ...
 
+    def slow(self, paths: Iterable[str]) -> Sequence[str]:
+        """Those whose digest takes long, the longest first: it is worth it to ask for several at a time."""
+        ...
+
     def blob(self, path: str) -> Blob:
         """The file, with the digest it has now."""
         ...

@@ -21,7 +21,7 @@ def unwatched(_path: str, _size: int, stream: BinaryIO) -> BinaryIO:
 
 
 class Watch:
-    """Watches files that are read one after the other, by the action `job`, or for their digests when it is ""."""
+    """Watches files that are read, by the action `job`, or for their digests when it is ""."""
 
     def __init__(self, emit: Callable[[Event], None], job: str = "") -> None:
         self._emit = emit

@@ -30,6 +30,7 @@ from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
+from gdcbuild.core.seal import MOST_SOURCES, Provenance
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
@@ -59,7 +60,8 @@ class Target:
     """Where to publish, under which policy, and what the plan saw: which digest is published of each version, and the
     objects of those that were published by other means.
 
-    With `repair`, the objects and seals of these versions are brought back into agreement.
+    With `repair`, the objects and seals of these versions are brought back into agreement. `commit` is what the workspace
+    has checked out, as it is told in the seals.
     """
 
     remote: Remote
@@ -67,6 +69,7 @@ class Target:
     planned: Mapping[VersionId, str | None]
     repair: bool = False
     foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
+    commit: str = ""
 
 
 @dataclass(slots=True)
@@ -305,7 +308,13 @@ class Applying:
             seen=target.foreign.get(version.id),
             sources=artifact.sources,
             so_far=left,
+            provenance=_provenance(artifact, target),
         )
+
+
+def _provenance(artifact: Artifact, target: Target) -> Provenance:
+    sources = artifact.origin.sources()
+    return Provenance(artifact.origin.key, target.commit, sources if len(sources) <= MOST_SOURCES else None)
 
 
 def _raise(failed: list[GdcbuildError]) -> None:

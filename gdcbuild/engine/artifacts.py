@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple
 
 from gdcbuild.core.digest import Blob, Digest, Tree
 from gdcbuild.core.graph import STEP, Action, Graph, Input, SourceFile, Version
@@ -12,14 +13,43 @@ from gdcbuild.core.ports import CAS, Workspace
 from gdcbuild.errors import ActionFailed, Location, Problem
 
 
+class Origin(NamedTuple):
+    """What something was made from: `files` of the workspace, by their paths there, and what other actions made.
+
+    `key` is its action key, where that alone decides its bytes.
+    """
+
+    files: Mapping[str, Digest] = MappingProxyType({})
+    needs: tuple[Origin, ...] = ()
+    key: str = ""
+
+    def sources(self) -> Tree:
+        """Every file of the workspace that went into it."""
+        found: dict[str, Digest] = {}
+        seen: set[int] = set()
+        stack = [self]
+        while stack:
+            origin = stack.pop()
+            if id(origin) not in seen:
+                seen.add(id(origin))
+                found.update(origin.files)
+                stack += origin.needs
+        return Tree(found)
+
+
+NOTHING = Origin()
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS. `origins` says of all that is given, for people, where it comes from."""
+    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; `origin` what all of it
+    was made from."""
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin = NOTHING
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
         """Path → blob. Raises StoreError when the cache has lost one."""
@@ -80,7 +110,8 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
     for path in _folders(files) & files.keys():
         message = f"{action.id}: {path!r} is an input, and a folder of inputs too; the input is {origins[path]}"
         raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", action.where))
-    return Artifact(Tree(files), sources, origins)
+    plain = {i.origin.path: files[i.path] for i in action.inputs if isinstance(i.origin, SourceFile)}
+    return Artifact(Tree(files), sources, origins, Origin(plain, tuple(made[need].origin for need in action.needs)))
 
 
 def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspace: Workspace) -> frozenset[str]:

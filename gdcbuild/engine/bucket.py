@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from gdcbuild.core.digest import BytesBlob, Digest, Tree, hash_stream
+from gdcbuild.core.digest import Digest, Tree, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.engine.parallel import each
 from gdcbuild.errors import Problem, RemoteError
@@ -20,12 +20,12 @@ from gdcbuild.errors import Problem, RemoteError
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.ports import Records, Remote
+    from gdcbuild.core.seal import Provenance, Seal
 
 RECORDS = ".gdcbuild"
 CLAIMS = f"{RECORDS}/v1/claims/"
 SEALS = f"{RECORDS}/v1/seals/"
-SEAL_SCHEMA = 1
-MEMO_TABLE = "seals"
+MEMO_TABLE = "sealed"
 BEGUN = "a publishing was begun and not ended"
 UNSEALED = "is not published: it has no seal"
 FOREIGN = "is served, and nobody has sealed it: published by other means"
@@ -46,44 +46,6 @@ class Sealed(NamedTuple):
         return f"{SEALS}{self.id.model}/{self.id.version}/{self.generation:08}-{self.digest}.json"
 
 
-class SealedFile(NamedTuple):
-    """A file of a sealed version: its content, and the etag the store showed for it ("" when it has none)."""
-
-    digest: Digest
-    etag: str
-
-
-class Seal(NamedTuple):
-    """The record that a version is complete: path → file, and what wrote it."""
-
-    files: Mapping[str, SealedFile]
-    tool: str
-
-    @property
-    def tree(self) -> Tree:
-        return Tree((path, f.digest) for path, f in self.files.items())
-
-    def to_json(self) -> dict[str, object]:
-        rows = [
-            {"path": p, "size": f.digest.size, "sha256": f.digest.hash, "etag": f.etag} for p, f in sorted(self.files.items())
-        ]
-        return {"schema": SEAL_SCHEMA, "digest": str(self.tree.digest), "tool": self.tool, "files": rows}
-
-    def blob(self) -> BytesBlob:
-        return BytesBlob(json.dumps(self.to_json(), indent=1, ensure_ascii=False).encode() + b"\n")
-
-    @classmethod
-    def from_bytes(cls, data: bytes, digest: str) -> Seal | None:
-        """None when it is not the record of that digest, whole and of a schema we know."""
-        try:
-            record = json.loads(data)
-            files = {f["path"]: SealedFile(Digest(f["sha256"], int(f["size"])), str(f["etag"])) for f in record["files"]}
-            seal = cls(files, str(record["tool"]))
-            return seal if record["schema"] == SEAL_SCHEMA and seal.tree.digest.hash == digest else None
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            return None
-
-
 class Observation(NamedTuple):
     """The bucket as it was found.
 
@@ -92,7 +54,8 @@ class Observation(NamedTuple):
     seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
     `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. `left` are those
     that have objects and a claim, and no seal. Path → object of each; `unlike` tells, of those that have been compared, how
-    what lies there differs from the artifact, and of the foreign what is missing too.
+    what lies there differs from the artifact, and of the foreign what is missing too. `provenance` says what sealed versions
+    were made from, of those whose seals were read and say so.
     """
 
     sealed: Mapping[VersionId, Sealed]
@@ -102,6 +65,7 @@ class Observation(NamedTuple):
     foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
     left: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
     unlike: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
+    provenance: Mapping[VersionId, Provenance] = MappingProxyType({})
 
     def drift(self, id: VersionId) -> tuple[str, ...]:
         """How the bucket differs from the version's seal, one line a file; empty when it does not."""
@@ -126,15 +90,16 @@ def observe(
     sealed = {id: everything[id] for id in sorted(ids) if id in everything}
     found = contents(remote, ids, jobs)
 
-    def look(newest: Sealed) -> tuple[str, ...]:
+    def look(newest: Sealed) -> tuple[tuple[str, ...], Provenance | None]:
         tree = trees.get(newest.id) if trees else None
         here = found[newest.id]
         if tree is not None and tree.digest.hash == newest.digest and as_listed(tree, here):
-            return ()
-        return differences(read_seal(remote, newest, memo), here)
+            return (), None
+        seal = read_seal(remote, newest, memo)
+        return differences(seal, here), seal.provenance if seal is not None else None
 
-    lines = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
-    drifted = {id: text for id, text in lines.items() if text}
+    looks = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
+    drifted = {id: lines for id, (lines, _) in looks.items() if lines}
     unsealed = [id for id in ids if id not in sealed]
     claims = newest_claims(remote, [*drifted, *unsealed], jobs)
     begun = [id for id, claim in claims.items() if id not in sealed or claim > sealed[id].generation]
@@ -145,6 +110,7 @@ def observe(
         unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
         foreign={id: found[id] for id in unsealed if found[id] and id not in claims},
         left={id: found[id] for id in unsealed if found[id] and id in claims},
+        provenance={id: origin for id, (_, origin) in looks.items() if origin is not None},
     )
 
 
@@ -195,7 +161,12 @@ def claimed(remote: Remote, id: VersionId, generation: int) -> str:
 
 
 def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Seal | None:
-    """The seal's record; None when it is damaged or gone. `memo` keeps records under their etag, where there is one."""
+    """The seal's record; None when it is damaged or gone.
+
+    `memo` keeps records under their etag, where there is one; with it, they do not list what a version was made from.
+    """
+    from gdcbuild.core.seal import Seal  # most plans of a bucket that is a folder read none
+
     name = f"{sealed.key} {sealed.etag}"
     if memo is not None and sealed.etag:
         held = Seal.from_bytes(json.dumps(memo.get(MEMO_TABLE, name)).encode(), sealed.digest)
@@ -206,9 +177,11 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
             seal = Seal.from_bytes(stream.read(), sealed.digest)
     except KeyError:
         return None
-    if memo is not None and sealed.etag and seal is not None:
-        memo.put(MEMO_TABLE, name, seal.to_json())
-    return seal
+    if memo is None or seal is None:
+        return seal
+    if sealed.etag:
+        memo.put(MEMO_TABLE, name, seal.short.to_json())
+    return seal.short
 
 
 def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] = hash_stream) -> Digest | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.core.graph import Graph
+from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact
+from gdcbuild.engine.parallel import each
 from gdcbuild.engine.rebuilder import Rebuilder
 
 
@@ -24,6 +26,9 @@ class Judged:
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
     """Judge the wanted versions' actions and all they need. Runs nothing."""
     needed = graph.closure(graph.versions[v].action for v in wanted)
+    workspace = rebuilder.ports.workspace
+    sources = {i.origin.path for a in needed for i in graph.actions[a].inputs if isinstance(i.origin, SourceFile)}
+    each(len(os.sched_getaffinity(0)), workspace.digest, workspace.slow(sources))
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
     for action in graph.order:
@@ -36,14 +41,16 @@ def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Ju
 
 def desired(graph: Graph, wanted: Iterable[VersionId], judged: Judged) -> dict[VersionId, Desired]:
     """What each of the wanted versions should be, as far as the verdicts tell."""
-    return {v: _desired(graph.versions[v].action, judged) for v in wanted}
+    return {v: _desired(graph.actions[graph.versions[v].action], judged) for v in wanted}
 
 
-def _desired(action: str, judged: Judged) -> Desired:
-    match judged.verdicts[action]:
+def _desired(action: Action, judged: Judged) -> Desired:
+    match judged.verdicts[action.id]:
         case Taken(tree):
             return Desired(Build.SOURCE, "", tree)
         case Hit(_, tree):
             return Desired(Build.CACHED, "", tree)
-        case Miss(_, why) | Unknown(_, why):
+        case Miss(key, why):
+            return Desired(Build.BUILD, why, None, key.hash if action.is_pure else "")
+        case Unknown(_, why):
             return Desired(Build.BUILD, why, None)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gdcbuild.core.plan import Desired
     from gdcbuild.engine.bucket import Observation
 
+SAME = "up to date: published from the same inputs"
+
 
 def plan(
     desired: Mapping[VersionId, Desired],
@@ -46,7 +48,7 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         lines = observed.drift(id)
         kind, why = Kind.DRIFT, lines[0]
     elif sealed and digest is None:
-        kind, why = Kind.UNKNOWN, desired.why
+        kind, why = (Kind.NONE, SAME) if _is_made_from_the_same(id, desired, observed) else (Kind.UNKNOWN, desired.why)
     elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
         kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
         hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
@@ -62,6 +64,13 @@ def _change(id: VersionId, desired: Desired, observed: Observation, immutable: b
         kind, why = _sealed(lines, id in observed.unfinished, repair)
     removed = _removed(id, desired, observed) if kind is Kind.REPLACE else ()
     return Change(id, kind, desired.build, why, digest, published, lines, hint, removed)
+
+
+def _is_made_from_the_same(id: VersionId, desired: Desired, observed: Observation) -> bool:
+    """Whether what is published, and still lies there, was made from what its artifact would be made from now."""
+    origin = observed.provenance.get(id)
+    same = origin is not None and origin.key == desired.key != ""
+    return same and not observed.drift(id) and id not in observed.unfinished
 
 
 def _removed(id: VersionId, desired: Desired, observed: Observation) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from typing import Literal
 from gdcbuild.core.digest import Blob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
+from gdcbuild.core.seal import Provenance
 from gdcbuild.engine.bucket import (
     JOBS,
     contents,
@@ -59,12 +60,14 @@ def publish(
     seen: Mapping[str, RemoteObject] | None = None,
     sources: Collection[str] = (),
     so_far: SoFar | None = None,
+    provenance: Provenance | None = None,
 ) -> Published:
     """Make the artifact (path → blob, `entry` among them) the version's published content, and seal it.
 
-    `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` goes into
-    the seal: what wrote it. `progress` is told the bytes that have gone, from several threads, and may raise to stop.
-    `repair` believes nothing but content, puts back what drifted, and seals what somebody else published with these bytes.
+    `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` and
+    `provenance` go into the seal: what wrote it, and what it was made from. `progress` is told the bytes that have gone,
+    from several threads, and may raise to stop. `repair` believes nothing but content, puts back what drifted, and seals
+    what somebody else published with these bytes.
     `seen` are the objects that the plan saw of a version that was published by other means: no others are replaced.
     `sources` are the paths that are files of the user's, which may change meanwhile: they are read before anything is
     written or removed. `so_far` is kept up to date, for whoever cannot wait for the end.
@@ -111,7 +114,7 @@ def publish(
             raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(found))))
     writer.freeze(sources, found)
     writer.claim(begun if begun > generation else generation + 1)
-    writer.seal(writer.settle(), tool)
+    writer.seal(writer.settle(), tool, provenance)
     written = writer.so_far.objects
     if not written:  # somebody else was quicker, with the same bytes
         return Published("unchanged", 0)

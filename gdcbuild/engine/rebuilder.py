@@ -17,7 +17,7 @@ from gdcbuild.core.key import Difference, Key, differences, key_of
 from gdcbuild.core.ports import CAS, Flag, Locks, Records, Run, Runner, Toolchains, Workspace
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
-from gdcbuild.engine.artifacts import Artifact, inputs_of
+from gdcbuild.engine.artifacts import Artifact, Origin, inputs_of
 from gdcbuild.errors import ActionFailed, Location, Problem
 
 Outcome = Literal["built", "cached"]
@@ -60,7 +60,7 @@ class Rebuilder:
         key = self.key(action, inputs, toolchain)
         result = self._result(key)
         if result is not None:
-            return Hit(key, result.tree), Artifact(result.tree)
+            return Hit(key, result.tree), Artifact(result.tree, origin=_origin(action, key, inputs))
         return Miss(key, self._why(action, key)), None
 
     def key(self, action: Action, inputs: Artifact, toolchain: str | None) -> Key:
@@ -84,7 +84,7 @@ class Rebuilder:
         toolchain = self._toolchain(action)
         if action.toolchain is None or toolchain is not None:
             key = self.key(action, inputs, toolchain)
-            found = self._at_hand(key)
+            found = self._at_hand(action, key, inputs)
             if found is not None:
                 self._remember(action, key)
                 return found, "cached"
@@ -93,7 +93,7 @@ class Rebuilder:
             python = self.ports.toolchains.ensure(self._graph.toolchains[action.toolchain], cancel)
         key = self.key(action, inputs, self._toolchain(action))  # known only now, if the toolchain is new
         with self.ports.locks.hold(key.hash, cancel, waits):
-            found = self._at_hand(key)
+            found = self._at_hand(action, key, inputs)
             if found is None:
                 return self._run(action, key, inputs, python, cancel), "built"
         self._remember(action, key)
@@ -127,13 +127,13 @@ class Rebuilder:
         result = ActionResult(tree, time.monotonic() - started)
         ports.records.put("result", key.hash, result.to_json())
         self._remember(action, key)
-        return Artifact(tree)
+        return Artifact(tree, origin=_origin(action, key, inputs))
 
-    def _at_hand(self, key: Key) -> Artifact | None:
+    def _at_hand(self, action: Action, key: Key, inputs: Artifact) -> Artifact | None:
         result = self._result(key)
         if result is None:
             return None
-        artifact = Artifact(result.tree)
+        artifact = Artifact(result.tree, origin=_origin(action, key, inputs))
         return artifact if artifact.held(self.ports.cas) else None
 
     def _result(self, key: Key) -> ActionResult | None:
@@ -171,6 +171,11 @@ class Rebuilder:
             return "its result is no longer in the cache"
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{found[0]}{more}"
+
+
+def _origin(action: Action, key: Key, inputs: Artifact) -> Origin:
+    """What the result of a key was made from."""
+    return inputs.origin._replace(key=key.hash if action.is_pure else "")
 
 
 def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:

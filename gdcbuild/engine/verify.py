@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from gdcbuild.core.digest import Digest, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
+from gdcbuild.core.seal import Seal
 from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.engine.bucket import (
     BEGUN,
@@ -15,7 +16,6 @@ from gdcbuild.engine.bucket import (
     RECORDS,
     UNSEALED,
     Observation,
-    Seal,
     content,
     contents,
     differences,

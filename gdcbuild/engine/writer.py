@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from gdcbuild.core.digest import Blob, BytesBlob, Tree, copy_verified, hash_stream
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
+from gdcbuild.core.seal import Provenance, Seal, SealedFile
 from gdcbuild.engine.bucket import (
-    Seal,
     Sealed,
-    SealedFile,
     claim_key,
     claimed,
     content,
@@ -241,11 +240,11 @@ class Writer:
         if newest_claims(self._remote, [self._id]).get(self._id, 0) > self._generation:
             raise Refused(Problem(f"another publisher has taken {self._id} over with other bytes", "see what it published"))
 
-    def seal(self, found: Mapping[str, RemoteObject], tool: str) -> None:
+    def seal(self, found: Mapping[str, RemoteObject], tool: str, provenance: Provenance | None) -> None:
         """Record that the version is complete, and make sure that the record can be read."""
         files = {path: SealedFile(digest, found[path].etag) for path, digest in self._tree.items()}
         sealed = Sealed(self._id, self._generation, self._tree.digest.hash)
-        stored = self._remote.create(sealed.key, Seal(files, tool).blob())
+        stored = self._remote.create(sealed.key, Seal(files, tool, provenance).blob())
         self.so_far.objects += stored.outcome == "created"
         if read_seal(self._remote, sealed) is None:
             raise RemoteError(Problem(f"the seal of {self._id} does not read as it was written", "remove it and run it again"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
     from gdcbuild.core.key import Difference
     from gdcbuild.core.plan import Change, Plan
+    from gdcbuild.core.seal import Provenance
     from gdcbuild.core.verdict import Explanation
     from gdcbuild.errors import Problem
 
@@ -30,6 +31,12 @@ def plan(found: Plan) -> dict[str, Any]:
         "changes": [change(c) for c in found.changes],
         "summary": found.summary,
     }
+
+
+def status(found: Plan, provenance: Mapping[VersionId, Provenance]) -> dict[str, Any]:
+    """The document of `status --json`: that of a plan, and in each row what was published was made from."""
+    rows = [{**change(c), "provenance": provenance[c.id].to_json() if c.id in provenance else None} for c in found.changes]
+    return {**plan(found), "changes": rows}
 
 
 def change(found: Change) -> dict[str, Any]:

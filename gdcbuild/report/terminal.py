@@ -135,7 +135,7 @@ class TerminalReporter:
         key = f"hash {path}"
         if done >= total:
             self._remove(key)
-            if self._head is None:
+            if self._head is None and not self._running:
                 self._bars.stop()  # what comes next may write to the terminal itself
         elif key in self._running:
             self._bars.update(self._running[key], completed=done, total=total)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from gdcbuild.core.plan import Change, Kind, Plan
 
 if TYPE_CHECKING:
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.seal import Provenance
     from gdcbuild.core.verdict import Explanation
     from gdcbuild.errors import Problem
 
@@ -116,13 +118,24 @@ _STATES = {
 }
 
 
-def status(found: Plan) -> str:
-    """A row for every version: what is published, and how it compares."""
+def status(found: Plan, provenance: Mapping[VersionId, Provenance]) -> str:
+    """A row for every version: what is published, from which commit, and how it compares."""
     rows = [
-        (f"  {c.id}", _STATES[c.kind], f"sha256:{c.published[:12]}" if c.published else "-", "; ".join(c.detail))
+        (
+            f"  {c.id}",
+            _STATES[c.kind],
+            f"sha256:{c.published[:12]}" if c.published else "-",
+            _commit(provenance[c.id].commit) if c.id in provenance else "-",
+            "; ".join(c.detail),
+        )
         for c in found.changes
     ]
     return "\n".join([plain(f"{found.environment}: {found.url}"), *_columns(rows)])
+
+
+def _commit(found: str) -> str:
+    name, dash, dirty = found.partition("-")
+    return f"commit {name[:12]}{dash}{dirty}" if found else "-"
 
 
 def explanations(found: Mapping[str, Iterable[Explanation]]) -> str:

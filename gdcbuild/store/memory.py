@@ -76,6 +76,9 @@ class MemoryWorkspace:
     def digest(self, path: str) -> Digest:
         return self.blob(path).digest
 
+    def slow(self, paths: Iterable[str]) -> list[str]:  # noqa: ARG002 - the port's signature
+        return []
+
     def blob(self, path: str) -> Blob:
         if path not in self.files:
             raise ManifestError(Problem(f"there is no file {path!r}"))

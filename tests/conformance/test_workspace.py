@@ -69,3 +69,16 @@ def test_what_is_not_there_is_a_mistake_of_the_manifest(place: Place) -> None:
         place.workspace.digest("nowhere")
     with pytest.raises(ManifestError, match="nowhere"):
         place.workspace.blob("nowhere")
+
+
+def test_what_takes_long_is_told_once(place: Place) -> None:
+    for name, size in (("small", 10), ("large", 3 << 20), ("larger", 4 << 20)):
+        place.write(name, bytes(size))
+    named = ["small", "large", "larger", "there is none"]
+    slow = list(place.workspace.slow(named))
+    assert slow in (["larger", "large"], []), "it may have everything at hand"
+    for path in slow:
+        place.workspace.digest(path)
+    assert list(place.workspace.slow(named)) == []
+    place.write("large", b"x" * (3 << 20))
+    assert list(place.workspace.slow(named)) == (["large"] if slow else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -122,6 +123,9 @@ def shown(line: str) -> re.Pattern[str]:
     return re.compile(r"\s*" + r"\s*\S+\s*".join(words) + r"\s*")
 
 
+AUTHOR = {f"GIT_{role}_{what}": "me" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
 @pytest.mark.parametrize("page", SESSIONS, ids=lambda p: p.name)
 def test_commands_give_what_is_shown(page: Path, tmp_path: Path) -> None:
     """The console blocks of a page are one session, in a workspace with the page's first manifest."""
@@ -135,7 +139,7 @@ def test_commands_give_what_is_shown(page: Path, tmp_path: Path) -> None:
                 result = workspace.ok(*arguments)
                 printed = (result.out + result.err).splitlines()
             else:
-                subprocess.run(command, shell=True, cwd=workspace.root, check=True)
+                subprocess.run(command, shell=True, cwd=workspace.root, env={**os.environ, **AUTHOR}, check=True)
                 printed = []
             missing = [line for line in expected if not any(shown(line).fullmatch(p) for p in printed)]
             assert not missing, f"{block.id}: {command} does not print this any more:\n" + "\n".join(

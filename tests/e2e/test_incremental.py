@@ -115,13 +115,16 @@ def test_fresh_clone_with_a_cache_does_nothing(built: Workspace, tmp_path: Path)
     assert_nothing_done(clone)
 
 
-def test_without_the_cache_everything_is_built_and_nothing_published(built: Workspace) -> None:
+def test_without_the_cache_what_may_come_out_otherwise_is_built_and_nothing_published(built: Workspace) -> None:
     before = built.snapshot("bucket")
     shutil.rmtree(built.cache)
     result = built.ok("apply", "--json")
-    assert result.jobs(outcome="built") == ["a@1", "a@2", "b@1", "b@2", "step:weights"]
-    assert result.jobs(what="publish", outcome="unchanged") == ALL
+    assert result.jobs(outcome="built") == ["a@2", "step:weights"]
+    assert result.jobs(what="publish", outcome="unchanged") == ["a@2"]
     assert result.events[-1]["objects"] == 0
+    shutil.rmtree(built.cache)
+    assert built.ok("build", "--json").jobs(outcome="built") == ["a@1", "a@2", "b@1", "b@2", "step:weights"]
+    assert_nothing_done(built)
     assert built.snapshot("bucket") == before
 
 

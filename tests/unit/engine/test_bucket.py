@@ -11,7 +11,8 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.engine.bucket import Seal, SealedFile, claim_key, content, contents, newest_seals, observe, read_seal
+from gdcbuild.core.seal import Provenance, Seal, SealedFile
+from gdcbuild.engine.bucket import claim_key, content, contents, newest_seals, observe, read_seal
 from gdcbuild.engine.foreign import compare
 from gdcbuild.engine.publisher import publish
 from gdcbuild.engine.verify import verify
@@ -145,7 +146,7 @@ def test_a_memo_is_not_believed_when_the_seal_has_changed() -> None:
     assert read_seal(remote, sealed, memo) == read_seal(remote, sealed)
 
 
-SEAL = Seal({"f": SealedFile(Digest.of(b"x"), "e")}, "test")
+SEAL = Seal({"f": SealedFile(Digest.of(b"x"), "e")}, "test", Provenance("0" * 64, "c" * 40, Tree({"w.pt": Digest.of(b"w")})))
 DAMAGED = {
     "empty": b"",
     "no JSON": b"{",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +15,11 @@ from gdcbuild.core.digest import Digest
 from gdcbuild.core.graph import Action, Input, MadeBy, Toolchain
 from gdcbuild.core.ports import Flag, Outputs, Run
 from gdcbuild.core.verdict import Hit, Miss, Unknown, Verdict
+from gdcbuild.engine import judge as judging
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.errors import ActionFailed, BlobDamaged
 from gdcbuild.runners.memory import MemoryRunner
+from gdcbuild.store.memory import MemoryWorkspace
 from tests.unit.engine.world import World, action, graph, join
 
 
@@ -252,3 +255,22 @@ def test_a_damaged_record_is_a_miss(world: World, record: object) -> None:
     assert isinstance(verdict, Hit)
     world.records.put("result", verdict.key.hash, record)
     assert isinstance(judge(world, one), Miss)
+
+
+def test_large_files_are_hashed_several_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, met = threading.Barrier(2), []
+
+    class Large(MemoryWorkspace):
+        def slow(self, paths: Iterable[str]) -> list[str]:
+            return sorted(paths)
+
+        def digest(self, path: str) -> Digest:
+            if threading.current_thread() is not threading.main_thread():
+                met.append(both.wait(30))
+            return super().digest(path)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    world.files = Large(world.files.files)
+    found = graph([action("one", "a", "b")], ["one"])
+    assert isinstance(judging.judge(found, found.versions, world.rebuilder(found)).verdicts["one"], Miss)
+    assert sorted(met) == [0, 1]
