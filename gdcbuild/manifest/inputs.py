@@ -16,6 +16,8 @@ from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
 
+_ELSEWHERE = "rename one, or lay one elsewhere: {from: ..., to: ...}"
+
 Given = str | StepRef | ModelRef | FolderMap
 
 
@@ -56,7 +58,8 @@ class Inputs:
             return Input(posixpath.basename(path), SourceFile(path), where, named=True)
         assert isinstance(named.value, StepRef | ModelRef)
         origin = self.made_by(named.value, where)
-        name = posixpath.basename(_clean(named.value.to or origin.path, where))
+        to = named.value.to or ""
+        name = posixpath.basename(origin.path if to.endswith("/") else _clean(to or origin.path, where))
         if not name or origin.path.endswith("/"):
             raise ManifestError(Problem("one file is wanted", "name it: path: FILE", where))
         return Input(name, origin, where)
@@ -153,11 +156,21 @@ def distinct(inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
         other = found.setdefault(item.path, item)
         if other.origin != item.origin:
             message = f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}"
-            hint = "rename one, or lay one elsewhere: {from: ..., to: ...}"
-            mistakes.problems.append(Problem(message, hint, item.where))
+            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
         elif item.named:
             found[item.path] = item
+    for item in (*found.values(), *folders):
+        for above in folders_of(item.path):
+            if above in found:
+                message = f"{above!r} is a file and a folder: {described(found[above].origin)} ({found[above].where})"
+                message += f" and {described(item.origin)} as {item.path!r}"
+                mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
     return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
+
+
+def folders_of(path: str) -> list[str]:
+    """Every folder that a path lies in, or is."""
+    return [path[:end] for end, c in enumerate(path) if c == "/"]
 
 
 def described(origin: SourceFile | MadeBy) -> str:

@@ -43,7 +43,7 @@ def similar(root: Path, path: str, base: str) -> str:
         return f"there is no folder {written_folder!r} either"
     for other in names:
         if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
-            written = ascii(other)[1:-1]
+            written = ascii(posixpath.normpath(posixpath.join(written_folder, other)))[1:-1]
             return f'the same letters in another Unicode form are there: rename that, or write "{written}"'
     if "*" in name or "?" in name:
         return "name one file: globs are for lists, as entries of their own"

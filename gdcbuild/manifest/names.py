@@ -124,9 +124,11 @@ class Names:
                     place,
                 )
             )
-        kind = framework.kind or (known.kind if known else "")
-        version = framework.version or (known.version if known else "")
-        image = Image(framework.image, kind, version, known.deprecated if known else False)
+        for key, said in (("kind", framework.kind), ("version", framework.version)) if known else ():
+            if said and said != getattr(known, key):
+                message = f"{key}: image {quoted(framework.image)} has {getattr(known, key)}"
+                raise ManifestError(Problem(message, f"remove {key}", owner.where("frameworks", name, key)))
+        image = known or Image(framework.image, framework.kind or "", framework.version or "")
         requirements = None
         if framework.toolchain is not None:
             place = owner.where("frameworks", name, "toolchain", "requirements")
@@ -149,7 +151,8 @@ class Names:
         if name not in self.toolchains:
             self.toolchains[name] = Toolchain(name, requirements, where)
             if requirements is not None:
-                self.problems += unpinned(self._loaded.root, requirements)
+                shown = posixpath.join(posixpath.dirname(self._loaded.main.node.where.file), requirements)
+                self.problems += unpinned(self._loaded.root / requirements, shown)
         return name
 
 

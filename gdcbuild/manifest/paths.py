@@ -188,20 +188,21 @@ class Paths:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
                         path = f"{folder}/{entry.name}" if folder else entry.name
-                        if entry.is_dir(follow_symlinks=False):
-                            if asked.flat and levels is not None and entry.name not in _NEVER and match and match.match(path):
-                                problems.append(_flat(path, asked))
-                            if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
-                                stack.append(path)
-                            elif entry.name == _RECORDS and match is None:
+                        if entry.name in _NEVER:
+                            if entry.name == _RECORDS and match is None and entry.is_dir():
                                 problems.append(holds(folder, asked.where))
+                        elif entry.is_dir(follow_symlinks=False):
+                            if asked.flat and levels is not None and match and match.match(path):
+                                problems.append(_flat(path, asked))
+                            if levels is None or path.count("/") < levels:
+                                stack.append(path)
                         elif match is None or match.match(path):
                             problem = self._unfit(entry, path, asked.where)
                             if problem is not None:
                                 problems.append(problem)
                             elif entry.is_file():
                                 found.append(path)
-                            elif entry.name not in _NEVER:
+                            else:
                                 self._looked.add(path)  # it may come to lead to a file, and its folder look the same
                                 if levels is None:
                                     problems.append(self._linked(path, start, asked))
@@ -217,7 +218,7 @@ class Paths:
 
     def _unfit(self, entry: os.DirEntry[str], path: str, where: Location) -> Problem | None:
         """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
-        if not _UNFIT.isdisjoint(entry.name):
+        if not _UNFIT.isdisjoint(path):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
         if entry.is_symlink() and not self._take(path, where):
             return _leaves(path, where)

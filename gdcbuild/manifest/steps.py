@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
-from gdcbuild.manifest.inputs import clean_reference
+from gdcbuild.manifest.inputs import clean_reference, folders_of
 from gdcbuild.manifest.model import Step
 from gdcbuild.manifest.yaml import Node
 
@@ -16,9 +16,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def declared(step: Step, node: Node) -> tuple[str, ...]:
     """The outputs, as clean paths. Raises every mistake in them and in `env`, each at its item."""
     problems: list[Problem] = []
-    outputs: list[str] = []
-    files: set[str] = set()
-    folders: dict[str, str] = {}
+    given: dict[str, Location] = {}
     for text, where in _items(step.outputs, node, "outputs"):
         try:
             path = clean_reference(text, where)
@@ -28,28 +26,17 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
         if not path:
             problems.append(Problem(f"the output {text!r} is the folder of all outputs", "name what is made in it", where))
             continue
-        above = _folders(path)
-        outside = folders.get(path) or next((f for f in above if f in files), None)
-        if outside is not None:
-            problems.append(
-                Problem(
-                    f"the outputs {outside!r} and {text!r} are a file and a folder of one name", "rename one of them", where
-                )
-            )
-        outputs.append(path)
-        if not path.endswith("/"):
-            files.add(path)
-        folders.update(dict.fromkeys(above, path))
+        given[path] = where
+    for path, where in given.items():
+        for above in folders_of(path):
+            if above in given:
+                message = f"the outputs {above!r} and {path!r} are a file and a folder of one name"
+                problems.append(Problem(message, "rename one of them", where))
     for name, where in _items(step.env, node, "env"):
         if not _VARIABLE.fullmatch(name):
             problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", where))
     raise_all(ManifestError, problems)
-    return tuple(outputs)
-
-
-def _folders(path: str) -> list[str]:
-    """Every folder that the path lies in, or is."""
-    return [path[:end] for end, c in enumerate(path) if c == "/"]
+    return tuple(given)
 
 
 def _items(values: list[str], node: Node, key: str) -> Iterator[tuple[str, Location]]:
