@@ -204,7 +204,9 @@ class Defaults(_Strict):
 class Manifest(_Strict):
     """A gdcbuild.yaml."""
 
-    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(alias="schema", description="The manifest's schema.")
+    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(
+        alias="schema", description="1 (the schema of this manifest)."
+    )
     include: list[Text] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
