@@ -11,6 +11,7 @@ from pathlib import Path
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+RELATIVE = "paths are relative to the file that names them"
 _LONGEST, _LONGEST_NAME = 4095, 255
 """In bytes, as Linux has it."""
 
@@ -49,7 +50,7 @@ def similar(root: Path, path: str, base: str) -> str:
         return "name one file: globs are for lists, as entries of their own"
     near = difflib.get_close_matches(name, names, 1)
     if not near:
-        return "paths are relative to the file that names them"
+        return RELATIVE
     return f"did you mean {posixpath.normpath(posixpath.join(written_folder, near[0]))!r}?"
 
 

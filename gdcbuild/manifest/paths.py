@@ -15,7 +15,8 @@ from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.manifest.apart import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
-from gdcbuild.manifest.instead import content_of, similar, unfit
+from gdcbuild.manifest.instead import RELATIVE, content_of, similar, unfit
+from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 """What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
@@ -48,6 +49,7 @@ class Paths:
         self.root = root
         self._real = os.path.realpath(root)
         self._looked: set[str] = set()
+        self._missing = 0
         self.taken: list[Taken] = []
 
     @contextmanager
@@ -156,7 +158,9 @@ class Paths:
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
-            raise _refuse(f"there is no file {text!r}", similar(self.root, path, folder), where) from error
+            self._missing += 1
+            hint = similar(self.root, path, folder) if self._missing <= GUESSES else RELATIVE
+            raise _refuse(f"there is no file {text!r}", hint, where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise _refuse(f"{text!r} is neither a file nor a folder", "name a regular file", where)

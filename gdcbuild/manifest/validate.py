@@ -80,10 +80,12 @@ def _apart(model: type[BaseModel], node: Node, found: Iterable[Any]) -> list[Any
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, known, 1, 0.6)
+    return difflib.get_close_matches(name, known, 1, 0.6) if len(name) <= _SHOWN else []
 
 
 _LISTED = 20
+GUESSES = 100
+"""So many mistakes of one kind get a hint of their own, for which each is compared with all there is: one mend may do for many."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gdcbuild.errors import Problem
-from gdcbuild.manifest.validate import did_you_mean, quoted
+from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
 from gdcbuild.manifest.yaml import Node
 
 _VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
@@ -65,7 +65,7 @@ def put_in(
         if section == "env" and name in variables and _is_text(variables[name]):
             return variables[name]
         refused = True
-        problems.append(_problem(match[1], known, variables)._replace(where=node.where))
+        problems.append(_problem(match[1], known if len(problems) < GUESSES else {}, variables)._replace(where=node.where))
         return match[0]
 
     filled = _VARIABLE.sub(put, node.text)

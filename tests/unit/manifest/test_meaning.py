@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -155,3 +156,22 @@ def test_a_requirements_file_is_shown_from_here(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path / "deep")
     text = "frameworks: {f: {image: tf2-cpu.2-18, toolchain: {requirements: r.txt}}}\n"
     assert str(refused(tmp_path, text).where) == "../r.txt:1:1"
+
+
+def test_many_names_and_many_mistakes_take_no_longer_than_their_number(tmp_path: Path) -> None:
+    """The time of each would be that of all: of comparing a name with every other, of a list of those in sight."""
+    count = 1000
+    models = "".join(
+        f"  m{i}: {{framework: pytorch-cpu.2-4, handler: %s{i}, versions: {{'1': {{weights: %s}}}}}}\n" for i in range(count)
+    )
+    handlers = "handlers:\n" + "".join(f"  handler-h{i}: {{file: h.py}}\n" for i in range(count))
+    (tmp_path / "h.py").write_text("def handle(data, context): return data\n")
+    began = process_time()
+    graph(tmp_path, "models:\n" + models % (("handler-h", "w.pt") * count) + handlers)
+    valid = process_time() - began
+    values = "vars:\n" + "".join(f"  data-{i}: 1\n" for i in range(count))
+    began = process_time()
+    with pytest.raises(ManifestError) as caught:
+        graph(tmp_path, "models:\n" + models % (("handler-x", "'${vars.date-1}'") * count) + handlers + values)
+    assert len(caught.value.problems) == 2 * count
+    assert process_time() - began < 5 * valid + 5
