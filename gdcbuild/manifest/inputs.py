@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
@@ -18,14 +18,11 @@ from gdcbuild.manifest.yaml import Node
 
 _ELSEWHERE = "rename one, or lay one elsewhere: {from: ..., to: ...}"
 
-Given = str | StepRef | ModelRef | FolderMap
 
+class Named(NamedTuple):
+    """A path as given, or what stands for one, with the node it stands in."""
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A path as given, with the node it stands in."""
-
-    value: Given
+    value: Any
     node: Node
 
 
@@ -160,11 +157,11 @@ def distinct(inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
         elif item.named:
             found[item.path] = item
     for item in (*found.values(), *folders):
-        for above in folders_of(item.path):
-            if above in found:
-                message = f"{above!r} is a file and a folder: {described(found[above].origin)} ({found[above].where})"
-                message += f" and {described(item.origin)} as {item.path!r}"
-                mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
+        above = next((found[folder] for folder in folders_of(item.path) if folder in found), None)
+        if above is not None:
+            message = f"{above.path!r} is a file and a folder: {described(above.origin)} ({above.where}) and "
+            message += f"{described(item.origin)} as {item.path!r}"
+            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
     return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
 
 

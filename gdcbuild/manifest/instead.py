@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import posixpath
 import re
 import unicodedata
 from pathlib import Path
 
+_PLAIN = re.compile(r"[\w.][\w./ -]*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 RELATIVE = "paths are relative to the file that names them"
@@ -57,6 +59,12 @@ def similar(root: Path, path: str, base: str) -> str:
 def content_of(folder: str) -> str:
     """How to take in a folder where files lie under their base names."""
     name = posixpath.normpath(folder)
-    if name == ".":
+    if name == "." or name.endswith(".."):
         return "name what is in it: all would be too much, the manifest among it"
-    return f"write {{from: {name}/, to: ./}} for all that is in it, or to: {posixpath.basename(name)}/ to keep it together"
+    beside, kept = as_value(f"{name}/"), as_value(f"{posixpath.basename(name)}/")
+    return f"write {{from: {beside}, to: ./}} for all that is in it, or to: {kept} to keep it together"
+
+
+def as_value(path: str) -> str:
+    """A path as it can stand in a mapping: in quotes, where YAML would read it as something else."""
+    return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)

@@ -15,7 +15,7 @@ from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.manifest.apart import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
-from gdcbuild.manifest.instead import RELATIVE, content_of, similar, unfit
+from gdcbuild.manifest.instead import RELATIVE, as_value, content_of, similar, unfit
 from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
@@ -174,7 +174,7 @@ class Paths:
         """Note where it really lies. False when that is not in the workspace."""
         real = os.path.realpath(self.root / path)
         self.taken.append(Taken(real, path, where))
-        return real == self._real or real.startswith(self._real + os.sep)
+        return real == self._real or real.startswith(os.path.join(self._real, ""))  # noqa: PTH118 - a slash at the end, and one
 
     def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
         """Files below a folder that match, sorted, with a stack; folders behind symlinks are not entered.
@@ -236,8 +236,8 @@ class Paths:
         laid = posixpath.normpath(posixpath.join(asked.to or "", posixpath.relpath(path, start or ".")))
         hint = "remove the link, or put the folder itself there"
         if asked.to is not None and target != "." and not path.startswith(f"{target}/") and not laid.startswith("../"):
-            source = posixpath.relpath(target, asked.folder or ".")
-            hint = f"remove the link, and name the folder itself as another entry: {{from: {source}/, to: {laid}/}}"
+            source, laid = as_value(posixpath.relpath(target, asked.folder or ".") + "/"), as_value(f"{laid}/")
+            hint = f"remove the link, and name the folder itself as another entry: {{from: {source}, to: {laid}}}"
         return Problem(f"{path!r} is a symlink to the folder {target!r}: such links are not followed", hint, asked.where)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
-from gdcbuild.manifest.inputs import clean_reference, folders_of
+from gdcbuild.manifest.inputs import clean_reference, folders_of, listed
 from gdcbuild.manifest.model import Step
 from gdcbuild.manifest.yaml import Node
 
@@ -17,7 +16,8 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
     """The outputs, as clean paths. Raises every mistake in them and in `env`, each at its item."""
     problems: list[Problem] = []
     given: dict[str, Location] = {}
-    for text, where in _items(step.outputs, node, "outputs"):
+    for text, item in listed(step.outputs, node.get("outputs")):
+        where = item.where
         try:
             path = clean_reference(text, where)
         except ManifestError as error:
@@ -28,19 +28,12 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
             continue
         given[path] = where
     for path, where in given.items():
-        for above in folders_of(path):
-            if above in given:
-                message = f"the outputs {above!r} and {path!r} are a file and a folder of one name"
-                problems.append(Problem(message, "rename one of them", where))
-    for name, where in _items(step.env, node, "env"):
+        above = next((folder for folder in folders_of(path) if folder in given), None)
+        if above is not None:
+            message = f"the outputs {above!r} and {path!r} are a file and a folder of one name"
+            problems.append(Problem(message, "rename one of them", where))
+    for name, item in listed(step.env, node.get("env")):
         if not _VARIABLE.fullmatch(name):
-            problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", where))
+            problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", item.where))
     raise_all(ManifestError, problems)
     return tuple(given)
-
-
-def _items(values: list[str], node: Node, key: str) -> Iterator[tuple[str, Location]]:
-    found = node.get(key)
-    places = found.value if found is not None and isinstance(found.value, list) else []
-    for value, place in zip(values, places, strict=False):
-        yield value, place.where

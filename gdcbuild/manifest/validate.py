@@ -85,7 +85,7 @@ def _near(name: str, known: Iterable[str]) -> list[str]:
 
 _LISTED = 20
 GUESSES = 100
-"""So many mistakes of one kind get a hint of their own, for which each is compared with all there is: one mend may do for many."""
+"""So many mistakes of one kind get a hint of their own, for which each is compared with all there is."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -158,9 +158,19 @@ def test_a_requirements_file_is_shown_from_here(tmp_path: Path, monkeypatch: pyt
     assert str(refused(tmp_path, text).where) == "../r.txt:1:1"
 
 
+@pytest.mark.parametrize("name", ["my, dir", "a: b", "#h", "plain-1.0_x y"])
+def test_what_is_suggested_for_a_folder_is_yaml(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "x").write_text("")
+    hint = refused(tmp_path, TORCH % (f"files: ['{name}/']", "")).hint
+    written = hint[hint.index("{") : hint.index("}") + 1]
+    for given in (written, written.replace("./", hint.split("or to: ")[1].removesuffix(" to keep it together"))):
+        graph(tmp_path, TORCH % (f"files: [{given}]", ""))
+
+
 def test_many_names_and_many_mistakes_take_no_longer_than_their_number(tmp_path: Path) -> None:
     """The time of each would be that of all: of comparing a name with every other, of a list of those in sight."""
-    count = 1000
+    count = 500
     models = "".join(
         f"  m{i}: {{framework: pytorch-cpu.2-4, handler: %s{i}, versions: {{'1': {{weights: %s}}}}}}\n" for i in range(count)
     )
