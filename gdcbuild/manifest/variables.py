@@ -98,5 +98,9 @@ def _problem(variable: str, known: Mapping[str, Node], variables: Mapping[str, s
         return Problem("${out} belongs to a step's `run`", "remove it; what a step makes is {step: NAME, path: FILE} elsewhere")
     meant = {"out": "out", **{name: f"vars.{name}" for name in known}}
     near = difflib.get_close_matches(variable, meant, 1)
-    hint = f"did you mean ${{{meant[near[0]]}}}?" if near else "write ${vars.NAME} or ${env.NAME}"
+    hint = (
+        f"did you mean ${{{meant[near[0]]}}}?"
+        if near
+        else "write ${vars.NAME} or ${env.NAME}; $NAME, without braces, is left to a shell"
+    )
     return Problem(f"${{{variable}}} is not known", hint)

@@ -67,6 +67,12 @@ def test_a_variable_without_its_end(tmp_path: Path) -> None:
     assert "'${vars.x' has no }" in refused(tmp_path, EXPORT % ("a: 'b ${vars.x'", CALLED % "")).message
 
 
+def test_how_a_variable_is_left_to_a_shell(tmp_path: Path) -> None:
+    text = "steps: {s: {run: [sh, -c, 'echo %s > ${out}/x'], outputs: [x]}}\n"
+    assert "$NAME, without braces" in refused(tmp_path, text % "${HOME}").hint
+    graph(tmp_path, text % "$HOME")
+
+
 def args(root: Path, model: str, version: str) -> Any:
     return graph(root, EXPORT % (model, CALLED % version)).actions["m@1"].params["args"]
 
