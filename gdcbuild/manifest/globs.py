@@ -22,25 +22,36 @@ def fixed(text: str) -> str:
 def compiled(pattern: str) -> re.Pattern[str]:
     """`**` stands for any number of folders, `*` and `?` stay within one, as in git and bash's globstar."""
     parts = pattern.split("/")
-    text = "".join("(?:[^/]+/)*" if part == "**" else _segment(part) + "/" for part in parts)
-    return re.compile((text + "[^/]+" if parts[-1] == "**" else text[:-1]) + r"\Z")
+    last = "[^/]+" if parts[-1] == "**" else _segment(parts.pop())
+    return re.compile(_first([None if part == "**" else _segment(part) + "/" for part in parts], "(?:[^/]+/)*") + last + r"\Z")
+
+
+def _first(parts: list[str | None], any_number: str) -> str:
+    """What matches the parts in turn, None being `any_number`.
+
+    What stands between two of those is looked for once, at the first place it fits: no later one could fit better.
+    """
+    runs = "".join(part or "\0" for part in parts).split("\0")
+    between = "".join(f"(?>{any_number}?{run})" for run in runs[1:-1] if run)
+    return runs[0] + (between + any_number + runs[-1] if runs[1:] else "")
 
 
 def _segment(part: str) -> str:
-    out, i = "", 0
+    out: list[str | None] = []
+    i = 0
     while i < len(part):
         c = part[i]
         i += 1
         if c == "*":
-            out += "[^/]*"
+            out.append(None)
         elif c == "?":
-            out += "[^/]"
+            out.append("[^/]")
         elif c == "[" and (found := _SET.match(part, i)):
-            out += f"(?!/)[{'^' if found['not'] else ''}{_RANGE.sub(_escaped, found['set'])}]"
+            out.append(f"(?!/)[{'^' if found['not'] else ''}{_RANGE.sub(_escaped, found['set'])}]")
             i = found.end()
         else:
-            out += re.escape(c)
-    return out
+            out.append(re.escape(c))
+    return _first(out, "[^/]*")
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
@@ -16,14 +16,13 @@ from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
 
-Given = str | StepRef | ModelRef | FolderMap
+_ELSEWHERE = "rename one, or lay one elsewhere: {from: ..., to: ...}"
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A path as given, with the node it stands in."""
+class Named(NamedTuple):
+    """A path as given, or what stands for one, with the node it stands in."""
 
-    value: Given
+    value: Any
     node: Node
 
 
@@ -56,7 +55,8 @@ class Inputs:
             return Input(posixpath.basename(path), SourceFile(path), where, named=True)
         assert isinstance(named.value, StepRef | ModelRef)
         origin = self.made_by(named.value, where)
-        name = posixpath.basename(_clean(named.value.to or origin.path, where))
+        to = named.value.to or ""
+        name = posixpath.basename(origin.path if to.endswith("/") else _clean(to or origin.path, where))
         if not name or origin.path.endswith("/"):
             raise ManifestError(Problem("one file is wanted", "name it: path: FILE", where))
         return Input(name, origin, where)
@@ -153,11 +153,21 @@ def distinct(inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
         other = found.setdefault(item.path, item)
         if other.origin != item.origin:
             message = f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}"
-            hint = "rename one, or lay one elsewhere: {from: ..., to: ...}"
-            mistakes.problems.append(Problem(message, hint, item.where))
+            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
         elif item.named:
             found[item.path] = item
+    for item in (*found.values(), *folders):
+        above = next((found[folder] for folder in folders_of(item.path) if folder in found), None)
+        if above is not None:
+            message = f"{above.path!r} is a file and a folder: {described(above.origin)} ({above.where}) and "
+            message += f"{described(item.origin)} as {item.path!r}"
+            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
     return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
+
+
+def folders_of(path: str) -> list[str]:
+    """Every folder that a path lies in, or is."""
+    return [path[:end] for end, c in enumerate(path) if c == "/"]
 
 
 def described(origin: SourceFile | MadeBy) -> str:

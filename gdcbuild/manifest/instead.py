@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import posixpath
 import re
 import unicodedata
 from pathlib import Path
 
+_PLAIN = re.compile(r"[\w.][\w./ -]*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+RELATIVE = "paths are relative to the file that names them"
 _LONGEST, _LONGEST_NAME = 4095, 255
 """In bytes, as Linux has it."""
 
@@ -43,19 +46,25 @@ def similar(root: Path, path: str, base: str) -> str:
         return f"there is no folder {written_folder!r} either"
     for other in names:
         if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
-            written = ascii(other)[1:-1]
+            written = ascii(posixpath.normpath(posixpath.join(written_folder, other)))[1:-1]
             return f'the same letters in another Unicode form are there: rename that, or write "{written}"'
     if "*" in name or "?" in name:
         return "name one file: globs are for lists, as entries of their own"
     near = difflib.get_close_matches(name, names, 1)
     if not near:
-        return "paths are relative to the file that names them"
+        return RELATIVE
     return f"did you mean {posixpath.normpath(posixpath.join(written_folder, near[0]))!r}?"
 
 
 def content_of(folder: str) -> str:
     """How to take in a folder where files lie under their base names."""
     name = posixpath.normpath(folder)
-    if name == ".":
+    if name == "." or name.endswith(".."):
         return "name what is in it: all would be too much, the manifest among it"
-    return f"write {{from: {name}/, to: ./}} for all that is in it, or to: {posixpath.basename(name)}/ to keep it together"
+    beside, kept = as_value(f"{name}/"), as_value(f"{posixpath.basename(name)}/")
+    return f"write {{from: {beside}, to: ./}} for all that is in it, or to: {kept} to keep it together"
+
+
+def as_value(path: str) -> str:
+    """A path as it can stand in a mapping: in quotes, where YAML would read it as something else."""
+    return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)

@@ -6,13 +6,18 @@ it would inherit. An archive that exists has its own handler and files, so with 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from gdcbuild.manifest.model import is_reference
 from gdcbuild.manifest.yaml import Node
 
 SOURCES = ("saved_model", "keras", "weights", "mar", "export")
+_APPENDED = ("files+", "data+")
 _IN_ARCHIVE = ("handler", "model_file", "config", "files", "runtime")
-_MERGED = {"export", "args", "config"}
+_MERGED: dict[str, Any] = {"export": {"args": {}}, "config": {}}
+"""Mappings that merge, each with those in it that do."""
 
 
 def merge(*levels: Node | None) -> Node:
@@ -29,32 +34,27 @@ def merge(*levels: Node | None) -> Node:
         if level.get("mar"):
             for key in _IN_ARCHIVE:
                 value.pop(key, None)
-        _into(result, level)
+        _into(result, level, _MERGED)
     return result
 
 
-def _into(result: Node, level: Node) -> None:
+def _into(result: Node, level: Node, merged: Mapping[str, Any]) -> None:
     value = result.value
     assert isinstance(value, dict)
     for key, node in sorted(level.items(), key=lambda item: item[0].endswith("+")):
-        name = key.removesuffix("+")
-        before = value.get(name)
-        if key.endswith("+") and isinstance(node.value, list):
+        name = key
+        added = [] if key in _APPENDED and node.value is None else node.value
+        if key.endswith("+") and isinstance(added, list):
+            name = key.removesuffix("+")
+            before = value.get(name)
             inherited = before.value if before is not None and isinstance(before.value, list) else []
-            value[name] = replace(node, value=[*inherited, *node.value])
-        elif name in _MERGED and before is not None and isinstance(before.value, dict) and isinstance(node.value, dict):
-            merged = replace(node, value=dict(before.value), keys=dict(before.keys))
-            _into(merged, node)
-            value[name] = merged
+            value[name] = replace(node, value=[*inherited, *added])
+        elif key in merged and isinstance(node.value, dict):
+            under = value.get(key)
+            value[key] = replace(node, value={}, keys={})
+            if under is not None and not is_reference(under.value) and not is_reference(node.value):
+                _into(value[key], under, merged[key])
+            _into(value[key], node, merged[key])
         else:
-            value[name] = _own(node) if name in _MERGED else node
+            value[name] = node
         result.keys[name] = level.key(key)
-
-
-def _own(node: Node) -> Node:
-    """A copy without `key+` keys, which append to what the same mapping gives, or to nothing."""
-    if not isinstance(node.value, dict):
-        return node
-    fresh = replace(node, value={}, keys={})
-    _into(fresh, node)
-    return fresh

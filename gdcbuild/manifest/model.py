@@ -23,6 +23,7 @@ def _whole(value: Any) -> Any:
 
 
 Value = Annotated[Any, AfterValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=NAME)]
 Id = Annotated[str, Field(pattern=ID)]
 
@@ -56,7 +57,7 @@ IN_REFERENCE = frozenset({*_REFERENCE, "from"})
 class FolderMap(_Strict):
     """A file or folder of the workspace, laid under another name."""
 
-    source: str = Field(alias="from", description="A file, or a folder whose structure is kept.")
+    source: Text = Field(alias="from", description="A file, or a folder whose structure is kept.")
     to: str = Field(description='The name it gets; ending in "/" the folder it goes into.')
 
 
@@ -64,24 +65,22 @@ TAGS = ("(path)", "(step)", "(model)", "(from)", "(mapping)")
 """Branches of unions, as pydantic puts them into the paths of its errors."""
 
 
-def _tag(value: Any) -> str:
+def _tag(value: Any) -> str | None:
     if isinstance(value, dict):
-        keys = set(value)
-        if keys & {"step"}:
-            return "(step)"
-        return "(model)" if keys & {"model", "version"} else "(from)"
+        marks = (("step", "(step)"), ("model", "(model)"), ("version", "(model)"), ("from", "(from)"), ("to", "(from)"))
+        return next((tag for key, tag in marks if key in value), None)
     return "(path)"
 
 
-_Text = Annotated[str, Field(min_length=1), Tag("(path)")]
+_Path = Annotated[Text, Tag("(path)")]
 _Step = Annotated[StepRef, Tag("(step)")]
 _Model = Annotated[ModelRef, Tag("(model)")]
 _Folder = Annotated[FolderMap, Tag("(from)")]
 
-OneFile = Annotated[_Text | _Step | _Model, Discriminator(_tag)]
+OneFile = Annotated[_Path | _Step | _Model, Discriminator(_tag)]
 """One file or folder: a path, or what another action makes."""
 
-AnyFiles = Annotated[_Text | _Step | _Model | _Folder, Discriminator(_tag)]
+AnyFiles = Annotated[_Path | _Step | _Model | _Folder, Discriminator(_tag)]
 """Files: a path, a glob, {from, to}, or what another action makes."""
 
 
@@ -103,8 +102,9 @@ _NO_REFERENCE: JsonDict = {"not": {"minProperties": 1, "propertyNames": {"enum":
 """In the JSON Schema: a mapping that is a configuration, and not what another action makes."""
 
 
-def _is_reference(value: dict[str, Any]) -> bool:
-    return bool(value) and set(value) <= set(_REFERENCE)
+def is_reference(value: Any) -> bool:
+    """Whether a configuration is what another action makes."""
+    return isinstance(value, dict) and bool(value) and set(value) <= set(_REFERENCE)
 
 
 class Version(_Strict):
@@ -114,8 +114,8 @@ class Version(_Strict):
     handler: str | None = Field(None, description="PyTorch: a name from `handlers`, or a TorchServe default handler.")
     config: (
         Annotated[
-            _Text | _Step | _Model | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
-            Discriminator(lambda v: "(mapping)" if isinstance(v, dict) and not _is_reference(v) else _tag(v)),
+            _Path | _Step | _Model | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
+            Discriminator(lambda v: "(mapping)" if isinstance(v, dict) and not is_reference(v) else _tag(v)),
         ]
         | None
     ) = Field(None, description="PyTorch: model-config.yaml, or its content.")
@@ -144,22 +144,22 @@ class Model(Version):
 class Toolchain(_Strict):
     """The Python environment in which user code is exported."""
 
-    requirements: str = Field(description="A pip requirements file with every package pinned: NAME==VERSION.")
+    requirements: Text = Field(description="A pip requirements file with every package pinned: NAME==VERSION.")
 
 
 class Framework(_Strict):
     """An image to serve with, and the toolchain to export in."""
 
-    image: str = Field(description="The container, as tf2-cpu.2-18.")
+    image: Text = Field(description="The container, as tf2-cpu.2-18.")
     kind: Literal["tensorflow", "pytorch"] | None = Field(None, description="For an image gdcbuild does not know.")
-    version: str | None = Field(None, pattern=r"^\d+\.\d+$", description="The framework's release in that image.")
+    version: str | None = Field(None, pattern=r"^[0-9]+\.[0-9]+$", description="The framework's release in that image.")
     toolchain: Toolchain | None = Field(None, description="Absent: the interpreter that runs gdcbuild.")
 
 
 class Handler(_Strict):
     """A TorchServe handler that several models may share."""
 
-    file: str = Field(description="file.py, or file.py:function.")
+    file: Text = Field(description="file.py, or file.py:function.")
     files: list[AnyFiles] = Field([], description="More files it needs in the archive.")
     requirements: OneFile | None = Field(None, description="A requirements.txt for the archive.")
 
@@ -204,8 +204,10 @@ class Defaults(_Strict):
 class Manifest(_Strict):
     """A gdcbuild.yaml."""
 
-    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(alias="schema", description="The manifest's schema.")
-    include: list[str] = Field([], description="Other manifests of the workspace: paths and globs.")
+    schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(
+        alias="schema", description="1 (the schema of this manifest)."
+    )
+    include: list[Text] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
     policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")  # type: ignore[call-arg]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +15,7 @@ from gdcbuild.manifest.inputs import Inputs, clean_reference
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.requirements import unpinned
 from gdcbuild.manifest.steps import declared
-from gdcbuild.manifest.validate import did_you_mean, quoted
+from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
 
 INTERPRETER = "/interpreter"
 """The name of the toolchain that is gdcbuild's own Python. Other toolchains are named by their files: no path begins so."""
@@ -37,6 +37,8 @@ class Names:
         self.models = self._models()
         self.used: set[tuple[str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
+        self._scopes: dict[tuple[str, str], dict[str, tuple[File, Any]]] = {}
+        self._unknown = 0
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
         self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))
 
@@ -53,14 +55,19 @@ class Names:
         if self.is_broken(section, f"{of}@{name}" if of else name):
             return ManifestError()
         what = f"version of {of!r}," if of else section.removesuffix("s")
-        return ManifestError(Problem(f"there is no {what} {quoted(name)}", did_you_mean(name, known, "declare it"), where))
+        self._unknown += 1
+        hint = did_you_mean(name, known, "declare it") if self._unknown <= GUESSES else "declare it"
+        return ManifestError(Problem(f"there is no {what} {quoted(name)}", hint, where))
 
-    def scope(self, file: File, section: str) -> dict[str, tuple[File, Any]]:
-        """Names of one section that a file sees, each with the file it stands in."""
-        seen: dict[str, tuple[File, Any]] = {}
-        for owner in (self._loaded.main, file):
-            seen.update({name: (owner, item) for name, item in getattr(owner.manifest, section).items()})
-        return seen
+    def scope(self, file: File, section: str) -> Mapping[str, tuple[File, Any]]:
+        """Names of one section that a file sees, its own first, each with the file it stands in."""
+        return ChainMap(self._own(file, section), self._own(self._loaded.main, section))
+
+    def _own(self, file: File, section: str) -> dict[str, tuple[File, Any]]:
+        key = (file.path, section)
+        if key not in self._scopes:
+            self._scopes[key] = {name: (file, item) for name, item in getattr(file.manifest, section).items()}
+        return self._scopes[key]
 
     def made_by(self, file: File, ref: m.StepRef | m.ModelRef, where: Location) -> MadeBy:
         """The action that a reference means."""
@@ -124,9 +131,11 @@ class Names:
                     place,
                 )
             )
-        kind = framework.kind or (known.kind if known else "")
-        version = framework.version or (known.version if known else "")
-        image = Image(framework.image, kind, version, known.deprecated if known else False)
+        for key, said in (("kind", framework.kind), ("version", framework.version)) if known else ():
+            if said and said != getattr(known, key):
+                message = f"{key}: image {quoted(framework.image)} has {getattr(known, key)}"
+                raise ManifestError(Problem(message, f"remove {key}", owner.where("frameworks", name, key)))
+        image = known or Image(framework.image, framework.kind or "", framework.version or "")
         requirements = None
         if framework.toolchain is not None:
             place = owner.where("frameworks", name, "toolchain", "requirements")
@@ -149,7 +158,8 @@ class Names:
         if name not in self.toolchains:
             self.toolchains[name] = Toolchain(name, requirements, where)
             if requirements is not None:
-                self.problems += unpinned(self._loaded.root, requirements)
+                shown = posixpath.join(posixpath.dirname(self._loaded.main.node.where.file), requirements)
+                self.problems += unpinned(self._loaded.root / requirements, shown)
         return name
 
 

@@ -15,7 +15,8 @@ from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.manifest.apart import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
-from gdcbuild.manifest.instead import content_of, similar, unfit
+from gdcbuild.manifest.instead import RELATIVE, as_value, content_of, similar, unfit
+from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 """What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
@@ -48,6 +49,7 @@ class Paths:
         self.root = root
         self._real = os.path.realpath(root)
         self._looked: set[str] = set()
+        self._missing = 0
         self.taken: list[Taken] = []
 
     @contextmanager
@@ -156,7 +158,9 @@ class Paths:
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
-            raise _refuse(f"there is no file {text!r}", similar(self.root, path, folder), where) from error
+            self._missing += 1
+            hint = similar(self.root, path, folder) if self._missing <= GUESSES else RELATIVE
+            raise _refuse(f"there is no file {text!r}", hint, where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise _refuse(f"{text!r} is neither a file nor a folder", "name a regular file", where)
@@ -170,7 +174,7 @@ class Paths:
         """Note where it really lies. False when that is not in the workspace."""
         real = os.path.realpath(self.root / path)
         self.taken.append(Taken(real, path, where))
-        return real == self._real or real.startswith(self._real + os.sep)
+        return real == self._real or real.startswith(os.path.join(self._real, ""))  # noqa: PTH118 - a slash at the end, and one
 
     def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
         """Files below a folder that match, sorted, with a stack; folders behind symlinks are not entered.
@@ -188,20 +192,21 @@ class Paths:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
                         path = f"{folder}/{entry.name}" if folder else entry.name
-                        if entry.is_dir(follow_symlinks=False):
-                            if asked.flat and levels is not None and entry.name not in _NEVER and match and match.match(path):
-                                problems.append(_flat(path, asked))
-                            if entry.name not in _NEVER and (levels is None or path.count("/") < levels):
-                                stack.append(path)
-                            elif entry.name == _RECORDS and match is None:
+                        if entry.name in _NEVER:
+                            if entry.name == _RECORDS and match is None and entry.is_dir():
                                 problems.append(holds(folder, asked.where))
+                        elif entry.is_dir(follow_symlinks=False):
+                            if asked.flat and levels is not None and match and match.match(path):
+                                problems.append(_flat(path, asked))
+                            if levels is None or path.count("/") < levels:
+                                stack.append(path)
                         elif match is None or match.match(path):
                             problem = self._unfit(entry, path, asked.where)
                             if problem is not None:
                                 problems.append(problem)
                             elif entry.is_file():
                                 found.append(path)
-                            elif entry.name not in _NEVER:
+                            else:
                                 self._looked.add(path)  # it may come to lead to a file, and its folder look the same
                                 if levels is None:
                                     problems.append(self._linked(path, start, asked))
@@ -217,7 +222,7 @@ class Paths:
 
     def _unfit(self, entry: os.DirEntry[str], path: str, where: Location) -> Problem | None:
         """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
-        if not _UNFIT.isdisjoint(entry.name):
+        if not _UNFIT.isdisjoint(path):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
         if entry.is_symlink() and not self._take(path, where):
             return _leaves(path, where)
@@ -231,8 +236,8 @@ class Paths:
         laid = posixpath.normpath(posixpath.join(asked.to or "", posixpath.relpath(path, start or ".")))
         hint = "remove the link, or put the folder itself there"
         if asked.to is not None and target != "." and not path.startswith(f"{target}/") and not laid.startswith("../"):
-            source = posixpath.relpath(target, asked.folder or ".")
-            hint = f"remove the link, and name the folder itself as another entry: {{from: {source}/, to: {laid}/}}"
+            source, laid = as_value(posixpath.relpath(target, asked.folder or ".") + "/"), as_value(f"{laid}/")
+            hint = f"remove the link, and name the folder itself as another entry: {{from: {source}, to: {laid}}}"
         return Problem(f"{path!r} is a symlink to the folder {target!r}: such links are not followed", hint, asked.where)
 
 

@@ -8,13 +8,13 @@ from gdcbuild.core import requirements
 from gdcbuild.errors import Location, Problem
 
 
-def unpinned(root: Path, path: str) -> list[Problem]:
+def unpinned(file: Path, shown: str) -> list[Problem]:
     """Every line of a requirements file that does not say exactly what is installed."""
     return [
         Problem(
             f"{line!r} does not say exactly what is installed",
             "pin it: NAME==VERSION, for every package that pip would install (pip freeze lists them)",
-            Location(path, number, 1),
+            Location(shown, number, 1),
         )
-        for number, line in requirements.unpinned((root / path).read_text(errors="replace"))
+        for number, line in requirements.unpinned(file.read_text(errors="replace"))
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from decimal import Decimal
+from math import isinf
 
 import yaml
 
@@ -41,7 +42,12 @@ def is_ambiguous(text: str) -> bool:
 
 def is_ambiguous_key(text: str) -> bool:
     """Whether they read a key differently."""
-    return bool(_AMBIGUOUS.match(text) or (_NUMBER.match(text) and not _INT.match(text) and not _FLOAT.match(text)))
+    return bool(_AMBIGUOUS.match(text) or (_NUMBER.match(text) and not _INT.match(text) and not _is_float(text)))
+
+
+def _is_float(text: str) -> bool:
+    """Whether all read it as the same number: one that is too large is infinite for some, and for JSON no number."""
+    return bool(_FLOAT.match(text)) and not isinf(float(text))
 
 
 def plain_number(text: str) -> str:
@@ -56,7 +62,7 @@ def plain_number(text: str) -> str:
         plain += "" if "." in plain else ".0"
     else:
         plain = f"{number}{'' if '.' in number else '.0'}e{exponent:+}"
-    return plain if _FLOAT.match(plain) else ""
+    return plain if _is_float(plain) else ""
 
 
 def resolve(text: str) -> Scalar:

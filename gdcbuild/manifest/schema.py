@@ -7,9 +7,27 @@ from typing import Any
 
 from gdcbuild.manifest.model import Manifest
 
+_ABOUT = ("title", "description", "default")
+_VARIABLE = {"pattern": r"\$\{", "type": "string"}
+
 
 def json_schema() -> str:
     """The schema as text, the same for the same models."""
-    schema: dict[str, Any] = Manifest.model_json_schema(by_alias=True)
+    schema: dict[str, Any] = _written(Manifest.model_json_schema(by_alias=True))
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "gdcbuild.schema.json"}
     return json.dumps({**head, **schema, "title": "gdcbuild manifest, schema 1"}, indent=2) + "\n"
+
+
+def _written(schema: Any) -> Any:
+    """What pydantic does not say: other names are refused, and a variable may stand for whatever is more than any text."""
+    if isinstance(schema, list):
+        return [_written(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key == "not" else _written(value) for key, value in schema.items()}
+    if "patternProperties" in found:
+        found["additionalProperties"] = False
+    if "const" not in found and ("enum" in found or "pattern" in found or found.get("type") in ("boolean", "integer")):
+        about = {key: found.pop(key) for key in _ABOUT if key in found}
+        return {"anyOf": [found, _VARIABLE], **about}
+    return found

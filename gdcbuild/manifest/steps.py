@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
-from gdcbuild.manifest.inputs import clean_reference
+from gdcbuild.manifest.inputs import clean_reference, folders_of, listed
 from gdcbuild.manifest.model import Step
 from gdcbuild.manifest.yaml import Node
 
@@ -16,10 +15,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def declared(step: Step, node: Node) -> tuple[str, ...]:
     """The outputs, as clean paths. Raises every mistake in them and in `env`, each at its item."""
     problems: list[Problem] = []
-    outputs: list[str] = []
-    files: set[str] = set()
-    folders: dict[str, str] = {}
-    for text, where in _items(step.outputs, node, "outputs"):
+    given: dict[str, Location] = {}
+    for text, item in listed(step.outputs, node.get("outputs")):
+        where = item.where
         try:
             path = clean_reference(text, where)
         except ManifestError as error:
@@ -28,32 +26,14 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
         if not path:
             problems.append(Problem(f"the output {text!r} is the folder of all outputs", "name what is made in it", where))
             continue
-        above = _folders(path)
-        outside = folders.get(path) or next((f for f in above if f in files), None)
-        if outside is not None:
-            problems.append(
-                Problem(
-                    f"the outputs {outside!r} and {text!r} are a file and a folder of one name", "rename one of them", where
-                )
-            )
-        outputs.append(path)
-        if not path.endswith("/"):
-            files.add(path)
-        folders.update(dict.fromkeys(above, path))
-    for name, where in _items(step.env, node, "env"):
+        given[path] = where
+    for path, where in given.items():
+        above = next((folder for folder in folders_of(path) if folder in given), None)
+        if above is not None:
+            message = f"the outputs {above!r} and {path!r} are a file and a folder of one name"
+            problems.append(Problem(message, "rename one of them", where))
+    for name, item in listed(step.env, node.get("env")):
         if not _VARIABLE.fullmatch(name):
-            problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", where))
+            problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", item.where))
     raise_all(ManifestError, problems)
-    return tuple(outputs)
-
-
-def _folders(path: str) -> list[str]:
-    """Every folder that the path lies in, or is."""
-    return [path[:end] for end, c in enumerate(path) if c == "/"]
-
-
-def _items(values: list[str], node: Node, key: str) -> Iterator[tuple[str, Location]]:
-    found = node.get(key)
-    places = found.value if found is not None and isinstance(found.value, list) else []
-    for value, place in zip(values, places, strict=False):
-        yield value, place.where
+    return tuple(given)

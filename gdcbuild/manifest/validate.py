@@ -21,6 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _FILE = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
 _SHOWN = 80
+_NO_TEXT = {dict: "a mapping", list: "a list", type(None): "nothing"}
 
 _WANTED = {
     "bool_type": ("true or false is wanted", "write true or false"),
@@ -79,10 +80,12 @@ def _apart(model: type[BaseModel], node: Node, found: Iterable[Any]) -> list[Any
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, known, 1, 0.6)
+    return difflib.get_close_matches(name, known, 1, 0.6) if len(name) <= _SHOWN else []
 
 
 _LISTED = 20
+GUESSES = 100
+"""So many mistakes of one kind get a hint of their own, for which each is compared with all there is."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -109,7 +112,7 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
             return None
         keys = _keys(model, path[:-1])
         return Problem(f"unknown key {quoted(name)}", did_you_mean(name, keys, "remove it"), where)
-    if kind in ("missing", "union_tag_invalid") and any(is_placeholder(key) for key, _ in found.items()):
+    if kind in ("missing", "union_tag_not_found") and any(is_placeholder(key) for key, _ in found.items()):
         return None
     if kind == "missing":
         return Problem(f"{name!r} is missing", f"add {_described(model, path) or name}", node.at(path[:-1])[0])
@@ -126,10 +129,11 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         if isinstance(found.value, str) and found.text == expected:
             return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
         one_of = "one of " if " or " in expected else ""
-        return Problem(f"{quoted(found.text)} is not {one_of}{expected}", f"write {expected}", where)
-    if kind == "union_tag_invalid":
-        return Problem(f"{name}: neither a path nor what another action makes", _FILE, where)
+        said = f"{name}: {_NO_TEXT[type(found.value)]}" if type(found.value) in _NO_TEXT else quoted(found.text)
+        return Problem(f"{said} is not {one_of}{expected}", f"write {expected}", where)
     written = _written(path)
+    if kind == "union_tag_not_found":
+        return Problem(f"{_called(written)}: neither a path nor what another action makes", _FILE, where)
     message, mend = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
     if path and path[-1] in TAGS:
         mend = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
@@ -163,7 +167,7 @@ def _pattern_hint(error: Any) -> str:
     pattern = error["ctx"]["pattern"]
     if ":" in pattern:
         return 'write "package.module:function"'
-    if pattern.startswith(r"^\d"):
+    if pattern.startswith("^[0-9]"):
         return 'write MAJOR.MINOR in quotes, as "2.13"'
     return "use letters, digits, and . _ - between them" + (", at most 63" if "{0,61}" in pattern else "")
 

@@ -8,61 +8,77 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gdcbuild.errors import Problem
-from gdcbuild.manifest.validate import did_you_mean
+from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
 from gdcbuild.manifest.yaml import Node
 
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
 _LATER = ("vars", "environments")
 """Sections that are left as they are: values stay as written, and environments are filled when one is chosen."""
 
 
 def declared(node: Node) -> dict[str, Node]:
-    """The variables of a manifest."""
+    """The variables of a manifest. Those that can have no value are marked as refused."""
     section = node.get("vars")
-    return dict(section.items()) if section else {}
+    return {name: replace(n, refused=_is_refused(n)) for name, n in section.items()} if section else {}
 
 
 def fill(node: Node, main: Node, variables: Mapping[str, str], problems: list[Problem]) -> Node:
     """The manifest with variables put in: its own before those of the root manifest."""
     known = {**declared(main), **declared(node)}
-    value = {k: n if k in _LATER else put_in(n, known, variables, problems) for k, n in node.items()}
+    value = {k: n if k in _LATER else put_in(n, known, variables, problems, (k,)) for k, n in node.items()}
+    section = node.get("vars")
+    for _, variable in section.items() if section else ():
+        if _holds_variable(variable):
+            hint = "write the value: variables are put in once"
+            problems.append(Problem(f"{quoted(variable.text)} holds a variable, as a value of vars", hint, variable.where))
     return replace(node, value=value)
 
 
-def put_in(node: Node, known: Mapping[str, Node], variables: Mapping[str, str], problems: list[Problem]) -> Node:
+def put_in(
+    node: Node, known: Mapping[str, Node], variables: Mapping[str, str], problems: list[Problem], path: tuple[str, ...] = ()
+) -> Node:
     """The value with variables put in. One that holds a variable which is not known is marked as refused."""
     if isinstance(node.value, dict):
-        return replace(node, value={k: put_in(n, known, variables, problems) for k, n in node.value.items()})
+        value = {k: put_in(n, known, variables, problems, (*path, k)) for k, n in node.value.items()}
+        return replace(node, value=value)
     if isinstance(node.value, list):
-        return replace(node, value=[put_in(n, known, variables, problems) for n in node.value])
-    if not isinstance(node.value, str) or "${" not in node.value:
+        return replace(node, value=[put_in(n, known, variables, problems, path) for n in node.value])
+    if not _holds_variable(node):
         return node
-    whole = _VARIABLE.fullmatch(node.value)
-    if whole and (found := known.get(whole[1].removeprefix("vars."))) and whole[1].startswith("vars."):
-        return replace(node, value=found.value, text=found.text, refused=_is_refused(found))
+    whole = _VARIABLE.fullmatch(node.text)
+    if whole and (found := known.get(whole[1].removeprefix("vars."))) and whole[1].startswith("vars.") and whole[2]:
+        return replace(node, value=found.value, text=found.text, refused=found.refused)
     refused = node.refused
 
     def put(match: re.Match[str]) -> str:
         nonlocal refused
         section, _, name = match[1].partition(".")
-        if match[1] == "out":
+        if not match[2]:
+            refused = True
+            problems.append(Problem(f"{quoted(match[0])} has no }}", "end the variable with }", node.where))
+            return match[0]
+        if match[1] == "out" and path[:1] == ("steps",) and path[2:] == ("run",):
             return match[0]
         if section == "vars" and name in known:
-            refused = refused or _is_refused(known[name])
+            refused = refused or known[name].refused
             return known[name].text
         if section == "env" and name in variables and _is_text(variables[name]):
             return variables[name]
         refused = True
-        problems.append(_problem(match[1], known, variables)._replace(where=node.where))
+        problems.append(_problem(match[1], known if len(problems) < GUESSES else {}, variables)._replace(where=node.where))
         return match[0]
 
-    filled = _VARIABLE.sub(put, node.value)
+    filled = _VARIABLE.sub(put, node.text)
     return replace(node, value=filled, text=filled, refused=refused)
 
 
 def _is_refused(variable: Node) -> bool:
-    """Whether all has been said of it where it is declared."""
-    return variable.refused or isinstance(variable.value, dict | list | None)
+    """Whether all is said of it where it is declared."""
+    return variable.refused or isinstance(variable.value, dict | list | None) or _holds_variable(variable)
+
+
+def _holds_variable(node: Node) -> bool:
+    return isinstance(node.value, str) and "${" in node.value
 
 
 def _is_text(value: str) -> bool:
@@ -78,7 +94,13 @@ def _problem(variable: str, known: Mapping[str, Node], variables: Mapping[str, s
         name = variable.removeprefix("env.")
         wrong = "is not UTF-8" if name in variables else "is not set"
         return Problem(f"the environment variable {name} {wrong}", "set it, or write the value")
+    if variable == "out":
+        return Problem("${out} belongs to a step's `run`", "remove it; what a step makes is {step: NAME, path: FILE} elsewhere")
     meant = {"out": "out", **{name: f"vars.{name}" for name in known}}
     near = difflib.get_close_matches(variable, meant, 1)
-    hint = f"did you mean ${{{meant[near[0]]}}}?" if near else "write ${vars.NAME} or ${env.NAME}"
+    hint = (
+        f"did you mean ${{{meant[near[0]]}}}?"
+        if near
+        else "write ${vars.NAME} or ${env.NAME}; $NAME, without braces, is left to a shell"
+    )
     return Problem(f"${{{variable}}} is not known", hint)

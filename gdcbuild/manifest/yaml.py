@@ -192,7 +192,7 @@ class _Composer:
         where = self.where(event)
         if not isinstance(event, yaml.ScalarEvent):
             self.problem(event, "a key that is not text", "write a plain word as the key")
-            self.pending[-1] = (f"?{where}", where)
+            self.pending[-1] = (f"\0{where}", where)
             if isinstance(event, yaml.CollectionStartEvent):
                 self.skip = 1
             return
@@ -200,15 +200,15 @@ class _Composer:
         if not event.style:
             if name == "<<":
                 self.problem(event, "a merge key (<<)", "use `defaults`, or write the keys out")
-                name = f"?{where}"
+                name = f"\0{where}"
             elif not isinstance(resolve(name), str) or is_ambiguous_key(name):
                 self.problem(event, f"{name} {reads_as(name)}", self._key_hint(name))
                 if not _NAME.match(name) and not self._is_free():
-                    name = f"?{where}"  # which is no name in quotes either: all has been said
+                    name = f"\0{where}"  # which is no name in quotes either: all has been said
         mapping = self.stack[-1]
         if name in mapping.keys:
             self.problem(event, f"{name!r} is given twice; it stands at {mapping.keys[name]} too", "keep one of them")
-            name = f"?{where}"
+            name = f"\0{where}"
         self.pending[-1] = (name, where)
 
     def _is_free(self) -> bool:
@@ -242,5 +242,5 @@ class _Composer:
 
 
 def is_placeholder(key: str) -> bool:
-    """True for the stand-in of a key that was refused already: nothing more need be said of it."""
-    return key.startswith("?")
+    """True for the stand-in of a key that was refused already: nothing more need be said of it. No key begins with a NUL."""
+    return key.startswith("\0")

@@ -52,6 +52,8 @@ def of_version(version: Any, **model: Any) -> dict[str, Any]:
         of_version({"config": {"step": "s", "path": "c.yaml"}}),
         of_version({"config": {"batchSize": 1, "version": "any"}}),
         of_version({"files+": [{"from": "a/", "to": "b/"}, "c.txt"]}),
+        of_version({"export": {"function": "${vars.module}:f", "method": "${vars.way}"}, "runtime": "${vars.runtime}"}),
+        {"schema": 1, "pools": {"gpu": "${vars.n}"}, "environments": {"e": {"bucket": "b", "protect": "${vars.p}"}}},
     ],
     ids=str,
 )
@@ -74,6 +76,11 @@ def test_it_takes_every_form(manifest: Any) -> None:
         of_version({"export": {"function": "no-colon"}}),
         of_version({"export": {"function": "a:b", "method": "freeze"}}),
         of_version({"weights": 1}),
+        of_version({"files": [{"from": "", "to": "x/"}]}),
+        {"schema": "${vars.one}"},
+        {"schema": 1, "pools": {"a b": 1}},
+        {"schema": 1, "models": {"a/b": {"versions": {}}}},
+        {"schema": 1, "models": {"m": {"versions": {"-1": None}}}},
     ],
     ids=str,
 )

@@ -189,3 +189,8 @@ def test_names_that_are_no_text_are_refused(paths: Paths, name: bytes) -> None:
 )
 def test_how_files_lie_in_an_actions_folder(folder: str, files: list[str], cwd: str, places: list[str]) -> None:
     assert lay(folder, files) == (cwd, dict(zip(files, places, strict=True)))
+
+
+def test_the_whole_disk_is_a_workspace_too() -> None:
+    """In a container the manifest may lie at its root."""
+    assert Paths(Path("/")).file("", "etc/passwd", HERE) == "etc/passwd"
