@@ -113,7 +113,7 @@ def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generat
     file = model.get("configFile")
     settings: Mapping[str, Any] = {}
     if file in archive.names:
-        found = config.read(archive.text(str(file)), str(file))
+        found = config.read(archive.start(str(file), config.MAX_TEXT + 1), str(file))
         if isinstance(found, Problem):
             yield found
             return settings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdcbuild.errors import Problem
-from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive
+from gdcbuild.frameworks.torchserve.archive import Archive
 from gdcbuild.frameworks.torchserve.source import AsyncFunction, Class, Function, Module, NotPython, accepts, parse
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
@@ -34,6 +34,9 @@ LOADS_ITSELF = frozenset({"trt_llm_handler", "vllm_handler"})
 
 SECTIONS = {"dali_image_classifier": "dali", "trt_llm_handler": "handler"}
 """Of these, the ones that fail without a certain section in the configuration."""
+
+MAX_SOURCE = 256 << 10
+"""Bytes of the largest source that is parsed, which takes a thousand times as many."""
 
 VOCABULARY = "source_vocab.pt"
 """What the handlers for text want beside the model."""
@@ -101,7 +104,7 @@ def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | 
 
     That is told when it is because a server could not import it.
     """
-    if archive.size(file) > MAX_TEXT or _unseen(archive, file.removesuffix(".py")):
+    if archive.size(file) > MAX_SOURCE or _unseen(archive, file.removesuffix(".py")):
         return None
     if "." in file.removesuffix(".py"):
         yield Problem(f"{file} cannot be imported; TorchServe: No module named {file.removesuffix('.py')!r}", "rename it")

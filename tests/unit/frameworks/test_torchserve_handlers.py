@@ -61,7 +61,7 @@ SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Contex
         "class Own: ...\nOwn.handle = Own.initialize = print\n",
         "class Own: ...\nfor name in ('handle', 'initialize'):\n    setattr(Own, name, print)\n",
         "class Own:\n    def initialize(self, c): ...\n    def handle(self, data): ...\n    handle = adapted(handle)\n",
-        OWN + "#" * (1 << 20),
+        "x = 1\n" + "#" * (1 << 20),
     ],
 )
 def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> None:
