@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
 from gdcbuild.core.digest import CHUNK, Blob, Digest, chunks, hash_stream
-from gdcbuild.frameworks.torchserve.layout import Unreadable, check_layout
+from gdcbuild.frameworks.torchserve.layout import TooLarge, Unreadable, check_layout
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
@@ -171,7 +171,7 @@ class Archive:
             elif info.file_size <= MAX_UNPACKED:
                 source = io.BytesIO(self._zip.read(info))
             else:
-                raise Unreadable(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
+                raise TooLarge(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
             with source as stream, opened(stream, info.file_size, MAX_NESTED_MEMBERS) as inner:
                 yield inner
 

@@ -11,9 +11,14 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gdcbuild.errors import Problem
+from gdcbuild.errors import Caution, Problem
 
 MAX_INT = 2**31 - 1
+MAX_TEXT = 128 << 10
+"""Bytes of the largest configuration that is parsed, which takes a second for each 50 KiB."""
+
+_UNFIT = (AttributeError, ArithmeticError, LookupError, ValueError, RecursionError)
+"""What PyYAML raises of values that are not what their tag says, beside errors of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +134,15 @@ def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
     """The configuration in a file, as the server and its workers parse it; or why they cannot."""
     import yaml
 
+    if len(data) > MAX_TEXT:
+        message = f"{name} has more than {MAX_TEXT >> 10} KiB, which are not looked into"
+        return Caution(message, "give the handler large tables in files of their own: `files`")
     try:
         found = yaml.safe_load(data.decode())
     except UnicodeDecodeError:
         return Problem(f"{name} is not UTF-8; TorchServe: Failed to parse model config yaml file.", "save it as UTF-8")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = " ".join(str(error).split())
+    except (yaml.YAMLError, *_UNFIT) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
         return Problem(f"{name} is not YAML: {line}; TorchServe: Failed to parse model config yaml file.", "correct it")
     if not isinstance(found, dict):
         what = "empty" if found is None else "no mapping"
@@ -154,8 +162,8 @@ def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Locat
     torchrun = sound.get("torchrun")
     if torchrun is not None:
         known = yield from _typed(torchrun, TORCHRUN, name, ("torchrun",))
-        for key in torchrun.keys() - TORCHRUN.keys():
-            if _meant(key, TORCHRUN) is None:
+        for key in torchrun:
+            if isinstance(key, str) and key not in TORCHRUN and _meant(key, TORCHRUN) is None:
                 message, hint = f"{name}: TorchServe: unsupported parameter {key}", f"torchrun knows: {', '.join(TORCHRUN)}"
                 yield ("torchrun", key), Problem(message, hint)
         level, processes = sound.get("parallelLevel"), known.get("nproc-per-node", 1)
@@ -174,9 +182,12 @@ def _typed(
     sound = {}
     prefix = "".join(f"{key}." for key in above)
     for key, value in config.items():
-        place = (*above, str(key))
+        place = (*above, key if isinstance(key, str) else _shown(key))
         if not isinstance(key, str):
-            yield place, Problem(f"{name}: the key {prefix}{key} is not text, on which TorchServe ends", f'write "{key}":')
+            yield (
+                place,
+                Problem(f"{name}: the key {prefix}{place[-1]} is not text, on which TorchServe ends", f'write "{place[-1]}":'),
+            )
             continue
         wanted = known.get(key)
         if wanted is None:
@@ -197,6 +208,8 @@ def _shown(value: Any) -> str:
         return "a list" if isinstance(value, list) else "a mapping"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"  # Python writes none out
     return "nothing" if value is None else f"{value!r:.60}"
 
 
@@ -247,6 +260,8 @@ def _compiled(pt2: Any, name: str) -> Iterator[Problem]:
         options = pt2["compile"]
         if not (isinstance(options, dict) and isinstance(options.get("enable"), bool)):
             yield Problem(f"{name}: pt2.compile says not whether it is on; TorchServe: 'enable'", "add enable: true, or false")
+            return
+        if not options["enable"]:
             return
     else:
         options = {} if "export" in pt2 else pt2

@@ -113,7 +113,7 @@ def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generat
     file = model.get("configFile")
     settings: Mapping[str, Any] = {}
     if file in archive.names:
-        found = config.read(archive.text(str(file)), str(file))
+        found = config.read(archive.start(str(file), config.MAX_TEXT + 1), str(file))
         if isinstance(found, Problem):
             yield found
             return settings
@@ -178,7 +178,7 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
 def _labels(data: bytes) -> str:
     """Why the base handler could not read the names of classes; "" when it can."""
     try:
-        names = json.loads(data)
+        names = json.loads(data.decode())  # a server takes neither a mark of the byte order nor UTF-16
     except (ValueError, RecursionError) as error:
         return f"is not JSON: {' '.join(str(error).split())}"
     if not isinstance(names, dict):
@@ -195,9 +195,10 @@ def _labels(data: bytes) -> str:
 def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None]:
     """What is wrong with a model file; returns its class."""
     name = file.partition(".")[0]
-    if file != f"{name}.py":
+    if file != f"{name}.py" or "/" in file:
         yield Problem(
-            f"the model_file is called {file}; TorchServe: No module named {name!r}", "call it NAME.py, without other points"
+            f"the model_file is called {file}; TorchServe: No module named {name!r}",
+            "call it NAME.py, without other points, and lay it into no folder",
         )
         return None
     module = yield from module_of(archive, file)

@@ -35,12 +35,21 @@ LOADS_ITSELF = frozenset({"trt_llm_handler", "vllm_handler"})
 SECTIONS = {"dali_image_classifier": "dali", "trt_llm_handler": "handler"}
 """Of these, the ones that fail without a certain section in the configuration."""
 
+MAX_SOURCE = 256 << 10
+"""Bytes of the largest source that is parsed, which takes a thousand times as many."""
+
 VOCABULARY = "source_vocab.pt"
 """What the handlers for text want beside the model."""
 
 _PACKAGE = "ts.torch_handler."
-_OTHERS = tuple(f"{_PACKAGE}{name}" for name in ("distributed.", "trt_llm_handler.", "vllm_handler."))
-"""What TorchServe brings with it that is derived from its base handler, and does not load a model as that one does."""
+_OTHERS = tuple(f"{_PACKAGE}{name}" for name in ("densenet_handler.", "distributed.", "trt_llm_handler.", "vllm_handler."))
+"""What TorchServe brings with it that does not load a model as its base handler does."""
+
+_LOADERS = ("_load_pickled_model", "_load_torchscript_model", "_load_torch_export_aot_compile", "_use_torch_export_aot_compile")
+"""How the base handler loads a model, besides `initialize`."""
+
+_MORE = ("dali_handler", "densenet_handler", "text_handler", "vision_handler")
+"""Modules of TorchServe that can be named as a handler too, though the archiver does not know them."""
 
 _OF_TEXT = (f"{_PACKAGE}text_classifier.", f"{_PACKAGE}text_handler.")
 
@@ -70,7 +79,7 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
     file = f"{name}.py"
     if file in archive.names:
         return (yield from _entry(archive, file, function))
-    if f"{name}/__init__.py" in archive.names:
+    if _unseen(archive, name) or name in _MORE or name.startswith("ts."):
         return _UNKNOWN
     if name in DEFAULT_HANDLERS:
         return Entry(name not in LOADS_ITSELF, name == "text_classifier", name in LOADS_ITSELF, SECTIONS.get(name, ""))
@@ -83,8 +92,20 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
     return _UNKNOWN
 
 
+def _unseen(archive: Archive, name: str) -> bool:
+    """Whether Python imports by this name what is not judged here: a package, what is in one, or what is compiled."""
+    path = name.replace(".", "/")
+    compiled = any(each.startswith(f"{path}.") and each.endswith((".so", ".pyc")) for each in archive.names)
+    return compiled or f"{path}/__init__.py" in archive.names or (path != name and f"{path}.py" in archive.names)
+
+
 def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | None]:
-    """The module that a Python file of the archive is; None, after saying so, when a server could not import it."""
+    """The module that a Python file at the root of the archive is; None when it cannot be judged.
+
+    That is told when it is because a server could not import it.
+    """
+    if archive.size(file) > MAX_SOURCE or _unseen(archive, file.removesuffix(".py")):
+        return None
     if "." in file.removesuffix(".py"):
         yield Problem(f"{file} cannot be imported; TorchServe: No module named {file.removesuffix('.py')!r}", "rename it")
         return None
@@ -183,14 +204,14 @@ def _class(handler: Class, file: str) -> Iterator[Problem]:
 
 
 def _known(handler: Class) -> Entry:
-    derived = any(base.startswith(_PACKAGE) and not base.startswith(_OTHERS) for base in handler.bases)
-    replaced = "initialize" in handler.methods and not handler.extends("initialize")
-    base = derived and not replaced and not handler.methods.keys() & {"_load_pickled_model", "_load_torchscript_model"}
-    text = any(b.startswith(_OF_TEXT) for b in handler.bases) and not handler.has("get_source_vocab_path")
-    awaited = _awaited(handler.methods["handle"]) if "handle" in handler.methods else None
-    if derived and len(handler.bases) == 1 and not handler.has("handle"):
-        awaited = False
-    return Entry(base, base and text, awaited)
+    parent = handler.bases[0] if handler.bases else ""  # another one would only be asked after it
+    derived = parent.startswith(_PACKAGE) and not parent.startswith(_OTHERS)
+    replaced = handler.defines("initialize") and not handler.extends("initialize")
+    base = derived and not replaced and not any(map(handler.defines, _LOADERS))
+    text = base and parent.startswith(_OF_TEXT) and not handler.defines("get_source_vocab_path")
+    if "handle" in handler.methods:
+        return Entry(base, text, _awaited(handler.methods["handle"]))
+    return Entry(base, text, False if derived and not handler.defines("handle") else None)
 
 
 def _awaited(function: Function) -> bool | None:

@@ -32,6 +32,10 @@ class Unreadable(ValueError):
     """The archive cannot be read, or must not be; the message says why."""
 
 
+class TooLarge(Unreadable):
+    """The archive may be in order, and it would take too much to find out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What the directory says of one member. Sizes are in bytes, `offset` is that of its own header."""
@@ -56,9 +60,9 @@ def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
     """
     start, end, count = _directory(stream, size)
     if count > max_members:
-        raise Unreadable(f"it has {count} members, more than {max_members}")
+        raise TooLarge(f"it has {count} members, more than {max_members}")
     if end - start > MAX_DIRECTORY:
-        raise Unreadable(f"its directory has {end - start} bytes, more than {MAX_DIRECTORY >> 20} MiB")
+        raise TooLarge(f"its directory has {end - start} bytes, more than {MAX_DIRECTORY >> 20} MiB")
     stream.seek(start)
     entries = list(_entries(_exactly(stream, end - start, "the directory"), count))
     for entry in entries:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import pickletools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -19,6 +18,9 @@ MAX_STEPS = 8_000_000
 
 MAX_STREAMED = 4 << 30
 """Bytes that are unpacked of all streams in one artifact: some seconds of work. None of them are held."""
+
+NAME = 40
+"""What a global costs, in opcodes, for its name is remembered. A pickle names each but once."""
 
 MAX_TEXT = 256
 """Bytes of the longest text that may be part of a global's name. Longer ones are passed over unread."""
@@ -66,7 +68,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Read:
-    """What was found in one pickle: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether it was read to its end."""
+    """What was found: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether the pickle was read to its end."""
 
     names: set[str] = field(default_factory=set)
     whole: bool = False
@@ -79,25 +81,27 @@ def unexpected(names: set[str], torchscript: bool, only_weights: bool = False) -
     return sorted(n if n in (UNREAD, COMPUTED) else ascii(n.replace(" ", "."))[1:-1] for n in odd)
 
 
-def read(stream: BinaryIO, budget: Budget) -> Iterator[Read]:
-    """The pickles that lie one after another at the start of the stream. Only the last can be one that is not whole."""
+def read(stream: BinaryIO, budget: Budget) -> Read:
+    """The pickles that lie one after another at the start of the stream: the names in all, and whether the first is whole."""
     reader: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
+    found = Read()
     try:
-        while True:
-            found = Read()
-            found.whole = _run(reader, found.names, budget)
-            yield found
-            if not found.whole or not MAGIC.match(reader.peek(2)[:2]):
-                return
+        found.whole = whole = _run(reader, found.names, budget)
+        while whole and MAGIC.match(reader.read(2)):  # which is an opcode without effect here
+            whole = _run(reader, found.names, budget)
     finally:
         reader.detach()
+    return found
 
 
 _MARK = object()
 _LINES = {"GLOBAL": 2, "INST": 2}
 _TEXTS = frozenset({"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"})
-_SPECIAL = _TEXTS | {
-    *("STOP", "MARK", "POP", "DUP", "GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"),
+_GLOBALS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_SPECIAL = {
+    *_TEXTS,
+    *_GLOBALS,
+    *("STOP", "MARK", "POP", "DUP"),
     *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
 }
 
@@ -196,11 +200,11 @@ def _run(reader: io.BufferedReader, names: set[str], budget: Budget) -> bool:
     stack = machine.stack
     try:
         while budget.steps > 0 and len(machine.memo) <= MAX_MEMO:
-            budget.steps -= 1
             found = _PLAIN.get(reader.read(1))
             if found is None:
                 return False
             op, taken, to_mark, left = found
+            budget.steps -= NAME if op.name in _GLOBALS else 1
             argument = b"" if op.arg is None else _argument(reader, op)
             if op.name in _SPECIAL:
                 if op.name == "STOP":

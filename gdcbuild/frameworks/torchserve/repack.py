@@ -30,7 +30,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dic
             manifest = archive.manifest()
             members = {name: archive.member(name) for name in archive.names if name != MANIFEST}
             return written(params, out, members, manifest)
-    except Unreadable as error:
+    except (Unreadable, RecursionError) as error:  # a manifest that can just be read need not be one that can be written
         name = path.rpartition("/")[2]
         with blob.open() as stream:
             if stream.read(len(GZIP)) == GZIP:

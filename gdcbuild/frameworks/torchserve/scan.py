@@ -24,6 +24,9 @@ PICKLES = frozenset({".pkl", ".pickle", ".p", ".joblib", ".dill", ".cloudpickle"
 WEIGHTS = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 """Endings of files that `torch.load` unpickles even when they do not begin as a pickle of today."""
 
+MEMBER = 10
+"""What a member of an archive in the archive costs, in opcodes of a pickle: PyTorch may write one for each tensor."""
+
 MAX_ARRAY_HEADER = 64 << 10
 
 _ARRAY = b"\x93NUMPY"
@@ -93,6 +96,7 @@ def _member(archive: Archive, name: str, where: _Inside, loaded: bool) -> Iterat
 
 def _zip(archive: Archive, place: str, where: _Inside) -> Iterator[Finding]:
     inside = where.deeper(place, is_torchscript(archive))
+    streams.pay(where.budget, MEMBER * len(archive.names))
     for name in archive.names:
         yield from _member(archive, name, inside, False)
 
@@ -143,12 +147,8 @@ def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
 
 
 def _pickle(stream: BinaryIO, place: str, where: _Inside, surely: bool) -> Iterator[Finding]:
-    names: set[str] = set()
-    found = list(pickles.read(stream, where.budget))
-    for each in found:
-        names |= each.names
-    if surely and not found[0].whole:
-        names.add(UNREAD)
+    found = pickles.read(stream, where.budget)
+    names = found.names if found.whole or not surely else found.names | {UNREAD}
     odd = pickles.unexpected(names, where.script, where.only_weights)
     if odd:
         yield Finding(place, tuple(odd))

@@ -25,6 +25,8 @@ _ORDERED = "collections OrderedDict"
 _TENSORS = ("torch ", "torch._", "torch.nn.parameter ", "numpy")
 """How globals begin with which tensors are made, and what else a module may keep."""
 
+_PLAIN = ("collections ", "builtins ", "__builtin__ ")
+
 _Op = tuple[str, object]
 
 
@@ -41,8 +43,8 @@ def not_a_state(start: bytes) -> str:
         if text == _ORDERED:
             if next(ops, None) != ("EMPTY_TUPLE", None) or next(ops, None) != ("REDUCE", None):
                 return ""
-        elif not text.startswith("collections ") and _made(ops):
-            return f"a whole {text.replace(' ', '.')}"
+        elif not text.startswith("collections ") and _made(ops) and next(ops, ("", None))[0] not in _TEXTS:
+            return f"a whole {text.replace(' ', '.')}"  # where keys follow, it is a mapping of a kind of its own
         else:
             return ""
     elif name != "EMPTY_DICT":
@@ -52,7 +54,10 @@ def not_a_state(start: bytes) -> str:
         return ""  # what a module keeps beside its tensors has such a name
     what = values.get(value[0], "")
     if value[0] == "GLOBAL" and not str(value[1]).startswith(_TENSORS):
-        what = "a mapping" if value[1] == _ORDERED else f"made by {str(value[1]).replace(' ', '.'):.60}"
+        if value[1] == _ORDERED:
+            what = "a mapping"
+        elif str(value[1]).startswith(_PLAIN) or _made(ops):  # a tensor of a kind of its own is made by a call
+            what = f"made by {str(value[1]).replace(' ', '.'):.60}"
     return f"a mapping whose {str(key[1])!r:.60} is {what}, not a tensor" if what else ""
 
 

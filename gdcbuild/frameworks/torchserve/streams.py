@@ -66,7 +66,7 @@ class Unpacked(io.RawIOBase):
                     return 0
                 self._packed = packed.lstrip(b"\0")  # which may follow the last part
                 if self._packed:
-                    _pay(self._budget)
+                    pay(self._budget)
                     self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
                 continue
             try:
@@ -104,7 +104,7 @@ def members(stream: BinaryIO, budget: Budget) -> Iterator[tuple[str, BinaryIO]]:
     try:
         with tarfile.TarFile(fileobj=cast(BinaryIO, forward), errorlevel=0) as tar:
             while (member := tar.next()) is not None:
-                _pay(budget)
+                pay(budget)
                 if member.issparse():
                     raise Unreadable(f"{member.name!r} in it is sparse")
                 if not (member.isdir() or member.isdev() or member.islnk() or member.issym()):
@@ -173,7 +173,8 @@ def _full(stream: BinaryIO, count: int) -> bytes:
     return data
 
 
-def _pay(budget: Budget) -> None:
-    budget.steps -= PART
+def pay(budget: Budget, steps: int = PART) -> None:
+    """Take the price of something from the budget. Raises Unreadable when too little is left."""
+    budget.steps -= steps
     if budget.steps < 0:
         raise Unreadable("it has more parts than are looked at")

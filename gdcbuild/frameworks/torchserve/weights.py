@@ -16,7 +16,7 @@ from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.torchserve import states
 from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
-from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.layout import TooLarge, Unreadable
 from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
 from gdcbuild.frameworks.torchserve.source import Class
 
@@ -51,7 +51,7 @@ SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 """The number with which files of `torch.save` began before they were zip files."""
 
-Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other"]
+Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other", "unseen"]
 
 _SAID: Mapping[str, tuple[str, str]] = {
     "program": ("a program of torch.export", "PytorchStreamReader failed locating file data.pkl"),
@@ -83,6 +83,8 @@ def recognise(archive: Archive, name: str) -> Weights:
             with archive.nested(name) as inner:
                 assert inner is not None
                 return _zipped(inner)
+        except TooLarge:
+            return Weights("unseen")
         except Unreadable as error:
             return Weights("broken", why=str(error))
     if not head:
@@ -113,6 +115,9 @@ def _zipped(inner: Archive) -> Weights:
 def eager(archive: Archive, name: str, image: Image, network: Class | None) -> Iterator[Problem]:
     """What is wrong with weights that belong to a model file, which defines `network` as far as that is known."""
     found = recognise(archive, name)
+    takes_all = network is not None and network.has("load_state_dict")
+    if found.kind == "unseen" or (found.kind == "torchscript" and takes_all):
+        return
     if found.kind == "torchscript":
         yield Problem(
             f"{name} is TorchScript, and with a model_file TorchServe wants a state dict",
@@ -152,7 +157,9 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
     """What is wrong with weights that come without a model file."""
     if name.endswith(".so"):
         export = config.get("pt2")
-        if not (isinstance(export, dict) and isinstance(export.get("export"), dict) and export["export"].get("aot_compile")):
+        if not (
+            isinstance(export, dict) and isinstance(export.get("export"), dict) and export["export"].get("aot_compile") == 1
+        ):  # as true is
             yield Problem(
                 f"{name} is loaded only where the configuration says so; TorchServe: No model weights could be loaded",
                 "add to config: {pt2: {export: {aot_compile: true}}}",
@@ -178,7 +185,7 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
             f"{name} comes without a model_file; TorchServe: No model weights could be loaded",
             "add model_file with the model's class, or save TorchScript to a file ending in .pt",
         )
-    elif found.kind != "torchscript":
+    elif found.kind not in ("torchscript", "unseen"):
         said = "failed locating file constants.pkl" if found.kind in ("saved", "zip") else "failed reading zip archive"
         reason = f" ({found.why})" if found.why else ""
         yield Problem(

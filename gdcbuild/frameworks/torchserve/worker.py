@@ -169,9 +169,10 @@ def make_canonical(file: Path) -> None:
         return
     fresh = file.with_name("canonical")
     with zipfile.ZipFile(file) as source:
-        folder = source.namelist()[0].partition("/")[0]
-        programs = [name for name in source.namelist() if is_program(name, folder)]
-        if not programs and f"{folder}/constants.pkl" not in source.namelist():
+        names = source.namelist()
+        folder = names[0].partition("/")[0] if names else ""
+        programs = [name for name in names if is_program(name, folder)]
+        if not programs and f"{folder}/constants.pkl" not in names:
             return
         identifier = f"{folder}/.data/serialization_id"
         identity = hashlib.sha256()
@@ -187,7 +188,7 @@ def make_canonical(file: Path) -> None:
                 identity.update(f"{old.filename} {old.CRC}\n".encode())
                 with source.open(old) as record, target.open(aligned(old.filename, old.file_size, raw.tell()), "w") as copy:
                     shutil.copyfileobj(record, copy, 1 << 20)
-            if identifier in source.namelist():
+            if identifier in names:
                 number = f"{int(identity.hexdigest(), 16) % 10**40:040d}"
                 target.writestr(aligned(identifier, len(number), raw.tell()), number)
     fresh.replace(file)

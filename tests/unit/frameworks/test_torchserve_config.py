@@ -111,6 +111,11 @@ def test_a_misspelt_key_is_guessed(key: str, meant: str) -> None:
         (b"{[1]: 2}\n", "is not YAML"),
         (b"a: " + b"[" * 100_000, "is not YAML"),
         (b"a: " + b"9" * 10_000, "is not YAML"),
+        (b"a: !!bool maybe\n", "is not YAML"),
+        (b"a: !!int ''\n", "is not YAML"),
+        (b"a: !!timestamp now\n", "is not YAML"),
+        (b"a: 1" + b":1" * 300 + b":1.0\n", "is not YAML"),
+        (b"a: b\n" * 30_000, "has more than 128 KiB, which are not looked into"),
     ],
 )
 def test_what_is_no_configuration(data: bytes, words: str) -> None:

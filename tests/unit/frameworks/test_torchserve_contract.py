@@ -24,9 +24,9 @@ from tests.unit.frameworks.test_torchserve_pickles import tarred
 IMAGE = Image("pytorch-cpu.2-4", "pytorch", "2.4")
 
 
-def zipped(**members: str | bytes) -> bytes:
+def zipped(method: int = zipfile.ZIP_STORED, /, **members: str | bytes) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as target:
+    with zipfile.ZipFile(buffer, "w", method) as target:
         for name, data in members.items():
             target.writestr(name, data)
     return buffer.getvalue()
@@ -280,6 +280,46 @@ def test_libraries_of_aot_compile_need_a_word_in_the_configuration() -> None:
     assert configured("pt2: {export: {aot_compile: true}}\n", weights="w.so") == []
     (problem,) = configured("batchSize: 2\n", weights="w.so")
     assert "w.so is loaded only where the configuration says so" in problem.message
+
+    (problem,) = configured("pt2: {export: {aot_compile: 'true'}}\n", weights="w.so")
+    assert "w.so is loaded only where the configuration says so" in problem.message
+
+
+def test_what_is_not_compiled_needs_no_backend() -> None:
+    assert configured("pt2: {compile: {enable: false, backend: cudagraphs}}\n") == []
+
+
+def test_a_large_configuration_is_not_looked_into() -> None:
+    (problem,) = configured("# a comment\n" * 100_000)
+    assert isinstance(problem, Caution)
+
+
+def test_keys_of_torchrun_may_be_anything() -> None:
+    problems = configured("parallelType: pp\ntorchrun: {b: 1, 1: 2, a: 3}\n")
+    assert [p.message.partition(": ")[2] for p in problems] == [
+        "the key torchrun.1 is not text, on which TorchServe ends",
+        "TorchServe: unsupported parameter b",
+        "TorchServe: unsupported parameter a",
+    ]
+
+
+def test_numbers_that_python_does_not_write_out_are_told() -> None:
+    messages = [p.message for p in configured(f"batchSize: 0x{'f' * 5000}\n? 0x{'f' * 5000}\n: 1\n")]
+    assert messages == [
+        "c.yaml: batchSize is a huge number; TorchServe would ignore it",
+        "c.yaml: the key a huge number is not text, on which TorchServe ends",
+    ]
+
+
+@pytest.mark.parametrize("limit", ["archive.MAX_UNPACKED", "archive.MAX_NESTED_MEMBERS"])
+def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """As those of an archive that is asked to be deflated."""
+    monkeypatch.setattr(f"gdcbuild.frameworks.torchserve.{limit}", 1)
+    model = {"modelName": "model", "modelVersion": "1", "handler": "base_handler", "serializedFile": "w.pt"}
+    for files, more in (({"w.pt": script()}, {}), ({"w.pt": STATE, "net.py": NET}, {"modelFile": "net.py"})):
+        manifest = json.dumps({"runtime": "python", "model": {**model, **more}})
+        packed = zipped(zipfile.ZIP_DEFLATED, **files, **{MANIFEST: manifest})
+        assert [p for p in check({"model.mar": BytesBlob(packed)}, IMAGE, Policy()) if not isinstance(p, Caution)] == []
 
 
 def test_the_configuration_is_checked() -> None:

@@ -7,7 +7,18 @@ import sys
 import pytest
 
 from gdcbuild.errors import Caution, Problem
-from tests.unit.frameworks.test_torchserve_contract import BASE, FUNCTION, NET, OWN, configured, eager, found, handled, script
+from tests.unit.frameworks.test_torchserve_contract import (
+    BASE,
+    FUNCTION,
+    NET,
+    OWN,
+    STATE,
+    configured,
+    eager,
+    found,
+    handled,
+    script,
+)
 
 SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Context: ...\n    class Other: ...\n"
 
@@ -34,6 +45,23 @@ SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Contex
         "def handle(*args): ...\n",
         "@register\ndef handle(data): ...\n",
         "if x:\n    def handle(data): ...\nelse:\n    def handle(data, context): ...\n",
+        "@singleton\nclass Settings: ...\n" + OWN,
+        "class Timer: ...\ndef Timer(): ...\n" + OWN,
+        "class Timer: ...\nfrom timing import Timer\n" + OWN,
+        "for handle in [print]: ...\nclass Other: ...\n" + OWN,
+        "with opened() as handle: ...\nclass Other: ...\n" + OWN,
+        "globals()['handle'] = print\n",
+        "exec(open('more').read())\n",
+        "from contextlib import suppress\nwith suppress(ImportError):\n    from .parts import x\n" + OWN,
+        "class Own(metaclass=Registered): ...\n",
+        "@made_a_handler\nclass Own: ...\n",
+        "@injected\nclass Own:\n    def __init__(self, size): ...\n",
+        "class Own:\n    if X:\n        def handle(self, d, c): ...\n        def initialize(self, c): ...\n",
+        "class Own:\n    from elsewhere import handle, run as initialize\n",
+        "class Own: ...\nOwn.handle = Own.initialize = print\n",
+        "class Own: ...\nfor name in ('handle', 'initialize'):\n    setattr(Own, name, print)\n",
+        "class Own:\n    def initialize(self, c): ...\n    def handle(self, data): ...\n    handle = adapted(handle)\n",
+        "x = 1\n" + "#" * (1 << 20),
     ],
 )
 def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> None:
@@ -58,6 +86,76 @@ def test_a_class_may_be_found_where_its_handle_is_named() -> None:
 
 def test_a_handler_may_be_a_package() -> None:
     assert found({"h/__init__.py": OWN}, handler="h") == []
+
+
+@pytest.mark.parametrize(
+    ("member", "handler"),
+    [
+        ("pkg/h.py", "pkg.h"),
+        ("pkg/h.py", "pkg.h.py:handle"),
+        ("h.cpython-311-x86_64-linux-gnu.so", "h"),
+        ("h.pyc", "h.py"),
+        ("other.py", "densenet_handler"),
+        ("other.py", "ts.torch_handler.base_handler"),
+    ],
+)
+def test_a_handler_may_be_all_that_python_imports(member: str, handler: str) -> None:
+    assert found({member: OWN}, handler=handler) == []
+
+
+def test_a_package_goes_before_a_file_of_its_name() -> None:
+    assert found({"h/__init__.py": OWN, "h.py": "x = 1\n"}, handler="h.py") == []
+    assert found({"vision_handler.py": OWN}, handler="vision_handler") == []
+    (problem,) = found({"vision_handler.py": "x = 1\n"}, handler="vision_handler")
+    assert "defines no class" in problem.message
+
+
+@pytest.mark.parametrize(
+    "net", ["@registered\nclass Block: ...\n" + NET, "class Block:\n    pass\nfrom blocks import Block\n" + NET]
+)
+def test_what_is_no_class_of_the_file_is_not_counted(net: str) -> None:
+    assert eager(net) == []
+    for decorator in ("dataclass", "dataclasses.dataclass()", "functools.total_ordering"):
+        (problem,) = eager(f"from dataclasses import dataclass\n@{decorator}\nclass Block: ...\n" + NET)
+        assert "2 classes (Block, Net)" in problem.message
+
+
+TWO = NET + "class Block(nn.Module): ...\n"
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        BASE.replace("(Base", "(Mixin, Base") + "    ...\n",
+        BASE.replace("class", "@wrapped\nclass") + "    ...\n",
+        BASE + "    initialize = own\n",
+        BASE + "    def initialize(self, c):\n        if quick:\n            return\n        super().initialize(c)\n",
+        BASE + "    def initialize(self, c):\n        with suppress(Exception):\n            super().initialize(c)\n",
+        BASE + "    _load_pickled_model = staticmethod(own)\n",
+    ],
+)
+def test_a_handler_that_may_load_the_model_in_its_own_way_is_believed(handler: str) -> None:
+    assert eager(TWO, handler) == []
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        BASE.replace("BaseHandler)", "BaseHandler, Mixin)") + "    ...\n",
+        BASE
+        + "    def initialize(self, c):\n        with torch.no_grad():\n            super().initialize(c)\n        return\n",
+        BASE + "    def initialize(self, c):\n        BaseHandler.initialize(self, c)\n",
+    ],
+)
+def test_a_handler_that_loads_it_as_the_base_handler_does_is_known(handler: str) -> None:
+    (problem,) = eager(TWO, handler)
+    assert "Expected only one class as model definition" in problem.message
+
+
+def test_a_model_file_in_a_folder_is_not_found() -> None:
+    members: dict[str, str | bytes] = {"w.pt": STATE, "nets/net.py": NET}
+    (problem,) = found(members, serializedFile="w.pt", modelFile="nets/net.py", handler="base_handler")
+    assert "No module named 'nets/net'" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -120,6 +218,8 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
     [
         ("{'0': 'cat'}", "is not JSON"),
         ('["cat"]', "is no mapping"),
+        ('\ufeff{"0": "cat"}', "is not JSON: Unexpected UTF-8 BOM"),
+        ('{"0": "cat"}'.encode("utf-16"), "is not JSON: 'utf-8' codec can't decode"),
         ('{"0": 1}', "has no text for '0'"),
         ('{"0": []}', "has no text for '0'"),
         ('{"0": ["n01", 2]}', "has no text for '0'"),
@@ -128,7 +228,7 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
         ("too long to be looked at" + " " * (1 << 20), None),
     ],
 )
-def test_the_names_of_classes_are_read_with_the_model(labels: str, said: str | None) -> None:
+def test_the_names_of_classes_are_read_with_the_model(labels: str | bytes, said: str | None) -> None:
     problems = found({"w.pt": script(), "index_to_name.json": labels}, serializedFile="w.pt", handler="image_classifier")
     assert [said in p.message for p in problems if said] == ([True] if said else [])
     assert bool(problems) == bool(said)

@@ -15,7 +15,7 @@ import yaml
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, FileBlob
 from gdcbuild.errors import ActionFailed, BlobDamaged
-from gdcbuild.frameworks.torchserve import pack, repack
+from gdcbuild.frameworks.torchserve import pack, repack, worker
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 FILES = {
@@ -257,3 +257,27 @@ def test_an_archive_that_changed_is_not_repacked(tmp_path: Path) -> None:
     (tmp_path / "old.mar").write_bytes(b"PK")
     with pytest.raises(BlobDamaged):
         repack.run({}, {"mar/old.mar": blob}, tmp_path)
+
+
+def test_a_manifest_too_deep_to_be_written_is_refused(tmp_path: Path) -> None:
+    """How deep it may be depends on the depth of the stack: there is a depth that can be read, and not written."""
+    for depth in range(850, 1010, 1):
+        text = b'{"model": {"deep": ' + b"[" * depth + b"]" * depth + b"}}"
+        archive = tmp_path / "old.mar"
+        with zipfile.ZipFile(archive, "w") as target:
+            target.writestr(MANIFEST, text)
+        try:
+            repack.run({}, {"mar/old.mar": BytesBlob(archive.read_bytes())}, tmp_path)
+        except ActionFailed as error:
+            assert "maximum recursion depth exceeded" in error.problems[0].message
+            break
+    else:
+        pytest.fail("it was written")
+
+
+def test_an_empty_zip_file_has_no_paths_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "model.pt"
+    zipfile.ZipFile(file, "w").close()
+    before = file.read_bytes()
+    worker.make_canonical(file)
+    assert file.read_bytes() == before

@@ -68,7 +68,7 @@ def asked(data: bytes, unpickler: Any = pickle.Unpickler) -> tuple[set[str], boo
 
 
 def found(data: bytes) -> set[str]:
-    return set().union(*(each.names for each in read(io.BytesIO(data), Budget())))
+    return read(io.BytesIO(data), Budget()).names
 
 
 class Evil:
@@ -209,6 +209,7 @@ GREEDY = {
     "a deep stack": b"\x80\2" + b"N" * 900_000,
     "many marks": b"(" * 150_000 + b"t" * 150_000,
     "many texts": b"\x80\4" + b"".join(b"\x8c\x04%04x\x94" % (n % 65536) for n in range(100_000)),
+    "many pickles": b"\x80\2}." * 60_000,
     "one long line": b"V" + b"a" * (50 << 20) + b"\n.",
     "long bytes": b"\x80\3B" + struct.pack("<I", 50 << 20) + bytes(50 << 20) + b".",
 }
@@ -218,12 +219,25 @@ GREEDY = {
 def test_time_and_memory_are_bounded(case: str) -> None:
     data, started = GREEDY[case], time.monotonic()
     tracemalloc.start()
-    names = set().union(*(each.names for each in read(io.BytesIO(data), Budget(250_000))))
+    names = read(io.BytesIO(data), Budget(250_000)).names
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert names <= {UNREAD}
     assert peak < 30 << 20
     assert time.monotonic() - started < 60
+
+
+def test_names_are_bounded() -> None:
+    data = b"\x80\2" + b"".join(b"ca\n%06d\n0" % n for n in range(100_000)) + b"N."
+    assert len(read(io.BytesIO(data), Budget(250_000)).names) < 10_000
+
+
+@pytest.mark.parametrize("at", [(1 << 16) - 1, 512 + (1 << 16) - 1])
+def test_a_second_pickle_is_found_wherever_it_begins(at: int) -> None:
+    first = b"\x80\2X" + (at - 8).to_bytes(4, "little") + b"a" * (at - 8) + b"."
+    assert len(first) == at
+    assert found(first + EVIL) == {"os system"}
+    assert [each.names for each in findings("x.pkl", first + EVIL)] == [("os.system",)]
 
 
 EVIL = b"\x80\2cos\nsystem\nU\1x\x85R."
@@ -413,7 +427,7 @@ def test_time_and_memory_are_bounded_for_streams(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_budget_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(10))
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(80))
     assert [f.names for f in findings("a.zip", zipped(E("1.pkl", STATE), E("2.pkl", STATE)))] == [(UNREAD,)]
 
 

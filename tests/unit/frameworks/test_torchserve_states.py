@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution
 from gdcbuild.frameworks.torchserve.states import not_a_state
-from tests.unit.frameworks.test_torchserve_contract import BASE, NET, configured, eager, found, zipped
+from tests.unit.frameworks.test_torchserve_contract import BASE, NET, configured, eager, found, script, zipped
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
 
@@ -34,6 +34,10 @@ def key(name: str) -> bytes:
         (b")q\0", "a tuple"),
         (TENSOR + b"q\0(", "one tensor"),
         (b"cnet\nNet\nq\0)\x81", "a whole net.Net"),
+        (b"cnet\nNet\nq\0)\x81q\1}q\2(", "a whole net.Net"),
+        (b"caddict\nDict\nq\0)\x81q\1(" + key("weight"), ""),
+        (b"}q\0(" + key("w") + b"cquanto\nQTensor\nq\2(", ""),
+        (b"}q\0(" + key("a") + b"ccollections\nCounter\nq\2}", "a mapping whose 'a' is made by collections.Counter"),
         (b"}q\0(" + key("weight") + TENSOR, ""),
         (b"}q\0(" + key("_extra_state") + b"K\3", ""),
         (b"}q\0(" + key("a._packed_params") + b"K\3", ""),
@@ -93,10 +97,15 @@ def test_a_checkpoint_of_training_is_no_state_dict() -> None:
         NET + "    def load_state_dict(self, state, strict=True): ...\n",
         "from elsewhere import Base\nclass Net(Base): ...\n",
         "from nets import *\n",
+        NET + "def load(self, state): ...\nNet.load_state_dict = load\n",
     ],
 )
 def test_a_model_may_load_what_it_likes(net: str) -> None:
     assert eager(net, weights=CHECKPOINT) == []
+
+
+def test_a_model_may_take_torchscript_for_its_state() -> None:
+    assert eager(NET + "    def load_state_dict(self, state): ...\n", weights=script()) == []
 
 
 def test_a_handler_may_load_what_it_likes() -> None:
