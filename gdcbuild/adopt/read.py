@@ -48,6 +48,6 @@ def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
             shell.restart(recipe.doubt)
             shell.read(recipe.text, recipe.where.file, recipe.where.line)
     else:
-        given = {"0": path, "BASH_SOURCE": path} if path else {}
+        given = {"0": path} if path else {}
         has_braces = re.match(r"#!.*\b(?:da)?sh\b", text) is None
         Shell(found, folder, path, given, has_braces=has_braces).read(text, name)

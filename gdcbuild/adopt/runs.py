@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gdcbuild.adopt import commands
 from gdcbuild.adopt.archiver import NotUnderstood, join, packing
 from gdcbuild.adopt.files import text_of
-from gdcbuild.adopt.found import UNKNOWN, Found, shown, unknown
+from gdcbuild.adopt.found import UNKNOWN, Found, shown
 from gdcbuild.adopt.uploads import Uploads
 from gdcbuild.adopt.values import Values
 from gdcbuild.errors import Location
@@ -42,7 +42,8 @@ class Runs:
         elif _is_unclear(fields):
             self._found.refuse(where, f"what runs here is not known: {shown(' '.join(fields))}", self._hint)
         else:
-            self._script(fields, where, values.folder)
+            for name, sure in commands.scripts(fields):
+                self._script(name, sure, fields, where, values.folder)
 
     def _pack(self, arguments: list[str], where: Location, doubt: str, values: Values) -> None:
         if {"-h", "--help"} & set(arguments):
@@ -55,9 +56,8 @@ class Runs:
         except NotUnderstood as error:
             self._found.refuse(where, str(error), self._hint)
 
-    def _script(self, fields: list[str], where: Location, folder: str) -> None:
+    def _script(self, name: str, sure: bool, fields: list[str], where: Location, folder: str) -> None:
         """Name a script that a command runs if it does what matters, or cannot be looked into."""
-        name, sure = commands.script(fields)
         path = join(folder, name)
         if not name or (path in self._found.files and not commands.is_told_variables(fields)):
             return
@@ -96,7 +96,7 @@ def builtin(fields: list[str], doubt: str, values: Values) -> bool:
     elif program in _SETS or (program == "printf" and fields[1:2] == ["-v"]):
         for name in fields[1:]:
             if _IDENTIFIER.fullmatch(name):
-                values.set(name, unknown(f"${name}"))
+                values.lose(name)
     elif program == "let" or program.startswith("(("):
         for text in fields[1:] if program == "let" else [shown(program)[4:-2]]:
             values.count(text)

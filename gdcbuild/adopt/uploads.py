@@ -15,7 +15,7 @@ from gdcbuild.adopt.transfers import Transfer, is_remote, transfer
 from gdcbuild.errors import Location
 
 ENTRY = "model.mar"
-_PLAIN = re.compile(r"\ue000\$(\w+)\ue001")
+_PLAIN = re.compile(r"\ue000\$([A-Za-z_]\w*)\ue001")
 _URL = re.compile(r"\w+://\S+\.mar")
 _SCHEME = "s3://"
 _LOOKS = frozenset(

@@ -9,6 +9,7 @@ from itertools import islice
 
 from gdcbuild.adopt import expansions
 from gdcbuild.adopt.archiver import join
+from gdcbuild.adopt.commands import ASSIGNMENT
 from gdcbuild.adopt.fields import Fields
 from gdcbuild.adopt.found import UNKNOWN, unknown
 from gdcbuild.adopt.tokens import Part, Word
@@ -25,6 +26,12 @@ _COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))|(?:\+\+|-
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 _ARGUMENTS = "123456789@*#"
 Saved = tuple[str, str, list[str], dict[str, str], dict[str, list[str]]]
+
+
+def is_array(word: Word) -> bool:
+    """Whether it is NAME=(...)."""
+    match = len(word.parts) == 2 and ASSIGNMENT.fullmatch(word.parts[0].text)
+    return bool(match) and word.parts[1].kind == "unknown" and word.parts[1].text.startswith("(")
 
 
 class Values:
@@ -56,6 +63,9 @@ class Values:
         """A cd, pushd or popd."""
         to = [f for f in fields[1:] if f not in ("--", "-P", "-L")]
         here = self.folder
+        if fields[0] != "cd" and any(re.match(r"[+-]\d", f) for f in to):
+            self.lost(" ".join(fields))
+            return
         if fields[0] == "popd":
             self.folder = self._pushed.pop() if self._pushed else "/" + unknown("popd")
         else:
@@ -108,11 +118,10 @@ class Values:
 
     def assign(self, word: Word, match: re.Match[str]) -> None:
         """An assignment; `match` is that of its name."""
-        is_array = len(word.parts) == 2 and word.parts[1].kind == "unknown" and word.parts[1].text.startswith("(")
-        if is_array and match.end() == len(word.parts[0].text):
+        if is_array(word):
             self._assign_array(match[1], word.parts[1].text[1:-1], match[2] == "+=", word.where)
         elif match[2] == "+=" and match[1] in self._arrays:
-            self.set(match[1], unknown(f"${match[1]}"))
+            self.lose(match[1])
         else:
             self.set(match[1], self._assigned(word, match))
 
@@ -122,6 +131,15 @@ class Values:
         if rest.startswith("~"):
             text = unknown("~") + text[1:]
         return self._variables.get(match[1], unknown(f"${match[1]}")) + text if match[2] == "+=" else text
+
+    def resolved(self, word: Word) -> Iterator[Word]:
+        """A word of a declaration without variables: the shell puts in all of them before it assigns the first."""
+        if is_array(word):
+            yield word
+        elif word.parts and ASSIGNMENT.match(word.parts[0].text):
+            yield Word((Part("text", "".join(map(self._text, word.parts)), False),), word.where)
+        else:
+            yield from (Word((Part("text", field, False),), word.where) for field in self.fields(word))
 
     def _assign_array(self, name: str, text: str, more: bool, where: Location) -> None:
         words = [item for item in Lexer(text, where.file, where.line).items() if isinstance(item, Word)]
@@ -139,10 +157,14 @@ class Values:
             text = unknown(f"${name}, which {self.doubt} sets," if self.doubt else f"${name}")
         self._variables[name] = text
 
+    def lose(self, name: str) -> None:
+        """From here on a variable is not known, and is not that of the environment either."""
+        self.set(name, unknown(f"${name}, which the script sets,"))
+
     def unset(self, name: str) -> None:
         """Take a variable away."""
         if self.doubt or "[" in name:
-            self.set(name.partition("[")[0], unknown(f"${name}"))
+            self.lose(name.partition("[")[0])
         else:
             self.put(name, None, None)
 
@@ -163,7 +185,7 @@ class Values:
     def count(self, text: str) -> None:
         """After ((text)) it is not known what it sets."""
         for names in _COUNTED.findall(text):
-            self.set("".join(names), unknown(f"${''.join(names)}"))
+            self.lose("".join(names))
 
     def environment(self) -> Mapping[str, str]:
         """The variables, as programs may see them."""
@@ -171,7 +193,8 @@ class Values:
 
     def may_split(self, word: Word) -> bool:
         """Whether a word may come to another number of words than it seems."""
-        return any(part.kind != "text" and not part.quoted and UNKNOWN.search(self._text(part)) for part in word.parts)
+        parts = [part for part in word.parts if part.kind != "text" and ("@" in part.text or not part.quoted)]
+        return any(UNKNOWN.search(self._text(part)) for part in parts)
 
     def fields(self, word: Word) -> Iterator[str]:
         """A word as the shell would pass it on: braces and variables expanded, split where it is not quoted, globs matched."""
@@ -263,12 +286,12 @@ class Values:
 
     def _computed(self, text: str) -> str | None:
         """What ${NAME%PATTERN} and ${NAME[INDEX]} come to."""
-        if text.startswith("$(("):
+        if text.startswith("$"):
             self.count(text)
-        elif match := expansions.CUT.fullmatch(text):
+        if match := expansions.CUT.fullmatch(text):
             value = self._value(Part("variable", match["name"], True))
             return None if UNKNOWN.search(value) else expansions.cut(value, match["how"], match["pattern"])
-        elif (match := _ONE.fullmatch(text)) and (held := self._arrays.get(match["name"])) is not None:
+        if (match := _ONE.fullmatch(text)) and (held := self._arrays.get(match["name"])) is not None:
             name = match["index"]
             index = name if name.isdecimal() else self._value(Part("variable", name, True))
             is_known = index.isdecimal() and int(index) < len(held) and not any(map(UNKNOWN.search, held))
@@ -279,6 +302,8 @@ class Values:
         name, given = part.text, self._arrays.get("@")
         if name == FOLDER:
             return self.folder
+        if name == "BASH_SOURCE" and self.script:
+            return self.script
         held, is_number = self._variables.get(name), name.isdecimal() and name != "0"
         if given is not None and name in ("@", "*", "#"):
             held = str(len(given)) if name == "#" else self._joined(given, name == "*")

@@ -11,7 +11,7 @@ from itertools import takewhile
 from gdcbuild.adopt import blocks
 from gdcbuild.adopt.blocks import Item
 from gdcbuild.adopt.feeds import Feeds
-from gdcbuild.adopt.found import UNKNOWN, Found, unknown
+from gdcbuild.adopt.found import UNKNOWN, Found
 from gdcbuild.adopt.nesting import BLOCK, CASE, IF, LOOP, ROUNDS, SUBSHELL, Nesting
 from gdcbuild.adopt.tokens import Fed, Operator, Part, Word
 from gdcbuild.adopt.values import Values
@@ -28,9 +28,10 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(slots=True)
 class Function:
-    """The items of a body. `doubt` says why it may not be the one that the name has."""
+    """The items of a body, and the file they stand in. `doubt` says why it may not be the one that the name has."""
 
     body: Sequence[Item]
+    script: str
     is_subshell: bool
     doubt: str
     is_called: bool = False
@@ -52,13 +53,17 @@ class Walker(ABC):
         self._values = values
         self._nesting = Nesting(values)
         self._functions: dict[str, list[Function]] = {}
-        self._tested = False
+        self._tested = self._is_test = False  # of the list behind && and ||; of the last command
         self._ended = doubt
-        self._feeds = Feeds(self._found)
+        self._feeds = Feeds(self._found, self._called)
 
     @abstractmethod
     def _command(self, words: list[Word], after: str, ends: str) -> None:
         """A simple command between two operators."""
+
+    @abstractmethod
+    def _called(self, text: str, where: Location, apart: bool = True) -> None:
+        """A text that is run and not read."""
 
     def _read(self, text: str, file: str, line: int) -> None:
         lexer = Lexer(text, file, line)
@@ -99,7 +104,7 @@ class Walker(ABC):
 
     def _step(self, words: list[Word], ends: Operator, after: str) -> None:
         """One simple command, or the part of a compound one that stands before an operator."""
-        self._tested = self._tested and after in ("&&", "||")
+        self._tested = self._tested and after in ("&&", "||", ")")
         for word in words:
             self._feeds.word(word)
         rest = self._keywords(words, after, ends.text)
@@ -112,6 +117,7 @@ class Walker(ABC):
                 self._command(rest, after, ends.text)
             if ends.text == ")" and self._nesting.kind == SUBSHELL:
                 self._nesting.close()
+                self._tested = self._is_test
             elif ends.text == ";;" and self._nesting.kind == CASE:
                 self._nesting.branch()
                 self._nesting.levels[-1].is_pattern = True
@@ -127,7 +133,7 @@ class Walker(ABC):
                 level.is_pattern = kind == CASE
                 if word in ("for", "select") and len(words) > 1 and words[1].literal:
                     self._values.doubt = ""
-                    self._values.set(words[1].literal, unknown(f"${words[1].literal}"))
+                    self._values.lose(words[1].literal)
                 for part in words[1].parts if word == "for" and len(words) > 1 else ():
                     self._values.count(part.text)  # of for ((...))
                 if word in ("for", "select", "case"):
@@ -136,6 +142,7 @@ class Walker(ABC):
                 self._nesting.open(BLOCK, self._branch_doubt(after), after == "|")
             elif word in _CLOSES:
                 self._nesting.close(ends in ("|", "&"))
+                self._tested = self._tested or (word == "}" and self._is_test)
             elif word in ("then", "else", "elif"):
                 self._nesting.branch()
             elif word == "!":
@@ -156,7 +163,7 @@ class Walker(ABC):
         """Take in a function; returns where the text goes on."""
         apart = any(level.kind == BLOCK or level.is_apart for level in self._nesting.levels)  # a block may turn out to be that
         doubt = self._doubt(after) or ("a block" if apart else "")
-        function = Function(items[begin + 1 : end], blocks.at_place(items, begin) == "(", doubt)
+        function = Function(items[begin + 1 : end], self._values.script, blocks.at_place(items, begin) == "(", doubt)
         known = self._functions.get(name, [])
         same = [other for other in known if other.body == function.body]  # read once more
         function.is_called = any(other.is_called for other in same)
