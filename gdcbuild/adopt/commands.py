@@ -20,7 +20,7 @@ _PACKS = re.compile(
 _UPLOADS = re.compile(
     r"\baws\b[^\n;&|]*\s(?:s3\s+(?:cp|sync|mv)|put-object)\b"
     r"|(?:^|\s)s3\s+(?:cp|sync|mv)\s"
-    r"|\b(?:gcloud|gdcloud)\s+storage\s+(?:cp|mv|rsync)\b"
+    r"|\b(?:gcloud|gdcloud)\b[^\n;&|]*\sstorage\s+(?:cp|mv|rsync)\b"
     r"|\b(?:gsutil|s5cmd|mc|rclone|s3cmd)\s[^\n;&|]*\b(?:cp|mv|sync|rsync|copy|copyto|mirror|put|move)\s"
 )
 _MODULES = ("model_archiver", "model_archiver.model_packaging")

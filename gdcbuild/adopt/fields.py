@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import glob
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+
+from gdcbuild.adopt.found import unknown
 
 _GLOB = re.compile(r"[*?\[]")
+_NOT_READ = re.compile(r"\*\*|\[\^|\[\[:")
+"""What Python's globs read otherwise, or an option of the shell decides."""
 
 
 class Fields:
@@ -28,7 +34,26 @@ class Fields:
             self._done.append(("".join(text for text, _ in self._open), pattern if is_glob else ""))
             self._open = []
 
-    def matched(self, folder: str) -> Iterator[str]:
-        """All of them; of a glob what it matches in a folder, if that is anything."""
+    def matched(self, folder: str, made: Collection[str]) -> Iterator[str]:
+        """All of them; of a glob what it matches in a folder, if that is anything. `made` are files that will be there, too."""
         for text, pattern in self._done:
-            yield from (sorted(glob.glob(pattern, root_dir=folder)) if pattern else []) or [text]
+            if _NOT_READ.search(text) and pattern:
+                yield unknown(text)
+            elif pattern:
+                yield from sorted({*glob.glob(pattern, root_dir=folder), *_made(pattern, folder, made)}) or [text]
+            else:
+                yield text
+
+
+def _made(pattern: str, folder: str, made: Collection[str]) -> Iterator[str]:
+    """What a glob matches among files, and the folders they lie in."""
+    wanted = pattern.rstrip("/").split("/")
+    fixed = next(number for number, part in enumerate(wanted) if glob.has_magic(part))
+    before = "".join(f"{part}/" for part in wanted[:fixed])
+    root = posixpath.join(posixpath.normpath(posixpath.join(folder, before)), "")
+    for path in made:
+        parts = path.removeprefix(root).split("/") if path.startswith(root) else []
+        pairs = list(zip(parts, wanted[fixed:], strict=False))
+        fits = len(parts) >= len(wanted) - fixed + pattern.endswith("/") and not any(part.startswith(".") for part, _ in pairs)
+        if fits and all(fnmatchcase(part, glob_part) for part, glob_part in pairs):
+            yield before + "/".join(part for part, _ in pairs) + "/" * pattern.endswith("/")

@@ -28,6 +28,7 @@ class Runs:
         self._found = found
         self._uploads = Uploads(found, folder)
         self._hint = hint
+        self.archives = self._uploads.at.keys()
 
     def run(self, fields: list[str], where: Location, doubt: str, values: Values) -> None:
         """A command, whose `doubt` is why it is not known that it runs, and once; "" when that is known."""

@@ -58,7 +58,7 @@ class Shell(Walker):
 
     def restart(self, doubt: str = "") -> None:
         """A new shell in the first folder, as make starts one for every line. `doubt` is why it may not run."""
-        self._begin(Values(self._start, self._script, self._given, self._has_braces), doubt)
+        self._begin(Values(self._start, self._script, self._given, self._has_braces, self._runs.archives), doubt)
         self._calls: list[tuple[str, bool]] = []
         self._last = ""
 

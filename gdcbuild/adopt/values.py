@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -38,14 +38,17 @@ class Values:
     """Variables and the folder (absolute). `script` is the file that is read, "" for standard input, `main` the one that runs.
 
     `doubt` says why it is not known that the command at hand runs: then what it sets is not known. `has_braces` is whether the
-    shell knows {a,b}.
+    shell knows {a,b}. `made` are files that will be there when the script runs.
     """
 
-    def __init__(self, folder: str, script: str, given: Mapping[str, str], has_braces: bool = True) -> None:
+    def __init__(
+        self, folder: str, script: str, given: Mapping[str, str], has_braces: bool = True, made: Collection[str] = ()
+    ) -> None:
         self.folder = self._previous = folder
         self.script = self._main = script
         self.doubt = ""
         self.has_braces = has_braces
+        self._made = made
         self._hidden: list[dict[str, tuple[str | None, list[str] | None]]] = []
         self._pushed: list[str] = []
         self._variables = dict(given)
@@ -231,7 +234,7 @@ class Values:
                 else:
                     self._split(text, made)
         made.end()
-        yield from made.matched(self.folder)
+        yield from made.matched(self.folder, self._made)
 
     def _split(self, text: str, made: Fields) -> None:
         by = self._variables.get("IFS", " \t\n")

@@ -184,7 +184,7 @@ class Walker(ABC):
             return 0
         for word in header:
             self._feeds.word(word)
-        depth, packed = len(self._nesting.levels), len(self._found.packings)
+        depth, known = len(self._nesting.levels), self._found.amount
         if after == "|" or next((i.text for i in items[end + 1 :] if isinstance(i, Operator)), "") in ("|", "&"):
             self._nesting.open(SUBSHELL, "")
         level = self._nesting.open(ROUNDS, "")
@@ -197,7 +197,7 @@ class Walker(ABC):
         self._nesting.again(level)
         self._nesting.close_to(depth)
         plain = [part.text for word in listed for part in word.parts if part.kind == "text" and not part.quoted]
-        if len(self._found.packings) > packed and (glob := next(filter(_GLOB.search, plain), "")):
+        if self._found.amount > known and (glob := next(filter(_GLOB.search, plain), "")):
             message = f"the loop is over the files that {glob} matches now"
             self._found.note(header[0].where, message, "import it again when there are more")
         return end + 1
