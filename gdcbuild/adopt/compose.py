@@ -61,7 +61,7 @@ class Composer:
             for (model, version), where in self._origin.items():
                 if (model, version) not in sent:
                     message = f"{model}@{version} is not uploaded to {self._made.environments[name]['bucket']}"
-                    self._note(where, message, "gdcbuild publishes every version to the environment it is told")
+                    self._found.note(where, message, "gdcbuild publishes every version to the environment it is told")
         for told in (self._found.problems, self._found.notes):  # each round of a loop has told the same
             told[:] = dict.fromkeys(told)
         return self._made
@@ -140,11 +140,11 @@ class Composer:
         suffix = ".so" if native else ".py"
         path, _, function = name.partition(":")
         if not native and ".py" in path and function:
-            self._note(
+            self._found.note(
                 packing.where, f"torch-model-archiver finds no file {name!r}", f"it is read as {path}, function {function}"
             )
         if not native and ".py" not in path and not function:
-            self._note(
+            self._found.note(
                 packing.where,
                 f"the handler {name!r} stands as {posixpath.basename(path)}.py in the archive's manifest",
                 "TorchServe loads the same file",
@@ -214,19 +214,19 @@ class Composer:
     def _differs(self, packing: Packing, id: str, version: str) -> None:
         """What is not the same in the archive that gdcbuild will write."""
         if packing.model_name != "model":
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver packs {packing.model_name}.mar, and gdcbuild packs model.mar",
                 "GDC's servers look for model.mar only",
             )
         if packing.version != version:
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver writes version {packing.version} into the archive, and gdcbuild writes {version}",
                 "both are the version id here, which the folder in the bucket decides",
             )
         if packing.archive_format in ("tgz", "no-archive"):
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver packs a {packing.archive_format}, and gdcbuild packs a model.mar",
                 "GDC's servers take no other",
@@ -240,7 +240,7 @@ class Composer:
         if made := next((self._found.made[p] for p in above if p in self._found.made), None):
             how, place = made
             message = f"{id}: {path.removeprefix(f'{self._root}/')} {shown(how)} at {place}, and is no file of the workspace"
-            self._note(where, message, "have it there before each run of gdcbuild, or make it in a step")
+            self._found.note(where, message, "have it there before each run of gdcbuild, or make it in a step")
 
     def _path(self, path: str, where: Location) -> str:
         """A path below the manifest."""
@@ -249,9 +249,6 @@ class Composer:
         if path == self._root:
             raise _Refused("the whole workspace is packed", "name what of it is needed", where)
         raise _Refused(f"{path} lies outside of {self._root}", "move it below the manifest's folder, and name it there", where)
-
-    def _note(self, where: Location, message: str, hint: str) -> None:
-        self._found.notes.append(Problem(message, hint, where))
 
 
 class _Refused(Exception):

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 
 from gdcbuild.adopt.found import unknown
 
-_GLOB = re.compile(r"[*?\[]")
 _NOT_READ = re.compile(r"\*\*|\[\^|\[\[:")
 """What Python's globs read otherwise, or an option of the shell decides."""
 
@@ -29,7 +28,7 @@ class Fields:
     def end(self) -> None:
         """Begin another field, if there is one at hand."""
         if self._open:
-            is_glob = any(_GLOB.search(text) for text, is_quoted in self._open if not is_quoted)
+            is_glob = any(glob.has_magic(text) for text, is_quoted in self._open if not is_quoted)
             pattern = "".join(glob.escape(text) if is_quoted else text for text, is_quoted in self._open)
             self._done.append(("".join(text for text, _ in self._open), pattern if is_glob else ""))
             self._open = []

@@ -23,27 +23,11 @@ _STORES: Mapping[str, tuple[str, frozenset[str]]] = {
 """Programs for buckets: the word that comes before the verbs, and the verbs that take files elsewhere."""
 
 _FOLLOWED = frozenset({"aws", "gcloud", "gdcloud"})
-_FLAGS = frozenset(
-    (
-        *(
-            "--recursive",
-            "--quiet",
-            "--dryrun",
-            "--only-show-errors",
-            "--follow-symlinks",
-            "--delete",
-            "--size-only",
-            "--debug",
-        ),
-        *(
-            "--exact-timestamps",
-            "--force-glacier-transfer",
-            "--ignore-glacier-warnings",
-            "--continue-on-error",
-        ),
-    )
+_FLAG = re.compile(
+    r"--no-.+|-\w|--(?:recursive|quiet|dryrun|only-show-errors|follow-symlinks|delete|size-only|debug|exact-timestamps"
+    r"|force-glacier-transfer|ignore-glacier-warnings|continue-on-error)"
 )
-"""Options of the followed programs that no value follows; all others have one, but letters and those in --no-...."""
+"""Options of the followed programs that no value follows; all others have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +90,7 @@ def _parsed(arguments: Sequence[str], program: str) -> tuple[list[str], dict[str
         elif argument.startswith("-") and len(argument) > 1:
             option, joined, value = argument.partition("=")
             options[option] = value
-            if program in _FOLLOWED and not joined and option not in _FLAGS and not re.match(r"--no-|-\w\Z", option):
+            if program in _FOLLOWED and not joined and not _FLAG.fullmatch(option):
                 name = option
         else:
             words.append(argument)

@@ -17,28 +17,9 @@ ENTRY = "model.mar"
 _PLAIN = re.compile(r"\ue000\$([A-Za-z_]\w*)\ue001")
 _URL = re.compile(r"\w+://\S+\.mar")
 _SCHEME = "s3://"
-_LOOKS = frozenset(
-    (
-        *(
-            "ls",
-            "rm",
-            "test",
-            "[",
-            "[[",
-            "chmod",
-            "chown",
-            "du",
-            "stat",
-            "unzip",
-            "file",
-            "touch",
-            "wc",
-            "find",
-            "echo",
-            "printf",
-        ),
-        *("sha256sum", "md5sum", "sha1sum", "cat", ":", "mkdir", "trap", "aws", "gsutil", "mc", "s5cmd", "s3cmd", "gcloud"),
-    )
+_LOOKS = re.compile(
+    r"ls|rm|test|\[\[?|chmod|chown|du|stat|unzip|file|touch|wc|find|echo|printf|sha256sum|md5sum|sha1sum|cat|:|mkdir|trap"
+    r"|aws|gsutil|mc|s5cmd|s3cmd|gcloud"
 )
 """Programs that leave an archive where it is."""
 
@@ -75,9 +56,9 @@ class Uploads:
             taken = next((f for f in fields[1:] if join(folder, f) in self.at or _URL.fullmatch(f)), "")
             if program in _TAKES:
                 taken = taken or next((f for f in fields[1:] if self._below(join(folder, f))), "")
-            if not taken or program in _LOOKS:
+            if not taken or _LOOKS.fullmatch(program):
                 return None
-            self._refuse(where, f"{shown(taken)} is given to {shown(fields[0])}, which is not followed", _BY_HAND)
+            self._found.refuse(where, f"{shown(taken)} is given to {shown(fields[0])}, which is not followed", _BY_HAND)
             return ""
         if "--dryrun" in found.options:
             return ""
@@ -90,11 +71,11 @@ class Uploads:
         elif not found.followed:
             if is_remote(found.to, found.store) or UNKNOWN.search(found.to):
                 message = f"an upload by {found.store} is not followed"
-                self._refuse(where, message, "write it as aws s3 cp, in a copy of the script")
+                self._found.refuse(where, message, "write it as aws s3 cp, in a copy of the script")
         elif doubt:
             return "an upload"
         elif not found.sources:
-            self._refuse(where, f"what {found.store} takes where is not known", _BY_HAND)
+            self._found.refuse(where, f"what {found.store} takes where is not known", _BY_HAND)
         else:
             bucket = self._bucket(found, folder, where, environment)
             for source in found.sources:
@@ -103,7 +84,7 @@ class Uploads:
 
     def _upload_one(self, found: Transfer, source: str, folder: str, bucket: Bucket, where: Location) -> None:
         if is_remote(source, found.store):
-            self._refuse(where, f"{shown(source)} is copied from one bucket to another, which is not followed", _BY_HAND)
+            self._found.refuse(where, f"{shown(source)} is copied from one bucket to another, which is not followed", _BY_HAND)
             return
         if {"--exclude", "--include"} & found.options.keys():
             self._found.note(where, "--exclude and --include are not followed", f"see what of {shown(source)} is uploaded")
@@ -172,7 +153,7 @@ class Uploads:
             key = to + posixpath.basename(path) if to.endswith("/") else to
             self._archive(self.at[path], key, bucket, where)
         elif UNKNOWN.search(path):
-            self._refuse(where, f"what is uploaded is not known: {shown(source)}", _BY_HAND)
+            self._found.refuse(where, f"what is uploaded is not known: {shown(source)}", _BY_HAND)
         elif path.endswith(".mar"):
             self._other(self._found.archives, path, to + posixpath.basename(path) if to.endswith("/") else to, bucket, where)
         else:
@@ -180,7 +161,9 @@ class Uploads:
 
     def _archive(self, number: int, key: str, bucket: Bucket, where: Location) -> None:
         if not key.endswith(".mar") and not UNKNOWN.search(key):
-            self._refuse(where, f"{shown(key)} is no name of an archive", "servers look for model.mar: end folders in a slash")
+            self._found.refuse(
+                where, f"{shown(key)} is no name of an archive", "servers look for model.mar: end folders in a slash"
+            )
             return
         target = self._target(key, bucket, where)
         if target is not None:
@@ -206,7 +189,7 @@ class Uploads:
             else:
                 self._other(self._found.folders, posixpath.dirname(file), key, bucket, where)
         if not others and not below:
-            self._refuse(
+            self._found.refuse(
                 where,
                 f"nothing is known of {path}, which is uploaded",
                 "run import once it is there, or add what it holds to the manifest by hand",
@@ -222,25 +205,22 @@ class Uploads:
         above, name = posixpath.split(key)
         prefix, model, version = ["", "", *above.removeprefix(_SCHEME).rsplit("/", 2)][-3:]
         if not prefix and UNKNOWN.search(key):
-            self._refuse(where, f"where the upload to {shown(key)} goes is not known", "add the version by hand")
+            self._found.refuse(where, f"where the upload to {shown(key)} goes is not known", "add the version by hand")
             return None
         if UNKNOWN.search(model + version):
             message = f"what {shown(model)}/{shown(version)} is in {shown(key)} is not known"
-            self._refuse(where, message, "add the version by hand")
+            self._found.refuse(where, message, "add the version by hand")
             return None
         if not prefix or not model:
-            self._refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
+            self._found.refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
             return None
         url = _SCHEME + _variables(prefix)
         if not key.startswith(_SCHEME) or UNKNOWN.search(url + bucket.endpoint):
-            self._refuse(where, f"the bucket of {shown(key)} is not known", "add it to `environments` by hand")
+            self._found.refuse(where, f"the bucket of {shown(key)} is not known", "add it to `environments` by hand")
             url = ""
         if name.endswith(".mar") and name != ENTRY:
             self._found.note(where, f"{name} is uploaded, and GDC's servers look for {ENTRY}", f"gdcbuild writes {ENTRY}")
         return Target(model, version, Bucket(url, bucket.endpoint, bucket.region, bucket.ca_file), where)
-
-    def _refuse(self, where: Location, message: str, hint: str) -> None:
-        self._found.refuse(where, message, hint)
 
 
 def _variables(text: str) -> str:

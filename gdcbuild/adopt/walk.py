@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from itertools import takewhile
 
 from gdcbuild.adopt import blocks
@@ -23,7 +23,6 @@ MOST = 50_000
 
 _OPENS = {"for": LOOP, "while": LOOP, "until": LOOP, "select": LOOP, "if": IF, "case": CASE}
 _CLOSES = frozenset({"done", "fi", "esac", "}"})
-_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(slots=True)
@@ -180,7 +179,7 @@ class Walker(ABC):
         self._values.doubt = ""
         listed = header[3:] or [Word((Part("variable", "@", True),), header[0].where)]
         fields = [field for word in listed for field in self._values.fields(word)] if len(header) != 3 else []
-        if any(UNKNOWN.search(field) or _GLOB.search(field) for field in fields):
+        if any(UNKNOWN.search(field) or has_magic(field) for field in fields):
             return 0
         for word in header:
             self._feeds.word(word)
@@ -197,7 +196,7 @@ class Walker(ABC):
         self._nesting.again(level)
         self._nesting.close_to(depth)
         plain = [part.text for word in listed for part in word.parts if part.kind == "text" and not part.quoted]
-        if self._found.amount > known and (glob := next(filter(_GLOB.search, plain), "")):
+        if self._found.amount > known and (glob := next(filter(has_magic, plain), "")):
             message = f"the loop is over the files that {glob} matches now"
             self._found.note(header[0].where, message, "import it again when there are more")
         return end + 1

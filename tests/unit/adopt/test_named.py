@@ -259,3 +259,8 @@ def test_a_script_in_python_is_none(tmp_path: Path) -> None:
 def test_a_variable_in_front_of_a_command_lasts_for_its_command(tmp_path: Path) -> None:
     result = found(f"AWS_PROFILE=team aws s3 cp x.mar s3://b/m/1/\n{PACK}\n{UP}", tmp_path)
     assert [n.where and n.where.line for n in result.notes if "profile" in n.message] == [1]
+
+
+def test_a_variable_is_named_with_what_sets_it(tmp_path: Path) -> None:
+    text = f"if a; then V=2; fi\n{PACK.replace('-v 1', '-v $V')}"
+    assert told(found(text, tmp_path)) == ["2: --version is $V, which an if sets, and $V is known only when it runs"]
