@@ -13,6 +13,9 @@ from gdcbuild.adopt.found import unknown
 _NOT_READ = re.compile(r"\*\*|\[\^|\[\[:")
 """What Python's globs read otherwise, or an option of the shell decides."""
 
+_FOR_NONE = frozenset({"nullglob", "failglob"})
+"""Options that matter only where nothing is matched."""
+
 
 class Fields:
     """Those that are complete, each a text and the glob that it is ("" for none), and what there is of one more."""
@@ -33,13 +36,17 @@ class Fields:
             self._done.append(("".join(text for text, _ in self._open), pattern if is_glob else ""))
             self._open = []
 
-    def matched(self, folder: str, made: Collection[str]) -> Iterator[str]:
-        """All of them; of a glob what it matches in a folder, if that is anything. `made` are files that will be there, too."""
+    def matched(self, folder: str, made: Collection[str], options: Collection[str]) -> Iterator[str]:
+        """All of them; of a glob what it matches in a folder, if that is anything. `made` are files that will be there, too.
+
+        `options` are those of the shell that have globs come to something else.
+        """
         for text, pattern in self._done:
-            if _NOT_READ.search(text) and pattern:
+            if pattern and (_NOT_READ.search(text) or not _FOR_NONE.issuperset(options)):
                 yield unknown(text)
             elif pattern:
-                yield from sorted({*glob.glob(pattern, root_dir=folder), *_made(pattern, folder, made)}) or [text]
+                found = {*glob.glob(pattern, root_dir=folder), *_made(pattern, folder, made)}
+                yield from sorted(found) or [unknown(text) if options else text]
             else:
                 yield text
 

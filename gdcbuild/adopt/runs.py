@@ -17,6 +17,7 @@ from gdcbuild.errors import Location
 PLAINLY = "run it plainly, in a copy of the script"
 _MOVES = frozenset({"cd", "pushd", "popd"})
 _SETS = frozenset({"read", "mapfile", "readarray", "getopts"})
+_GLOBBING = frozenset({"noglob", "dotglob", "nocaseglob", "extglob", "globstar", "nullglob", "failglob"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _MAKE = re.compile(r"g?make(?:\[\d+\])?:")
 
@@ -101,6 +102,10 @@ def builtin(fields: list[str], doubt: str, values: Values) -> bool:
     elif program == "let" or program.startswith("(("):
         for text in fields[1:] if program == "let" else [shown(program)[4:-2]]:
             values.count(text)
+    elif program in ("shopt", "set"):
+        is_off = "-u" in fields if program == "shopt" else any(field.startswith("+") for field in fields)
+        change = values.options.difference_update if is_off else values.options.update
+        change(_GLOBBING.intersection("noglob" if re.fullmatch(r"[-+]\w*f\w*", field) else field for field in fields))
     elif program == "shift":
         values.shift(fields)
     else:

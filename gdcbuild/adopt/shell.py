@@ -180,7 +180,8 @@ class Shell(Walker):
     def _called(self, text: str, where: Location, apart: bool = True) -> None:
         """Name what functions do that are called in a text which is not read."""
         for name in dict.fromkeys(_CALLS.findall(text)):
-            if name in self._functions:
+            if name in self._functions and (name not in self._named or not apart):
+                self._named.add(name)  # once: its arguments are not known, so it comes to the same
                 self._call([name], None, where, f"the function {name}(), called at {where},", apart)
 
     def _enter(

@@ -19,6 +19,7 @@ from gdcbuild.errors import Location
 FOLDER = "PWD"
 _WHOLE = re.compile(r"\$\{(?P<keys>!?)(?P<name>\w+)\[(?P<all>[@*])\]\}")
 _ONE = re.compile(r"\$\{(?P<name>\w+)\[\$?\{?(?P<index>\w+)\}?\]\}")
+_PATTERN = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 
 
@@ -74,7 +75,10 @@ class Values(Variables):
     def may_split(self, word: Word) -> bool:
         """Whether a word may come to another number of words than it seems."""
         parts = [part for part in word.parts if part.kind != "text" and ("@" in part.text or not part.quoted)]
-        return any(UNKNOWN.search(self._text(part)) for part in parts)
+        if any(UNKNOWN.search(self._text(part)) for part in parts):
+            return True
+        is_pattern = any(_PATTERN.search(part.text) for part in word.parts if part.kind == "text" and not part.quoted)
+        return is_pattern and any(map(UNKNOWN.search, self.fields(word)))
 
     def fields(self, word: Word) -> Iterator[str]:
         """A word as the shell would pass it on: braces and variables expanded, split where it is not quoted, globs matched."""
@@ -111,7 +115,7 @@ class Values(Variables):
                 else:
                     self._split(text, made)
         made.end()
-        yield from made.matched(self.folder, self._made)
+        yield from made.matched(self.folder, self._made, self.options)
 
     def _split(self, text: str, made: Fields) -> None:
         by = self._variables.get("IFS", " \t\n")

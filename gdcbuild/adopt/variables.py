@@ -20,7 +20,8 @@ class Variables:
     """Variables and the folder (absolute). `script` is the file that is read, "" for standard input, `main` the one that runs.
 
     `doubt` says why it is not known that the command at hand runs: then what it sets is not known. `has_braces` is whether the
-    shell knows {a,b}. `made` are files that will be there when the script runs.
+    shell knows {a,b}. `made` are files that will be there when the script runs. `options` are those that
+    change what globs come to.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Variables:
         self.doubt = ""
         self.has_braces = has_braces
         self._made = made
+        self.options = set[str]()
         self._hidden: list[dict[str, tuple[str | None, list[str] | None]]] = []
         self._pushed: list[str] = []
         self._variables = dict(given)

@@ -52,6 +52,7 @@ class Walker(ABC):
         self._values = values
         self._nesting = Nesting(values)
         self._functions: dict[str, list[Function]] = {}
+        self._named = set[str]()
         self._tested = self._is_test = False  # of the list behind && and ||; of the last command
         self._ended = doubt
         self._feeds = Feeds(self._found, self._called)
@@ -165,6 +166,8 @@ class Walker(ABC):
         function = Function(items[begin + 1 : end], self._values.script, blocks.at_place(items, begin) == "(", doubt)
         known = self._functions.get(name, [])
         same = [other for other in known if other.body == function.body]  # read once more
+        if not same:
+            self._named.discard(name)
         function.is_called = any(other.is_called for other in same)
         self._functions[name] = [*([other for other in known if other not in same] if doubt else []), function]
         return min(end + 1, len(items))

@@ -55,6 +55,8 @@ FOLLOWED = {
     "where a function stands": f". lib/here.sh; here; (cd $D/d; {PACK} m -v 1); cd $E; {PACK} m -v 2",
     "a predicate that is no test": f"f() {{ [ -d w ] || return 1; {PACK} m -v 1; }}; f && {PACK} m -v 2",
     "an exec at the end": f"(exec {PACK} m -v 1); exec 3>&1; exec {PACK} m -v 2",
+    "globs that match": f"shopt -s nullglob; for f in w/*.pt; do {PACK} m -v $f; done; shopt -u nullglob; {PACK} m -v n*",
+    "globs that come back": f"set -euf; set +f; for f in w/*.pt; do {PACK} m -v $f; done",
     "a list that is pushed": f"pushd w >/dev/null; {PACK} m -v 1; popd >/dev/null; {PACK} m -v 2",
 }
 
@@ -175,6 +177,10 @@ NAMED = {
     ),
     "behind a block that tests": (f"{{ [ -d x ]; }} && {PACK} m -v 1", "1: torch-model-archiver in an && branch behind"),
     "behind a subshell that tests": (f"( [ -d x ] ) && {PACK} m -v 1", "1: torch-model-archiver in an && branch behind"),
+    "no globs": (f"set -f; {PACK} m -v w*", "1: --version is w*"),
+    "globs of hidden files": (f"shopt -s dotglob; {PACK} m -v w*", "1: --version is w*"),
+    "globs that may be empty": (f"shopt -s nullglob; set -- n*e 1; {PACK} m -v $2", "1: --version is $2"),
+    "braces that are several": (f"f() {{ {PACK} m -v $2; }}; f {{a..c}} 1", "1: --version is $2"),
     "behind an exec": (f"exec ls\n{PACK} m -v 1", "2: torch-model-archiver in a part behind exec"),
     "many rounds": (
         f"for a in {{1..400}}; do for b in {{1..400}}; do :; {PACK} x -v 1; done; done",
@@ -196,6 +202,12 @@ def test_functions_that_call_each_other_in_doubt_end(tmp_path: Path) -> None:
     bodies = "".join(f"f{n}() {{ if a; then f1; f2; f3; f4; fi; {PACK} m -v {n}; }}\n" for n in range(1, 5))
     result = made(f"{bodies}f1\n", tmp_path)
     assert {p.where.line for p in result.problems if p.where} == {1, 2, 3, 4}
+
+
+def test_functions_that_call_each_other_for_what_they_write_end(tmp_path: Path) -> None:
+    bodies = "".join(f"f{n}() {{ echo $(f{n - 1} a) $(f{n - 1} b) $(f{n - 1} c); }}\n" for n in range(1, 15))
+    result = made(f"f0() {{ echo $1; }}\n{bodies}X=$(f14)\n{PACK} m -v 1\n", tmp_path)
+    assert (result.problems, len(result.packings)) == ([], 1)
 
 
 def test_a_loop_over_files_is_told(tmp_path: Path) -> None:
