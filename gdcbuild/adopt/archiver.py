@@ -64,7 +64,8 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
     for name, value in given.items():
         if name != "export_path" and isinstance(value, str) and (found := UNKNOWN.search(value)):
             option = "--" + name.replace("_", "-")
-            raise NotUnderstood(f"{option} is {shown(value)}, and {found[1]} is known only when it runs")
+            what, _, why = found[1].partition(", which ")
+            raise NotUnderstood(f"{option} is {shown(value).rstrip(',' * bool(why))}, and {what} is known only when it runs")
         if isinstance(value, str) and NO_NAME.search(value):
             raise NotUnderstood(f"--{name.replace('_', '-')} is {value!a}, which no file in UTF-8 can name")
     if found := UNKNOWN.search(folder):

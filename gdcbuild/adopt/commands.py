@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from gdcbuild.adopt.found import UNKNOWN
 
@@ -19,7 +20,7 @@ _PACKS = re.compile(
 _UPLOADS = re.compile(
     r"\baws\b[^\n;&|]*\s(?:s3\s+(?:cp|sync|mv)|put-object)\b"
     r"|(?:^|\s)s3\s+(?:cp|sync|mv)\s"
-    r"|\b(?:gcloud|gdcloud)\s+storage\s+(?:cp|mv|rsync)\b"
+    r"|\b(?:gcloud|gdcloud)\b[^\n;&|]*\sstorage\s+(?:cp|mv|rsync)\b"
     r"|\b(?:gsutil|s5cmd|mc|rclone|s3cmd)\s[^\n;&|]*\b(?:cp|mv|sync|rsync|copy|copyto|mirror|put|move)\s"
 )
 _MODULES = ("model_archiver", "model_archiver.model_packaging")
@@ -27,6 +28,9 @@ _PASSED = frozenset({"then", "else", "elif", "do", "!", "time", "sudo", "exec", 
 _RUNNERS = frozenset({"poetry", "uv", "pipenv", "pdm", "hatch", "rye"})
 _TALKS = frozenset({"echo", "printf", "pip", "pip3", "which", "type", "hash", "apt-get", "conda", "man", "command", ":"})
 _SHOWS = _TALKS | {"cat", "tee", "grep", "sed", "read", "true", "wc", "sort"}
+_STARTERS = frozenset({"xargs", "parallel", "find", "timeout", "sudo", "env", "nice", "flock", "setsid", "stdbuf", "ionice"})
+"""Programs that run what stands in their arguments."""
+
 _BY_NAME = frozenset({"alias", "xargs", "parallel"})
 """Programs to which the archiver's name alone is given, and which run it."""
 
@@ -85,7 +89,24 @@ def only_shows(fields: Sequence[str]) -> bool:
 
 def reads_commands(fields: Sequence[str]) -> bool:
     """Whether it is a shell that reads its commands from standard input."""
-    return bool(fields) and posixpath.basename(fields[0]) in SHELLS and all(f.startswith("-") and f != "-c" for f in fields[1:])
+    is_shell = bool(fields) and posixpath.basename(fields[0]) in SHELLS
+    return is_shell and ("-s" in fields or all(f.startswith("-") and f != "-c" for f in fields[1:]))
+
+
+def runs_text(fields: Sequence[str]) -> bool:
+    """Whether it runs commands in its arguments, which are not read."""
+    if fields[:1] == ["eval"]:
+        return any(map(UNKNOWN.search, fields))
+    return bool(fields) and posixpath.basename(fields[0]) in {"trap", *SHELLS, *_STARTERS}
+
+
+def scripts(fields: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Scripts that a command runs, or has another one run."""
+    yield script(fields)
+    if fields and posixpath.basename(fields[0]) in _STARTERS:
+        for number, field in enumerate(fields[1:], 1):
+            name, sure = script(fields[number:])
+            yield name, sure and posixpath.basename(field) in SHELLS
 
 
 def script(fields: Sequence[str]) -> tuple[str, bool]:
@@ -94,7 +115,8 @@ def script(fields: Sequence[str]) -> tuple[str, bool]:
         return "", False
     program, arguments = posixpath.basename(fields[0]), [f for f in fields[1:] if not f.startswith(("-", "+"))]
     if program in SHELLS:
-        return ("", False) if "-c" in fields or not arguments else (arguments[0], True)
+        options = takewhile(lambda field: field != arguments[0], fields) if arguments else ["-s"]
+        return ("", False) if {"-c", "-s"} & set(options) else (arguments[0], True)
     if _is_python(fields):
         return (arguments[0], False) if arguments and arguments[0].endswith(".py") else ("", False)
     if program in ("make", "gmake"):

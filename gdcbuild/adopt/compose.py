@@ -39,6 +39,7 @@ class Composer:
         self._defaults = defaults
         self._made = Composed()
         self._origin: dict[tuple[str, str], Location] = {}
+        self._sent: dict[str, set[tuple[str, str]]] = {}
 
     def compose(self) -> Composed:
         """All that can be said; what cannot is added to the problems and notes of what was found."""
@@ -53,9 +54,14 @@ class Composer:
                     source = self._path(path, target.where) + ("/" if key == "saved_model" else "")
                     self._version(target.model, target.version, kind, {key: source}, target.where)
                     self._is_made(path, f"{target.model}@{target.version}", target.where)
-                    self._bucket(target.bucket, target.where)
+                    self._bucket(target)
                 except _Refused as refused:
                     self._found.problems.append(refused.problem)
+        for name, sent in self._sent.items() if "" not in self._sent else ():
+            for (model, version), where in self._origin.items():
+                if (model, version) not in sent:
+                    message = f"{model}@{version} is not uploaded to {self._made.environments[name]['bucket']}"
+                    self._found.note(where, message, "gdcbuild publishes every version to the environment it is told")
         for told in (self._found.problems, self._found.notes):  # each round of a loop has told the same
             told[:] = dict.fromkeys(told)
         return self._made
@@ -84,7 +90,7 @@ class Composer:
             keys["files"] = files
         self._version(model, version, "pt", keys, packing.where)
         for target in targets:
-            self._bucket(target.bucket, target.where)
+            self._bucket(target)
         self._differs(packing, f"{model}@{version}", version)
         paths = (
             packing.serialized_file,
@@ -106,14 +112,14 @@ class Composer:
             )
         folder = posixpath.dirname(archive)
         names = "" if UNKNOWN.search(folder) or folder == self._root else folder
-        above, last = posixpath.basename(posixpath.dirname(names)), posixpath.basename(names)
+        above, last = posixpath.dirname(names), posixpath.basename(names)
         if ids:
             return ids.pop()
-        if last == packing.version and above:
-            return above, packing.version
+        if last == packing.version and above not in ("", "/", self._root):
+            return posixpath.basename(above), packing.version
         if packing.model_name != "model":
             return packing.model_name, packing.version
-        if last:
+        if last and last != packing.version:
             return last, packing.version
         raise _Refused(
             f"no model id is to be seen: the archive is called {packing.model_name}, and goes to no folder of its own",
@@ -134,11 +140,11 @@ class Composer:
         suffix = ".so" if native else ".py"
         path, _, function = name.partition(":")
         if not native and ".py" in path and function:
-            self._note(
+            self._found.note(
                 packing.where, f"torch-model-archiver finds no file {name!r}", f"it is read as {path}, function {function}"
             )
         if not native and ".py" not in path and not function:
-            self._note(
+            self._found.note(
                 packing.where,
                 f"the handler {name!r} stands as {posixpath.basename(path)}.py in the archive's manifest",
                 "TorchServe loads the same file",
@@ -185,37 +191,42 @@ class Composer:
         self._made.models.setdefault(model, {})[version] = found
         self._made.frameworks.add(kind)
 
-    def _bucket(self, bucket: Bucket, where: Location) -> None:
+    def _bucket(self, target: Target) -> None:
+        """Note where a version goes."""
+        name = self._environment(target.bucket, target.where) if target.bucket.url else ""
+        self._sent.setdefault(name, set()).add((target.model, target.version))
+
+    def _environment(self, bucket: Bucket, where: Location) -> str:
         """Declare an environment, named after its bucket. One bucket is one environment as long as nothing contradicts."""
-        if not bucket.url:
-            return
         declared = {k: v for k, v in (("bucket", bucket.url), ("endpoint", bucket.endpoint), ("region", bucket.region)) if v}
         if bucket.ca_file:
             declared["ca_file"] = self._path(bucket.ca_file, where)
-        for known in self._made.environments.values():
+        for name, known in self._made.environments.items():
             if all(known.get(key, value) == value for key, value in declared.items()):
                 known.update(declared)
-                return
+                return name
         base = re.sub(r"[^A-Za-z0-9_-]+", "-", bucket.url.removeprefix("s3://").replace("${env.", "")).strip("-").lower()
         names = [base or "bucket", *(f"{base}-{n}" for n in range(2, len(self._made.environments) + 3))]
-        self._made.environments[next(n for n in names if n not in self._made.environments)] = declared
+        name = next(n for n in names if n not in self._made.environments)
+        self._made.environments[name] = declared
+        return name
 
     def _differs(self, packing: Packing, id: str, version: str) -> None:
         """What is not the same in the archive that gdcbuild will write."""
         if packing.model_name != "model":
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver packs {packing.model_name}.mar, and gdcbuild packs model.mar",
                 "GDC's servers look for model.mar only",
             )
         if packing.version != version:
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver writes version {packing.version} into the archive, and gdcbuild writes {version}",
                 "both are the version id here, which the folder in the bucket decides",
             )
         if packing.archive_format in ("tgz", "no-archive"):
-            self._note(
+            self._found.note(
                 packing.where,
                 f"{id}: torch-model-archiver packs a {packing.archive_format}, and gdcbuild packs a model.mar",
                 "GDC's servers take no other",
@@ -229,7 +240,7 @@ class Composer:
         if made := next((self._found.made[p] for p in above if p in self._found.made), None):
             how, place = made
             message = f"{id}: {path.removeprefix(f'{self._root}/')} {shown(how)} at {place}, and is no file of the workspace"
-            self._note(where, message, "have it there before each run of gdcbuild, or make it in a step")
+            self._found.note(where, message, "have it there before each run of gdcbuild, or make it in a step")
 
     def _path(self, path: str, where: Location) -> str:
         """A path below the manifest."""
@@ -238,9 +249,6 @@ class Composer:
         if path == self._root:
             raise _Refused("the whole workspace is packed", "name what of it is needed", where)
         raise _Refused(f"{path} lies outside of {self._root}", "move it below the manifest's folder, and name it there", where)
-
-    def _note(self, where: Location, message: str, hint: str) -> None:
-        self._found.notes.append(Problem(message, hint, where))
 
 
 class _Refused(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from gdcbuild.adopt import commands
 from gdcbuild.adopt.found import Found, shown
@@ -14,28 +15,35 @@ from gdcbuild.errors import Location
 class Feeds:
     """Watches the lines of a script, one after another."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, called: Callable[[str, Location, bool], None]) -> None:
         self._found = found
+        self._called = called
         self._commands: list[list[str]] = []
         self._fed: list[Fed] = []
 
     def word(self, word: Word) -> None:
         """Name commands within a word."""
         for part in word.parts:
-            is_run = part.kind == "command" or (part.kind == "unknown" and part.text.startswith(("((", "[[")))
-            if is_run and (what := commands.matters(part.text)):
-                self._found.refuse(word.where, f"{what} within $(...) is not understood", PLAINLY)
+            if part.kind == "command" or (part.kind == "unknown" and part.text.startswith(("((", "[["))):
+                self._named(part.text, word.where, "$")
 
     def feed(self, fed: Fed) -> None:
         """Something for a command of the line."""
-        if not fed.is_commands:
+        if fed.is_commands:
+            self._named(fed.text, fed.where, "<")
+        else:
             self._fed.append(fed)
-        elif what := commands.matters(fed.text):
-            self._found.refuse(fed.where, f"{what} within <(...) is not understood", PLAINLY)
+
+    def _named(self, text: str, where: Location, mark: str) -> None:
+        self._called(text, where, True)
+        if what := commands.matters(text):
+            self._found.refuse(where, f"{what} within {mark}(...) is not understood", PLAINLY)
 
     def command(self, fields: list[str], piped: bool, where: Location) -> None:
         """A command of the line; a shell among them runs what the one before writes."""
         self._commands.append(fields)
+        for field in fields[1:] if commands.runs_text(fields) else ():
+            self._called(shown(field), where, fields[0] != "eval")
         if self._fed or not commands.reads_commands(fields):
             return
         text = "\n".join(" ".join(before) for before in self._commands[:-1]) if piped else ""

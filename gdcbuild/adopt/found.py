@@ -80,6 +80,11 @@ class Found:
     made: dict[str, tuple[str, Location]] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
 
+    @property
+    def amount(self) -> int:
+        """How much was found that is packed or uploaded."""
+        return len(self.packings) + sum(map(len, self.targets.values())) + len(self.folders) + len(self.archives)
+
     def refuse(self, where: Location, message: str, hint: str) -> None:
         """Name what is left out."""
         self.problems.append(Problem(message, hint, where))

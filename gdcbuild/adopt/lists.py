@@ -10,7 +10,7 @@ from typing import Any
 from gdcbuild.adopt.archiver import NotUnderstood, from_options, join
 from gdcbuild.adopt.files import is_file
 from gdcbuild.adopt.found import Found
-from gdcbuild.errors import Location, Problem
+from gdcbuild.errors import Location
 
 _STORE = "/home/model-server/model-store/"
 """Where KServe's image has the folder in which properties.json lies."""
@@ -39,19 +39,19 @@ def read(found: Found, text: str, file: str, path: str, folder: str) -> None:
             given = _serve(found, entry, where)
             base = _base(given, [folder, posixpath.dirname(path), posixpath.dirname(posixpath.dirname(path))])
         else:
-            _refuse(found, where, "a model has neither model_name nor model-name", "that is what lists of models have")
+            found.refuse(where, "a model has neither model_name nor model-name", "that is what lists of models have")
             continue
         if not given:
             continue
         missing = [name for name in ("model_name", "handler", "version") if not given.get(name)]
         if missing:
             name = given.get("model_name") or "a model"
-            _refuse(found, where, f"{name} has no {' and no '.join(missing)}", "torch-model-archiver needs one")
+            found.refuse(where, f"{name} has no {' and no '.join(missing)}", "torch-model-archiver needs one")
             continue
         try:
             found.packings.append(from_options(given, base, where))
         except NotUnderstood as error:
-            _refuse(found, where, str(error), "")
+            found.refuse(where, str(error), "")
 
 
 def _entries(found: Found, text: str, file: str) -> Iterator[tuple[dict[str, Any], Location]]:
@@ -71,12 +71,12 @@ def _entries(found: Found, text: str, file: str) -> Iterator[tuple[dict[str, Any
             where = Location(file, line, at - text.rfind("\n", 0, at))
             entry, at = decoder.raw_decode(text, at)
             if not isinstance(entry, dict):
-                _refuse(found, where, "a model is wanted, as {...}", "")
+                found.refuse(where, "a model is wanted, as {...}", "")
             else:
                 yield entry, where
     except (ValueError, RecursionError) as error:
         line, column = (error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else (1, 1)
-        _refuse(found, Location(file, line, column), f"this is no JSON: {error}", "")
+        found.refuse(Location(file, line, column), f"this is no JSON: {error}", "")
 
 
 def _kserve(found: Found, entry: Mapping[str, Any], where: Location, folder: str) -> dict[str, Any]:
@@ -102,13 +102,8 @@ def _kserve(found: Found, entry: Mapping[str, Any], where: Location, folder: str
     )
     settings = {option: entry[key] for key, option in _SETTINGS.items() if entry.get(key) is not None}
     if settings:
-        found.notes.append(
-            Problem(
-                f"{name}: {', '.join(k for k in _SETTINGS if k in entry)} are the server's settings, and not in the archive",
-                f"to have them in the archive: config: {json.dumps(settings)}",
-                where,
-            )
-        )
+        message = f"{name}: {', '.join(k for k in _SETTINGS if k in entry)} are the server's settings, and not in the archive"
+        found.note(where, message, f"to have them in the archive: config: {json.dumps(settings)}")
     _unknown_keys(found, entry, {*_KSERVE, *_SETTINGS}, where)
     return given
 
@@ -122,8 +117,7 @@ def _serve(found: Found, entry: Mapping[str, Any], where: Location) -> dict[str,
             if entry.get("gen_scripted_file_path")
             else f"is downloaded: {remote}"
         )
-        _refuse(
-            found,
+        found.refuse(
             where,
             f"{entry['model_name']} is left out: its file {made}",
             "have the file in the workspace, and name it under serialized_file_local; or make it in a step",
@@ -143,8 +137,4 @@ def _base(given: Mapping[str, Any], folders: list[str]) -> str:
 
 def _unknown_keys(found: Found, entry: Mapping[str, Any], known: set[str], where: Location) -> None:
     for key in sorted(entry.keys() - known):
-        found.notes.append(Problem(f"{key!r} is not known, and left out", "", where))
-
-
-def _refuse(found: Found, where: Location, message: str, hint: str) -> None:
-    found.problems.append(Problem(message, hint, where))
+        found.note(where, f"{key!r} is not known, and left out", "")

@@ -17,12 +17,16 @@ from gdcbuild.errors import Location
 _VARIABLE = r"\s*(?:export\s+|override\s+|private\s+)*(?P<name>[\w.-]+)\s*(?P<how>:{0,3}=|\?=|\+=|!=)[^\S\n]*(?P<value>.*)\Z"
 _ASSIGNMENT = re.compile(_VARIABLE, re.DOTALL)
 _DEFINE = re.compile(r"\s*(?:override\s+|export\s+)*define\s+(?P<name>[\w.-]+)\s*(?P<how>:{0,2}=|\?=|\+=)?\s*\Z")
+_UNDEFINE = re.compile(r"\s*(?:override\s+)?undefine\s+(?P<name>[\w.-]+)\s*\Z")
 _CONDITION = re.compile(r"\s*(?P<word>ifeq|ifneq|ifdef|ifndef)\b\s*(?P<what>.*)\Z", re.DOTALL)
 _ELSE = re.compile(r"\s*else\b(?P<condition>.*)\Z", re.DOTALL)
 _INCLUDE = re.compile(r"\s*(?P<word>-include|sinclude|include)\s+(?P<files>.*)\Z", re.DOTALL)
 _SIDES = re.compile(
     r"""\((?P<a>.*?),(?P<b>.*)\)\s*\Z|(?P<q>['"])(?P<c>.*?)(?P=q)\s*(?P<r>['"])(?P<d>.*?)(?P=r)\s*\Z""", re.DOTALL
 )
+_AT_ONCE = (":=", "::=")
+"""What gives a variable a value that is expanded once, and so is what is added to it."""
+
 DEEPEST = 50
 """Files that include each other."""
 
@@ -65,6 +69,7 @@ class Makefile:
     def __init__(self, found: Found, folder: str) -> None:
         self.rules: list[Rule] = []
         self.variables: dict[str, str] = {"MAKE": "make", "CURDIR": folder}
+        self._simple = frozenset[str]()
         self._found = found
         self._folder = folder
         self._rule: Rule | None = None
@@ -91,6 +96,8 @@ class Makefile:
             return
         if self._rule and is_recipe:
             self._rule.lines.append((line[1:].lstrip().lstrip("@-+ "), where, self._doubt()))
+        elif match := _UNDEFINE.match(line):
+            self._set(match["name"], "=", unknown(f"$({match['name']})"))
         elif match := _DEFINE.match(line):
             self._defined = (match["name"], match["how"] or "=", [])
         elif match := _INCLUDE.match(line):
@@ -173,9 +180,11 @@ class Makefile:
         if self._doubt() or how == "!=":
             known[name] = unknown(f"$({name})")
         elif how == "+=":
+            value = expand(value, known) if name in self._simple else value
             known[name] = f"{known.get(name, '')} {value}".strip()
         elif how != "?=" or name not in known:
-            known[name] = expand(value, known) if how in (":=", "::=", ":::=") else value
+            known[name] = expand(value, known) if how in _AT_ONCE else value
+            self._simple = self._simple | {name} if how in _AT_ONCE else self._simple - {name}
 
     def _add_rule(self, line: str, where: Location) -> None:
         parts = _split(line, ":")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdcbuild.adopt.values import Saved, Values
+from gdcbuild.adopt.values import Values
+from gdcbuild.adopt.variables import Saved
 
 LOOP, ROUNDS, IF, CASE, CALL, BLOCK, SUBSHELL = "a loop", "rounds", "an if", "a case", "a call", "{", "("
 

@@ -7,7 +7,7 @@ import re
 
 from gdcbuild.adopt import lists, makefile
 from gdcbuild.adopt.commands import begins, matters
-from gdcbuild.adopt.found import Found
+from gdcbuild.adopt.found import Found, unknown
 from gdcbuild.adopt.recipes import recipes
 from gdcbuild.adopt.shell import Shell
 from gdcbuild.errors import Location, Problem
@@ -43,11 +43,12 @@ def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
         made = makefile.Makefile(found, folder)
         made.read(text, name)
         is_bash = "bash" in made.variables.get("SHELL", "")
-        shell = Shell(found, folder, "", hint=MAKE_TRACE, has_braces=is_bash)
+        given = {name: unknown(f"$({name})") for name in made.variables}  # where make exports them
+        shell = Shell(found, folder, "", given, MAKE_TRACE, is_bash)
         for recipe in recipes(made, folder):
             shell.restart(recipe.doubt)
             shell.read(recipe.text, recipe.where.file, recipe.where.line)
     else:
-        given = {"0": path, "BASH_SOURCE": path} if path else {}
+        given = {"0": path} if path else {}
         has_braces = re.match(r"#!.*\b(?:da)?sh\b", text) is None
         Shell(found, folder, path, given, has_braces=has_braces).read(text, name)

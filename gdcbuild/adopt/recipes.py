@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdcbuild.adopt.archiver import join
 from gdcbuild.adopt.expand import expand
@@ -40,6 +40,8 @@ class _Order:
         self._variables = made.variables
         self._folder = folder
         self._rules = [rule for rule in made.rules if not _is_special(rule)]
+        special = [rule for rule in made.rules if _is_special(rule) and rule.lines]
+        self._special = [replace(rule, needs=[unknown("$<")], doubt=f"the rule {rule.targets[0]}") for rule in special]
         self._one_shell = any(".ONESHELL" in rule.targets for rule in made.rules)
         self._by_target: dict[str, list[Rule]] = {}
         patterns = [rule for rule in self._rules if any("%" in target for target in rule.targets)]
@@ -58,7 +60,7 @@ class _Order:
         first = self._variables.get(".DEFAULT_GOAL", "")
         for target in [*([first] if first in self._by_target else []), *self._by_target]:
             yield from self._visit(target)
-        for rule in self._patterns:
+        for rule in [*self._patterns, *self._special]:
             if id(rule) not in self._used:
                 yield from self._lines(rule, unknown("$@"), rule.needs, unknown("$*"))
 
@@ -85,15 +87,22 @@ class _Order:
             yield from self._lines(rule, target, needs, stem or _needs(rule, target)[1])
 
     def _by_pattern(self, target: str) -> tuple[Rule, str] | None:
-        """The pattern rule that makes a target, if all that it needs is there or is made."""
-        for rule in self._patterns:
-            stems = [stem for pattern in rule.targets if (stem := _stem(pattern, target))]
-            if rule.lines and stems and all(self._is_there(need) for need in _filled(rule.needs, stems[0])):
-                return rule, stems[0]
-        return None
+        """The pattern rule that makes a target, and the stem. Where none has what it needs, make fails: not reckoned with."""
+        ready = [fit for fit in self._fits(target) if self._is_ready(fit, {target})]
+        return next(iter(ready or ([] if self._is_file(target) else self._fits(target))), None)
 
-    def _is_there(self, need: str) -> bool:
-        return need == "|" or need in self._by_target or is_file(join(self._folder, need))
+    def _fits(self, target: str) -> list[tuple[Rule, str]]:
+        """The pattern rules for a target, the shortest stem first."""
+        fits = [(rule, stem) for rule in self._patterns if rule.lines for p in rule.targets if (stem := _stem(p, target))]
+        return sorted(fits, key=lambda fit: len(fit[1]))
+
+    def _is_ready(self, fit: tuple[Rule, str], above: set[str]) -> bool:
+        """Whether all is there that a rule needs, or is made. `above` is what needs it, which no other pattern makes."""
+        needs = [n for n in _filled(fit[0].needs, fit[1]) if not (n == "|" or n in self._by_target or self._is_file(n))]
+        return all(n not in above and any(self._is_ready(f, {*above, n}) for f in self._fits(n)) for n in needs)
+
+    def _is_file(self, name: str) -> bool:
+        return is_file(join(self._folder, name))
 
     def _lines(self, rule: Rule, target: str, needs: list[str], stem: str) -> Iterator[Recipe]:
         own = {name: value for r in self._by_target.get(target, []) for name, value in r.own.items()}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gdcbuild.adopt import commands
 from gdcbuild.adopt.archiver import NotUnderstood, join, packing
 from gdcbuild.adopt.files import text_of
-from gdcbuild.adopt.found import UNKNOWN, Found, shown, unknown
+from gdcbuild.adopt.found import UNKNOWN, Found, shown
 from gdcbuild.adopt.uploads import Uploads
 from gdcbuild.adopt.values import Values
 from gdcbuild.errors import Location
@@ -17,6 +17,7 @@ from gdcbuild.errors import Location
 PLAINLY = "run it plainly, in a copy of the script"
 _MOVES = frozenset({"cd", "pushd", "popd"})
 _SETS = frozenset({"read", "mapfile", "readarray", "getopts"})
+_GLOBBING = frozenset({"noglob", "dotglob", "nocaseglob", "extglob", "globstar", "nullglob", "failglob"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _MAKE = re.compile(r"g?make(?:\[\d+\])?:")
 
@@ -28,6 +29,7 @@ class Runs:
         self._found = found
         self._uploads = Uploads(found, folder)
         self._hint = hint
+        self.archives = self._uploads.at.keys()
 
     def run(self, fields: list[str], where: Location, doubt: str, values: Values) -> None:
         """A command, whose `doubt` is why it is not known that it runs, and once; "" when that is known."""
@@ -42,7 +44,8 @@ class Runs:
         elif _is_unclear(fields):
             self._found.refuse(where, f"what runs here is not known: {shown(' '.join(fields))}", self._hint)
         else:
-            self._script(fields, where, values.folder)
+            for name, sure in commands.scripts(fields):
+                self._script(name, sure, fields, where, values.folder)
 
     def _pack(self, arguments: list[str], where: Location, doubt: str, values: Values) -> None:
         if {"-h", "--help"} & set(arguments):
@@ -55,9 +58,8 @@ class Runs:
         except NotUnderstood as error:
             self._found.refuse(where, str(error), self._hint)
 
-    def _script(self, fields: list[str], where: Location, folder: str) -> None:
+    def _script(self, name: str, sure: bool, fields: list[str], where: Location, folder: str) -> None:
         """Name a script that a command runs if it does what matters, or cannot be looked into."""
-        name, sure = commands.script(fields)
         path = join(folder, name)
         if not name or (path in self._found.files and not commands.is_told_variables(fields)):
             return
@@ -96,10 +98,14 @@ def builtin(fields: list[str], doubt: str, values: Values) -> bool:
     elif program in _SETS or (program == "printf" and fields[1:2] == ["-v"]):
         for name in fields[1:]:
             if _IDENTIFIER.fullmatch(name):
-                values.set(name, unknown(f"${name}"))
+                values.lose(name)
     elif program == "let" or program.startswith("(("):
         for text in fields[1:] if program == "let" else [shown(program)[4:-2]]:
             values.count(text)
+    elif program in ("shopt", "set"):
+        is_off = "-u" in fields if program == "shopt" else any(field.startswith("+") for field in fields)
+        change = values.options.difference_update if is_off else values.options.update
+        change(_GLOBBING.intersection("noglob" if re.fullmatch(r"[-+]\w*f\w*", field) else field for field in fields))
     elif program == "shift":
         values.shift(fields)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from gdcbuild.adopt import commands
 from gdcbuild.adopt.archiver import join
 from gdcbuild.adopt.files import text_of
-from gdcbuild.adopt.found import UNKNOWN, Found, shown, unknown
+from gdcbuild.adopt.found import UNKNOWN, Found, shown
 from gdcbuild.adopt.nesting import BLOCK, CALL, SUBSHELL
 from gdcbuild.adopt.runs import Runs, builtin
 from gdcbuild.adopt.tokens import Word
@@ -26,6 +26,7 @@ DEEPEST = 50
 _SETUPS = frozenset({"activate", "conda.sh", "nvm.sh", ".bashrc", ".profile", ".bash_profile"})
 """Scripts of users and tools, which pack nothing."""
 
+_CALLS = re.compile(r"(?:^|[;&|({!`\n]|\b(?:if|then|else|do|while))\s*([\w.:-]+)")
 _TESTS = frozenset({"[", "test", "[[", "((", "false", "grep", "which", "type", "hash", "command", "cmp", "diff"})
 
 
@@ -57,7 +58,7 @@ class Shell(Walker):
 
     def restart(self, doubt: str = "") -> None:
         """A new shell in the first folder, as make starts one for every line. `doubt` is why it may not run."""
-        self._begin(Values(self._start, self._script, self._given, self._has_braces), doubt)
+        self._begin(Values(self._start, self._script, self._given, self._has_braces, self._runs.archives), doubt)
         self._calls: list[tuple[str, bool]] = []
         self._last = ""
 
@@ -89,7 +90,7 @@ class Shell(Walker):
         if fields[:1] and fields[0] in _DECLARES:
             self._declare(fields, words[1:])
         elif fields and (match := re.match(r"([A-Za-z_]\w*)\[.*\]\+?=", fields[0])):
-            values.set(match[1], unknown(f"${match[1]}"))
+            values.lose(match[1])
         elif fields:
             traced = len(fields[0]) if not fields[0].strip("+") else 0
             if bare := commands.bare(fields):
@@ -99,6 +100,8 @@ class Shell(Walker):
                     self._call(bare, given, words[0].where, values.doubt, apart)
                 else:
                     self._run(bare, given, words[0].where, after, apart, traced)
+                if fields[0] == "exec" and not (apart or values.doubt or self._nesting.leave("exit", 1)):
+                    self._ended = "a part behind exec"
         for held in reversed(lent):
             values.put(*held)
         if before:
@@ -113,6 +116,7 @@ class Shell(Walker):
     def _declare(self, fields: Sequence[str], words: Sequence[Word]) -> None:
         """A local, export and their like."""
         options = {letter for field in fields[1:] if field.startswith("-") for letter in field}
+        words = [one for word in words for one in self._values.resolved(word)]
         is_local = bool(self._calls) and fields[0] not in ("export", "readonly") and "g" not in options
         for word in words:
             match = commands.ASSIGNMENT.match(word.parts[0].text) if word.parts else None
@@ -124,7 +128,9 @@ class Shell(Walker):
             if match:
                 self._values.assign(word, match)
             if options & set("iulnA"):  # then a value is not what is written
-                self._values.set(name, unknown(f"${name}"))
+                self._values.lose(name)
+            if match and "n" in options:  # what is another name's is not known either
+                self._values.lose(word.parts[0].text[match.end() :])
 
     def _run(self, fields: list[str], given: list[str] | None, where: Location, after: str, apart: bool, traced: int) -> None:
         """`given` are its arguments, if it is sure how many; `traced` the number of plus signs that a trace has before it."""
@@ -132,11 +138,13 @@ class Shell(Walker):
         last, self._last = self._last, program
         if traced > 1 and (last, program) == ("cd", "pwd"):  # of a $(cd ... && pwd), which is a process of its own
             self._values.go(["cd", "-"])
-        tested, self._tested = self._tested, self._tested or program in _TESTS or program.startswith(("((", "[["))
+        tested, fails = self._tested, program in ("exit", "return") and fields[1:] not in ([], ["0"])
+        is_test = program in _TESTS or program.startswith(("((", "[[")) or (fails and program == "return")
+        self._tested = tested or is_test
+        self._is_test = is_test or (tested and after != "||")
         if program == "eval" and not UNKNOWN.search(" ".join(fields)):
             self._within(" ".join(fields[1:]), where, doubt, BLOCK)
         elif program in _LEAVES:
-            fails = fields[1:] not in ([], ["0"]) if program in ("exit", "return") else False
             fails = fails or (after == "||" and not tested and not fields[1:])
             # a command that fails is not reckoned with, so neither is one that leaves because of that
             if not (traced or apart or (doubt and (fails or program == "exit"))):
@@ -164,8 +172,17 @@ class Shell(Walker):
             message = f"{name}() calls itself, or what calls it, too often to be followed"
             self._found.refuse(where, message, self._hint)
             return
+        tested, self._is_test = self._tested, False
         for function in functions:
             self._enter(name, function, arguments, where, doubt, apart)
+        self._tested = tested or self._is_test
+
+    def _called(self, text: str, where: Location, apart: bool = True) -> None:
+        """Name what functions do that are called in a text which is not read."""
+        for name in dict.fromkeys(_CALLS.findall(text)):
+            if name in self._functions and (name not in self._named or not apart):
+                self._named.add(name)  # once: its arguments are not known, so it comes to the same
+                self._call([name], None, where, f"the function {name}(), called at {where},", apart)
 
     def _enter(
         self, name: str, function: Function, arguments: list[str] | None, where: Location, doubt: str, apart: bool = False
@@ -178,7 +195,9 @@ class Shell(Walker):
         self._nesting.open(CALL, doubt)
         self._values.call(arguments)
         self._calls.append((name, bool(doubt)))
+        script, self._values.script = self._values.script, function.script
         self._body(function.body, where)
+        self._values.script = script
         self._nesting.close_to(depth)
         self._calls.pop()
         self._values.end_call()

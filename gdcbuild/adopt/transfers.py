@@ -23,30 +23,11 @@ _STORES: Mapping[str, tuple[str, frozenset[str]]] = {
 """Programs for buckets: the word that comes before the verbs, and the verbs that take files elsewhere."""
 
 _FOLLOWED = frozenset({"aws", "gcloud", "gdcloud"})
-_FLAGS = frozenset(
-    (
-        *(
-            "--recursive",
-            "--quiet",
-            "--dryrun",
-            "--only-show-errors",
-            "--follow-symlinks",
-            "--delete",
-            "--size-only",
-            "--debug",
-        ),
-        *(
-            "--exact-timestamps",
-            "--force-glacier-transfer",
-            "--ignore-glacier-warnings",
-            "--continue-on-error",
-            "-r",
-            "-R",
-            "-n",
-        ),
-    )
+_FLAG = re.compile(
+    r"--no-.+|-\w|--(?:recursive|quiet|dryrun|only-show-errors|follow-symlinks|delete|size-only|debug|exact-timestamps"
+    r"|force-glacier-transfer|ignore-glacier-warnings|continue-on-error)"
 )
-"""Options of the followed programs that no value follows; all others have one, but those in --no-...."""
+"""Options of the followed programs that no value follows; all others have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +64,7 @@ def transfer(fields: Sequence[str]) -> Transfer | None:
     """What a command takes where; None when it takes nothing elsewhere."""
     program = posixpath.basename(fields[0]) if fields else ""
     if program in ("cp", "mv"):
-        return _local(fields[1:])
+        return _local(program, fields[1:])
     if program in ("curl", "wget"):
         return _fetched(program, fields[1:])
     if program not in _STORES:
@@ -109,15 +90,15 @@ def _parsed(arguments: Sequence[str], program: str) -> tuple[list[str], dict[str
         elif argument.startswith("-") and len(argument) > 1:
             option, joined, value = argument.partition("=")
             options[option] = value
-            if program in _FOLLOWED and not joined and option not in _FLAGS and not option.startswith("--no-"):
+            if program in _FOLLOWED and not joined and not _FLAG.fullmatch(option):
                 name = option
         else:
             words.append(argument)
     return words, options
 
 
-def _local(arguments: Sequence[str]) -> Transfer | None:
-    options = {a: "" for a in arguments if a.startswith("-")}
+def _local(program: str, arguments: Sequence[str]) -> Transfer | None:
+    options = {program: "", **{a: "" for a in arguments if a.startswith("-")}}
     if any(re.match(r"-\w*[rRa]", option) for option in options):
         options["-r"] = ""
     words = [a for a in arguments if not a.startswith("-")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gdcbuild.adopt.archiver import join
@@ -15,33 +14,17 @@ from gdcbuild.adopt.transfers import Transfer, is_remote, transfer
 from gdcbuild.errors import Location
 
 ENTRY = "model.mar"
-_PLAIN = re.compile(r"\ue000\$(\w+)\ue001")
+_PLAIN = re.compile(r"\ue000\$([A-Za-z_]\w*)\ue001")
 _URL = re.compile(r"\w+://\S+\.mar")
 _SCHEME = "s3://"
-_LOOKS = frozenset(
-    (
-        *(
-            "ls",
-            "rm",
-            "test",
-            "[",
-            "[[",
-            "chmod",
-            "chown",
-            "du",
-            "stat",
-            "unzip",
-            "file",
-            "touch",
-            "wc",
-            "find",
-            "echo",
-            "printf",
-        ),
-        *("sha256sum", "md5sum", "sha1sum", "cat", ":", "mkdir", "trap", "aws", "gsutil", "mc", "s5cmd", "s3cmd", "gcloud"),
-    )
+_LOOKS = re.compile(
+    r"ls|rm|test|\[\[?|chmod|chown|du|stat|unzip|file|touch|wc|find|echo|printf|sha256sum|md5sum|sha1sum|cat|:|mkdir|trap"
+    r"|aws|gsutil|mc|s5cmd|s3cmd|gcloud"
 )
 """Programs that leave an archive where it is."""
+
+_TAKES = frozenset({"rsync", "scp", "ln", "install"})
+"""Programs that take folders elsewhere."""
 
 _BY_HAND = "add what it publishes to the manifest by hand"
 
@@ -52,12 +35,13 @@ class Uploads:
     def __init__(self, found: Found, root: str) -> None:
         self._found = found
         self._root = root
-        self._at: dict[str, int] = {}
+        self.at: dict[str, int] = {}
+        self._folders: set[str] = set()
 
     def packed(self, packing: Packing) -> None:
         """A new archive, which takes the place of an older one at its path."""
         self._found.packings.append(packing)
-        self._at[packing.archive] = len(self._found.packings) - 1
+        self.at[packing.archive] = len(self._found.packings) - 1
 
     def command(
         self, fields: Sequence[str], folder: str, where: Location, doubt: str, environment: Mapping[str, str]
@@ -66,10 +50,15 @@ class Uploads:
         elsewhere."""
         found = transfer(fields)
         if found is None:
-            taken = next((f for f in fields[1:] if join(folder, f) in self._at or _URL.fullmatch(f)), "")
-            if not taken or posixpath.basename(fields[0]) in _LOOKS:
+            program = posixpath.basename(fields[0])
+            if program == "mkdir":
+                self._folders.update(join(folder, field).rstrip("/") for field in fields[1:])
+            taken = next((f for f in fields[1:] if join(folder, f) in self.at or _URL.fullmatch(f)), "")
+            if program in _TAKES:
+                taken = taken or next((f for f in fields[1:] if self._below(join(folder, f))), "")
+            if not taken or _LOOKS.fullmatch(program):
                 return None
-            self._refuse(where, f"{shown(taken)} is given to {shown(fields[0])}, which is not followed", _BY_HAND)
+            self._found.refuse(where, f"{shown(taken)} is given to {shown(fields[0])}, which is not followed", _BY_HAND)
             return ""
         if "--dryrun" in found.options:
             return ""
@@ -82,11 +71,11 @@ class Uploads:
         elif not found.followed:
             if is_remote(found.to, found.store) or UNKNOWN.search(found.to):
                 message = f"an upload by {found.store} is not followed"
-                self._refuse(where, message, "write it as aws s3 cp, in a copy of the script")
+                self._found.refuse(where, message, "write it as aws s3 cp, in a copy of the script")
         elif doubt:
             return "an upload"
         elif not found.sources:
-            self._refuse(where, f"what {found.store} takes where is not known", _BY_HAND)
+            self._found.refuse(where, f"what {found.store} takes where is not known", _BY_HAND)
         else:
             bucket = self._bucket(found, folder, where, environment)
             for source in found.sources:
@@ -95,14 +84,12 @@ class Uploads:
 
     def _upload_one(self, found: Transfer, source: str, folder: str, bucket: Bucket, where: Location) -> None:
         if is_remote(source, found.store):
-            self._refuse(where, f"{shown(source)} is copied from one bucket to another, which is not followed", _BY_HAND)
+            self._found.refuse(where, f"{shown(source)} is copied from one bucket to another, which is not followed", _BY_HAND)
             return
         if {"--exclude", "--include"} & found.options.keys():
             self._found.note(where, "--exclude and --include are not followed", f"see what of {shown(source)} is uploaded")
-        paths = self._matching(join(folder, source))
-        to = found.to if len(found.sources) == 1 and len(paths) == 1 else found.to.rstrip("/") + "/"
-        for path in paths:
-            self._upload(path, to, bucket, where)
+        to = found.to if len(found.sources) == 1 else found.to.rstrip("/") + "/"
+        self._upload(join(folder, source), to, bucket, where)
 
     def _bucket(self, found: Transfer, folder: str, where: Location, environment: Mapping[str, str]) -> Bucket:
         """What options, or else the variables of aws, say of a bucket."""
@@ -129,17 +116,18 @@ class Uploads:
         path = posixpath.join(to, posixpath.basename(source.rstrip("/"))) if into else to
         self._found.made[posixpath.normpath(path)] = (how, where)
 
-    def _matching(self, path: str) -> list[str]:
-        """A path; or if it is a glob, the known archives that it matches."""
-        folder, name = posixpath.split(path)
-        known = [a for a in self._at if posixpath.dirname(a) == folder and fnmatchcase(posixpath.basename(a), name)]
-        return known if known and re.search(r"[*?\[]", name) else [path]
+    def _below(self, path: str) -> list[str]:
+        """The archives in a folder."""
+        return [archive for archive in self.at if archive.startswith(f"{path.rstrip('/')}/")]
+
+    def _is_folder(self, path: str) -> bool:
+        """Whether a folder is there, or will be."""
+        return is_folder(path) or path.rstrip("/") in self._folders or bool(self._below(path))
 
     def _is_of_archives(self, found: Transfer, folder: str) -> bool:
         """Whether it may be that an archive is copied."""
-        paths = [path for source in found.sources for path in self._matching(join(folder, source))]
-        below = any(archive.startswith(f"{path.rstrip('/')}/") for path in paths for archive in self._at)
-        return below or any(path in self._at or path.endswith(".mar") for path in paths)
+        paths = [join(folder, source) for source in found.sources]
+        return any(path in self.at or path.endswith(".mar") or self._below(path) for path in paths)
 
     def _copy(self, found: Transfer, folder: str, where: Location) -> None:
         target = join(folder, found.to)
@@ -150,52 +138,58 @@ class Uploads:
             if UNKNOWN.search(target):
                 message = f"where {shown(source)} is copied to is not known: {shown(found.to)}"
                 self._found.note(where, message, "see that the model's id and version are right")
-            for path in self._matching(join(folder, source)):
-                self._copy_one(path.rstrip("/"), target, content=source.endswith("/."))
-
-    def _copy_one(self, path: str, target: str, content: bool) -> None:
-        """An archive, or all archives below a folder."""
-        into = target.endswith("/") or is_folder(target) or (path in self._at and not target.endswith(".mar"))
-        to = posixpath.join(target, posixpath.basename(path)) if into and not content else target
-        for archive, number in list(self._at.items()):
-            if archive == path or archive.startswith(f"{path}/"):
+            path = join(folder, source).rstrip("/")
+            into = target.endswith("/") or self._is_folder(target) or (path in self.at and not target.endswith(".mar"))
+            to = posixpath.join(target, posixpath.basename(path)) if into and not source.endswith("/.") else target
+            for archive in [path] if path in self.at else self._below(path):
                 copied = posixpath.normpath(to + archive.removeprefix(path))
-                self._at[copied] = number
+                number = self.at.pop(archive) if "mv" in found.options else self.at[archive]
+                self.at[copied] = number
                 self._found.copies[number] = copied
 
     def _upload(self, source: str, to: str, bucket: Bucket, where: Location) -> None:
         path = source.rstrip("/")
-        below = {archive: number for archive, number in self._at.items() if archive.startswith(f"{path}/")}
-        if path in self._at:
+        if path in self.at:
             key = to + posixpath.basename(path) if to.endswith("/") else to
-            self._archive(self._at[path], key, bucket, where)
-        elif below:
-            for archive, number in below.items():
-                self._archive(number, to.rstrip("/") + archive.removeprefix(path), bucket, where)
+            self._archive(self.at[path], key, bucket, where)
         elif UNKNOWN.search(path):
-            self._refuse(where, f"what is uploaded is not known: {shown(source)}", _BY_HAND)
+            self._found.refuse(where, f"what is uploaded is not known: {shown(source)}", _BY_HAND)
         elif path.endswith(".mar"):
             self._other(self._found.archives, path, to + posixpath.basename(path) if to.endswith("/") else to, bucket, where)
         else:
             self._folder(path, to.rstrip("/"), bucket, where)
 
     def _archive(self, number: int, key: str, bucket: Bucket, where: Location) -> None:
+        if not key.endswith(".mar") and not UNKNOWN.search(key):
+            self._found.refuse(
+                where, f"{shown(key)} is no name of an archive", "servers look for model.mar: end folders in a slash"
+            )
+            return
         target = self._target(key, bucket, where)
         if target is not None:
             self._found.targets.setdefault(number, []).append(target)
 
     def _folder(self, path: str, to: str, bucket: Bucket, where: Location) -> None:
-        """A folder of files that nothing here makes: SavedModels, and archives, as they lie there now."""
+        """A folder: archives that are packed here, and what nothing here makes, as it lies there now."""
+        below = self._below(path)
+        for archive in below:
+            self._archive(self.at[archive], to + archive.removeprefix(path), bucket, where)
         inside = f"{path}/".startswith(f"{self._root}/") and is_folder(path)
         found = [*Path(path).rglob("saved_model.pb"), *Path(path).rglob("*.mar")] if inside else []
-        for file in sorted(file.as_posix() for file in found):
+        others = sorted({file.as_posix() for file in found} - self.at.keys())
+        for file in others:
             key = to + file.removeprefix(path)
+            if below:
+                message = (
+                    f"{file.removeprefix(f'{self._root}/')} lies in the folder that is uploaded, and nothing here makes it"
+                )
+                self._found.note(where, message, "take it out of the manifest if it is old")
             if file.endswith(".mar"):
                 self._other(self._found.archives, file, key, bucket, where)
             else:
                 self._other(self._found.folders, posixpath.dirname(file), key, bucket, where)
-        if not found:
-            self._refuse(
+        if not others and not below:
+            self._found.refuse(
                 where,
                 f"nothing is known of {path}, which is uploaded",
                 "run import once it is there, or add what it holds to the manifest by hand",
@@ -211,25 +205,22 @@ class Uploads:
         above, name = posixpath.split(key)
         prefix, model, version = ["", "", *above.removeprefix(_SCHEME).rsplit("/", 2)][-3:]
         if not prefix and UNKNOWN.search(key):
-            self._refuse(where, f"where the upload to {shown(key)} goes is not known", "add the version by hand")
+            self._found.refuse(where, f"where the upload to {shown(key)} goes is not known", "add the version by hand")
             return None
         if UNKNOWN.search(model + version):
             message = f"what {shown(model)}/{shown(version)} is in {shown(key)} is not known"
-            self._refuse(where, message, "add the version by hand")
+            self._found.refuse(where, message, "add the version by hand")
             return None
         if not prefix or not model:
-            self._refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
+            self._found.refuse(where, f"{shown(key)} is not s3://BUCKET/MODEL/VERSION/FILE", "servers would not find it there")
             return None
         url = _SCHEME + _variables(prefix)
         if not key.startswith(_SCHEME) or UNKNOWN.search(url + bucket.endpoint):
-            self._refuse(where, f"the bucket of {shown(key)} is not known", "add it to `environments` by hand")
+            self._found.refuse(where, f"the bucket of {shown(key)} is not known", "add it to `environments` by hand")
             url = ""
         if name.endswith(".mar") and name != ENTRY:
             self._found.note(where, f"{name} is uploaded, and GDC's servers look for {ENTRY}", f"gdcbuild writes {ENTRY}")
         return Target(model, version, Bucket(url, bucket.endpoint, bucket.region, bucket.ca_file), where)
-
-    def _refuse(self, where: Location, message: str, hint: str) -> None:
-        self._found.refuse(where, message, hint)
 
 
 def _variables(text: str) -> str:

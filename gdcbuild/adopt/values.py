@@ -1,95 +1,36 @@
-"""What a script knows at a moment: its variables and arguments, its folder, and what words come to by them."""
+"""What words come to by what a script knows at a moment."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from gdcbuild.adopt import expansions
-from gdcbuild.adopt.archiver import join
+from gdcbuild.adopt.commands import ASSIGNMENT
 from gdcbuild.adopt.fields import Fields
 from gdcbuild.adopt.found import UNKNOWN, unknown
 from gdcbuild.adopt.tokens import Part, Word
+from gdcbuild.adopt.variables import LONGEST, Variables
 from gdcbuild.adopt.words import Lexer
 from gdcbuild.errors import Location
-
-LONGEST = 1 << 16
-"""Characters of a variable, and words of an array, that are kept track of."""
 
 FOLDER = "PWD"
 _WHOLE = re.compile(r"\$\{(?P<keys>!?)(?P<name>\w+)\[(?P<all>[@*])\]\}")
 _ONE = re.compile(r"\$\{(?P<name>\w+)\[\$?\{?(?P<index>\w+)\}?\]\}")
-_COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))|(?:\+\+|--)\s*([A-Za-z_]\w*)")
+_PATTERN = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
-_ARGUMENTS = "123456789@*#"
-Saved = tuple[str, str, list[str], dict[str, str], dict[str, list[str]]]
 
 
-class Values:
-    """Variables and the folder (absolute). `script` is the file that is read, "" for standard input, `main` the one that runs.
+def is_array(word: Word) -> bool:
+    """Whether it is NAME=(...)."""
+    match = len(word.parts) == 2 and ASSIGNMENT.fullmatch(word.parts[0].text)
+    return bool(match) and word.parts[1].kind == "unknown" and word.parts[1].text.startswith("(")
 
-    `doubt` says why it is not known that the command at hand runs: then what it sets is not known. `has_braces` is whether the
-    shell knows {a,b}.
-    """
 
-    def __init__(self, folder: str, script: str, given: Mapping[str, str], has_braces: bool = True) -> None:
-        self.folder = self._previous = folder
-        self.script = self._main = script
-        self.doubt = ""
-        self.has_braces = has_braces
-        self._hidden: list[dict[str, tuple[str | None, list[str] | None]]] = []
-        self._pushed: list[str] = []
-        self._variables = dict(given)
-        self._arrays: dict[str, list[str]] = {}
-
-    def saved(self) -> Saved:
-        """All that a subshell may change without a word."""
-        return self.folder, self._previous, [*self._pushed], dict(self._variables), dict(self._arrays)
-
-    def restore(self, saved: Saved) -> None:
-        """Leave a subshell."""
-        self.folder, self._previous, self._pushed, self._variables, self._arrays = saved
-
-    def go(self, fields: Sequence[str]) -> None:
-        """A cd, pushd or popd."""
-        to = [f for f in fields[1:] if f not in ("--", "-P", "-L")]
-        here = self.folder
-        if fields[0] == "popd":
-            self.folder = self._pushed.pop() if self._pushed else "/" + unknown("popd")
-        else:
-            self.folder = self._previous if to == ["-"] else join(here, to[0] if to else unknown("~"))
-        if fields[0] == "pushd":
-            self._pushed.append(here)
-        self._previous = here
-
-    def lost(self, why: str) -> None:
-        """From here on the folder is not known."""
-        self.folder = self._previous = "/" + unknown(why)
-        self._pushed = []
-
-    def call(self, arguments: list[str] | None) -> None:
-        """Enter a function; None are arguments that are not known."""
-        self._hidden.append({})
-        for name in _ARGUMENTS:
-            self.hide(name)
-        doubt, self.doubt = self.doubt, ""  # if it runs, it runs with these
-        self.arguments(arguments)
-        self.doubt = doubt
-
-    def end_call(self) -> None:
-        """Leave it; what was local in it is what it was before."""
-        for name, held in self._hidden.pop().items():
-            self.put(name, *held)
-
-    def hide(self, name: str) -> None:
-        """Make a variable local. Where that is in doubt, it is not known afterwards which one was set."""
-        held = (unknown(f"${name}"), None) if self.doubt and name not in _ARGUMENTS else self._held(name)
-        self._hidden[-1].setdefault(name, held)
-
-    def _held(self, name: str) -> tuple[str | None, list[str] | None]:
-        return self._variables.get(name), self._arrays.get(name)
+class Values(Variables):
+    """Variables, and the words in which they stand."""
 
     def lend(self, word: Word, match: re.Match[str]) -> tuple[str, str | None, list[str] | None]:
         """An assignment in front of a command, which lasts as long as that; returns what to give back."""
@@ -97,22 +38,12 @@ class Values:
         self.put(match[1], self._assigned(word, match), None)
         return held
 
-    def put(self, name: str, text: str | None, array: list[str] | None) -> None:
-        """Give a variable what it held, with no regard to any doubt."""
-        self._variables.pop(name, None)
-        self._arrays.pop(name, None)
-        if text is not None:
-            self._variables[name] = text
-        if array is not None:
-            self._arrays[name] = array
-
     def assign(self, word: Word, match: re.Match[str]) -> None:
         """An assignment; `match` is that of its name."""
-        is_array = len(word.parts) == 2 and word.parts[1].kind == "unknown" and word.parts[1].text.startswith("(")
-        if is_array and match.end() == len(word.parts[0].text):
+        if is_array(word):
             self._assign_array(match[1], word.parts[1].text[1:-1], match[2] == "+=", word.where)
         elif match[2] == "+=" and match[1] in self._arrays:
-            self.set(match[1], unknown(f"${match[1]}"))
+            self.lose(match[1])
         else:
             self.set(match[1], self._assigned(word, match))
 
@@ -123,6 +54,15 @@ class Values:
             text = unknown("~") + text[1:]
         return self._variables.get(match[1], unknown(f"${match[1]}")) + text if match[2] == "+=" else text
 
+    def resolved(self, word: Word) -> Iterator[Word]:
+        """A word of a declaration without variables: the shell puts in all of them before it assigns the first."""
+        if is_array(word):
+            yield word
+        elif word.parts and ASSIGNMENT.match(word.parts[0].text):
+            yield Word((Part("text", "".join(map(self._text, word.parts)), False),), word.where)
+        else:
+            yield from (Word((Part("text", field, False),), word.where) for field in self.fields(word))
+
     def _assign_array(self, name: str, text: str, more: bool, where: Location) -> None:
         words = [item for item in Lexer(text, where.file, where.line).items() if isinstance(item, Word)]
         old = self._arrays.get(name, [self._variables[name]] if name in self._variables else []) if more else []
@@ -132,46 +72,13 @@ class Values:
         if not self.doubt and not is_keyed and len(fields) <= LONGEST:
             self._arrays[name] = fields
 
-    def set(self, name: str, text: str) -> None:
-        """Give a variable a value."""
-        self._arrays.pop(name, None)
-        if self.doubt or len(text) > LONGEST:
-            text = unknown(f"${name}, which {self.doubt} sets," if self.doubt else f"${name}")
-        self._variables[name] = text
-
-    def unset(self, name: str) -> None:
-        """Take a variable away."""
-        if self.doubt or "[" in name:
-            self.set(name.partition("[")[0], unknown(f"${name}"))
-        else:
-            self.put(name, None, None)
-
-    def arguments(self, given: list[str] | None) -> None:
-        """Have other arguments, as `set` makes them. None are such that are not known."""
-        for name in _ARGUMENTS:
-            self.put(name, unknown(f"${name}") if given is None or self.doubt else None, None)
-        if given is not None and not self.doubt:
-            self._arrays["@"] = given
-
-    def shift(self, fields: Sequence[str]) -> None:
-        """Drop the first arguments."""
-        given, count = self._arrays.get("@"), "".join(fields[1:]) or "1"
-        if given is not None or self._hidden:
-            is_known = given is not None and count.isdecimal() and int(count) <= len(given)
-            self.arguments(given[int(count) :] if given is not None and is_known else None)
-
-    def count(self, text: str) -> None:
-        """After ((text)) it is not known what it sets."""
-        for names in _COUNTED.findall(text):
-            self.set("".join(names), unknown(f"${''.join(names)}"))
-
-    def environment(self) -> Mapping[str, str]:
-        """The variables, as programs may see them."""
-        return self._variables
-
     def may_split(self, word: Word) -> bool:
         """Whether a word may come to another number of words than it seems."""
-        return any(part.kind != "text" and not part.quoted and UNKNOWN.search(self._text(part)) for part in word.parts)
+        parts = [part for part in word.parts if part.kind != "text" and ("@" in part.text or not part.quoted)]
+        if any(UNKNOWN.search(self._text(part)) for part in parts):
+            return True
+        is_pattern = any(_PATTERN.search(part.text) for part in word.parts if part.kind == "text" and not part.quoted)
+        return is_pattern and any(map(UNKNOWN.search, self.fields(word)))
 
     def fields(self, word: Word) -> Iterator[str]:
         """A word as the shell would pass it on: braces and variables expanded, split where it is not quoted, globs matched."""
@@ -208,7 +115,7 @@ class Values:
                 else:
                     self._split(text, made)
         made.end()
-        yield from made.matched(self.folder)
+        yield from made.matched(self.folder, self._made, self.options)
 
     def _split(self, text: str, made: Fields) -> None:
         by = self._variables.get("IFS", " \t\n")
@@ -263,12 +170,12 @@ class Values:
 
     def _computed(self, text: str) -> str | None:
         """What ${NAME%PATTERN} and ${NAME[INDEX]} come to."""
-        if text.startswith("$(("):
+        if text.startswith("$"):
             self.count(text)
-        elif match := expansions.CUT.fullmatch(text):
+        if match := expansions.CUT.fullmatch(text):
             value = self._value(Part("variable", match["name"], True))
             return None if UNKNOWN.search(value) else expansions.cut(value, match["how"], match["pattern"])
-        elif (match := _ONE.fullmatch(text)) and (held := self._arrays.get(match["name"])) is not None:
+        if (match := _ONE.fullmatch(text)) and (held := self._arrays.get(match["name"])) is not None:
             name = match["index"]
             index = name if name.isdecimal() else self._value(Part("variable", name, True))
             is_known = index.isdecimal() and int(index) < len(held) and not any(map(UNKNOWN.search, held))
@@ -279,6 +186,8 @@ class Values:
         name, given = part.text, self._arrays.get("@")
         if name == FOLDER:
             return self.folder
+        if name == "BASH_SOURCE" and self.script:
+            return self.script
         held, is_number = self._variables.get(name), name.isdecimal() and name != "0"
         if given is not None and name in ("@", "*", "#"):
             held = str(len(given)) if name == "#" else self._joined(given, name == "*")

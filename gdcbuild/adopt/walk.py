@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from itertools import takewhile
 
 from gdcbuild.adopt import blocks
 from gdcbuild.adopt.blocks import Item
 from gdcbuild.adopt.feeds import Feeds
-from gdcbuild.adopt.found import UNKNOWN, Found, unknown
+from gdcbuild.adopt.found import UNKNOWN, Found
 from gdcbuild.adopt.nesting import BLOCK, CASE, IF, LOOP, ROUNDS, SUBSHELL, Nesting
 from gdcbuild.adopt.tokens import Fed, Operator, Part, Word
 from gdcbuild.adopt.values import Values
@@ -23,14 +23,14 @@ MOST = 50_000
 
 _OPENS = {"for": LOOP, "while": LOOP, "until": LOOP, "select": LOOP, "if": IF, "case": CASE}
 _CLOSES = frozenset({"done", "fi", "esac", "}"})
-_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(slots=True)
 class Function:
-    """The items of a body. `doubt` says why it may not be the one that the name has."""
+    """The items of a body, and the file they stand in. `doubt` says why it may not be the one that the name has."""
 
     body: Sequence[Item]
+    script: str
     is_subshell: bool
     doubt: str
     is_called: bool = False
@@ -52,13 +52,18 @@ class Walker(ABC):
         self._values = values
         self._nesting = Nesting(values)
         self._functions: dict[str, list[Function]] = {}
-        self._tested = False
+        self._named = set[str]()
+        self._tested = self._is_test = False  # of the list behind && and ||; of the last command
         self._ended = doubt
-        self._feeds = Feeds(self._found)
+        self._feeds = Feeds(self._found, self._called)
 
     @abstractmethod
     def _command(self, words: list[Word], after: str, ends: str) -> None:
         """A simple command between two operators."""
+
+    @abstractmethod
+    def _called(self, text: str, where: Location, apart: bool = True) -> None:
+        """A text that is run and not read."""
 
     def _read(self, text: str, file: str, line: int) -> None:
         lexer = Lexer(text, file, line)
@@ -99,7 +104,7 @@ class Walker(ABC):
 
     def _step(self, words: list[Word], ends: Operator, after: str) -> None:
         """One simple command, or the part of a compound one that stands before an operator."""
-        self._tested = self._tested and after in ("&&", "||")
+        self._tested = self._tested and after in ("&&", "||", ")")
         for word in words:
             self._feeds.word(word)
         rest = self._keywords(words, after, ends.text)
@@ -112,6 +117,7 @@ class Walker(ABC):
                 self._command(rest, after, ends.text)
             if ends.text == ")" and self._nesting.kind == SUBSHELL:
                 self._nesting.close()
+                self._tested = self._is_test
             elif ends.text == ";;" and self._nesting.kind == CASE:
                 self._nesting.branch()
                 self._nesting.levels[-1].is_pattern = True
@@ -127,7 +133,7 @@ class Walker(ABC):
                 level.is_pattern = kind == CASE
                 if word in ("for", "select") and len(words) > 1 and words[1].literal:
                     self._values.doubt = ""
-                    self._values.set(words[1].literal, unknown(f"${words[1].literal}"))
+                    self._values.lose(words[1].literal)
                 for part in words[1].parts if word == "for" and len(words) > 1 else ():
                     self._values.count(part.text)  # of for ((...))
                 if word in ("for", "select", "case"):
@@ -136,6 +142,7 @@ class Walker(ABC):
                 self._nesting.open(BLOCK, self._branch_doubt(after), after == "|")
             elif word in _CLOSES:
                 self._nesting.close(ends in ("|", "&"))
+                self._tested = self._tested or (word == "}" and self._is_test)
             elif word in ("then", "else", "elif"):
                 self._nesting.branch()
             elif word == "!":
@@ -156,9 +163,11 @@ class Walker(ABC):
         """Take in a function; returns where the text goes on."""
         apart = any(level.kind == BLOCK or level.is_apart for level in self._nesting.levels)  # a block may turn out to be that
         doubt = self._doubt(after) or ("a block" if apart else "")
-        function = Function(items[begin + 1 : end], blocks.at_place(items, begin) == "(", doubt)
+        function = Function(items[begin + 1 : end], self._values.script, blocks.at_place(items, begin) == "(", doubt)
         known = self._functions.get(name, [])
         same = [other for other in known if other.body == function.body]  # read once more
+        if not same:
+            self._named.discard(name)
         function.is_called = any(other.is_called for other in same)
         self._functions[name] = [*([other for other in known if other not in same] if doubt else []), function]
         return min(end + 1, len(items))
@@ -173,11 +182,11 @@ class Walker(ABC):
         self._values.doubt = ""
         listed = header[3:] or [Word((Part("variable", "@", True),), header[0].where)]
         fields = [field for word in listed for field in self._values.fields(word)] if len(header) != 3 else []
-        if any(UNKNOWN.search(field) or _GLOB.search(field) for field in fields):
+        if any(UNKNOWN.search(field) or has_magic(field) for field in fields):
             return 0
         for word in header:
             self._feeds.word(word)
-        depth, packed = len(self._nesting.levels), len(self._found.packings)
+        depth, known = len(self._nesting.levels), self._found.amount
         if after == "|" or next((i.text for i in items[end + 1 :] if isinstance(i, Operator)), "") in ("|", "&"):
             self._nesting.open(SUBSHELL, "")
         level = self._nesting.open(ROUNDS, "")
@@ -190,7 +199,7 @@ class Walker(ABC):
         self._nesting.again(level)
         self._nesting.close_to(depth)
         plain = [part.text for word in listed for part in word.parts if part.kind == "text" and not part.quoted]
-        if len(self._found.packings) > packed and (glob := next(filter(_GLOB.search, plain), "")):
+        if self._found.amount > known and (glob := next(filter(has_magic, plain), "")):
             message = f"the loop is over the files that {glob} matches now"
             self._found.note(header[0].where, message, "import it again when there are more")
         return end + 1

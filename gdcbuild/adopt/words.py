@@ -241,10 +241,8 @@ class Lexer:
 
 
 def _braced(whole: str, quoted: bool) -> Part:
-    inner = whole[2:-1]
-    if inner in ("0%/*", "BASH_SOURCE%/*", "BASH_SOURCE[0]%/*"):
-        return Part("command", 'dirname "$0"', quoted)
-    match = _BRACED.match(inner)
+    whole = whole.replace("BASH_SOURCE[0]", "BASH_SOURCE", 1)
+    match = _BRACED.match(whole[2:-1])
     if match is None:
         return Part("unknown", whole, quoted)
     default = None if match["how"] is None else tuple(_parts(match["default"]))

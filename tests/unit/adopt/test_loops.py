@@ -50,6 +50,14 @@ FOLLOWED = {
     "arguments that are set": f'set -- a b; for m; do {PACK} $m -v 1; done; f() {{ {PACK} "$1" -v 2; }}; f c; {PACK} $2 -v 3',
     "a sourced function": f". ./lib.sh; for m in a b; do pack $m; done; {PACK} m -v 1",
     "an eval in a loop": f"for m in a b; do eval '{PACK} $m -v 1'; done",
+    "declarations of several": f"a=0; f() {{ local a=1 b=$a; {PACK} m -v $a$b; }}; f; export a=2 b=$a; {PACK} m -v $a$b",
+    "a name that is made": f'V=1; k=V; declare "$k=2"; {PACK} m -v $V; export $k=3; {PACK} m -v $V',
+    "where a function stands": f". lib/here.sh; here; (cd $D/d; {PACK} m -v 1); cd $E; {PACK} m -v 2",
+    "a predicate that is no test": f"f() {{ [ -d w ] || return 1; {PACK} m -v 1; }}; f && {PACK} m -v 2",
+    "an exec at the end": f"(exec {PACK} m -v 1); exec 3>&1; exec {PACK} m -v 2",
+    "globs that match": f"shopt -s nullglob; for f in w/*.pt; do {PACK} m -v $f; done; shopt -u nullglob; {PACK} m -v n*",
+    "globs that come back": f"set -euf; set +f; for f in w/*.pt; do {PACK} m -v $f; done",
+    "a list that is pushed": f"pushd w >/dev/null; {PACK} m -v 1; popd >/dev/null; {PACK} m -v 2",
 }
 
 
@@ -67,6 +75,8 @@ def test_what_is_followed_is_what_bash_runs(case: str, tmp_path: Path) -> None:
     (programs / "torch-model-archiver").chmod(0o755)
     for name in ("w/a.pt", "w/b.pt", "w/.c.pt", "w/d/e.pt"):
         (folder / name).touch()
+    (folder / "lib").mkdir()
+    (folder / "lib" / "here.sh").write_text('D=${BASH_SOURCE%/*}/../w; here() { E=$(dirname "$BASH_SOURCE")/../w; }\n')
     (folder / "lib.sh").write_text(f"pack() {{ {PACK} $1 -v 1; }}\nreturn\n")
     (folder / "x.sh").write_text(FOLLOWED[case])
     environment = {"PATH": f"{programs}:{os.defpath}", "LOG": str(log)}
@@ -121,6 +131,57 @@ NAMED = {
     ),
     "a function that calls itself": (f"f() {{ {PACK} m -v 1; f; }}\nf", "1: f() calls itself, or what calls it, too often"),
     "functions that call each other": ("f() { g; }; g() { f; }\nf", "1: f() calls itself, or what calls it, too often"),
+    "a call within $(...)": (
+        f"f() {{ {PACK} m -v 1; }}; f\nX=$(true; f)",
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "one in a test": (
+        f'f() {{ {PACK} m -v 1; }}; f\n[[ -n "$(f)" ]]',
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "one within <(...)": (
+        f"f() {{ {PACK} m -v 1; }}; f\ncat < <(f)",
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "one of a trap": (
+        f"f() {{ {PACK} m -v 1; }}; f\ntrap 'f x' EXIT",
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "one of another shell": (
+        f"f() {{ {PACK} m -v 1; }}; f; export -f f\nls | xargs -I{{}} bash -c 'f {{}}'",
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "one of an eval": (
+        f'f() {{ {PACK} m -v 1; }}; f\neval "f $X"',
+        "1: torch-model-archiver in the function f(), called at x.sh:2:",
+    ),
+    "arguments that may be none": (f'f() {{ {PACK} m -v $2; }}\nf "$@" 1 2', "1: --version is $2"),
+    "some of the arguments": (f'f() {{ {PACK} m -v $2; }}; g() {{ f "${{@:2}}" 1 2; }}\ng a', "1: --version is $2"),
+    "an array that may be none": (
+        f'f() {{ {PACK} m -v $2; }}; A=($(ls)); B=("${{A[@]}}" 1)\nf "${{B[@]}}" 2',
+        "1: --version is $2",
+    ),
+    "a variable by another name": (
+        f"f() {{ local -n out=$1; out=2; }}; V=1; f V; {PACK} m -v $V",
+        "1: --version is $V",
+    ),
+    "a count in an index": (f"A=(1 2); i=0; X=${{A[i++]}}; {PACK} m -v ${{A[$i]}}", "1: --version is ${A[$i]}"),
+    "a folder by its number": (f"pushd w; pushd +1; {PACK} m -v 1", "1: the folder in which it runs is not known: pushd +1"),
+    "behind a function that tests": (
+        f"f() {{ [ -d $1 ]; }}; f x && {PACK} m -v 1",
+        "1: torch-model-archiver in an && branch behind a test",
+    ),
+    "behind one that tells": (
+        f"f() {{ if a; then return 0; fi; return 1; }}; f x && {PACK} m -v 1",
+        "1: torch-model-archiver in an && branch behind a test",
+    ),
+    "behind a block that tests": (f"{{ [ -d x ]; }} && {PACK} m -v 1", "1: torch-model-archiver in an && branch behind"),
+    "behind a subshell that tests": (f"( [ -d x ] ) && {PACK} m -v 1", "1: torch-model-archiver in an && branch behind"),
+    "no globs": (f"set -f; {PACK} m -v w*", "1: --version is w*"),
+    "globs of hidden files": (f"shopt -s dotglob; {PACK} m -v w*", "1: --version is w*"),
+    "globs that may be empty": (f"shopt -s nullglob; set -- n*e 1; {PACK} m -v $2", "1: --version is $2"),
+    "braces that are several": (f"f() {{ {PACK} m -v $2; }}; f {{a..c}} 1", "1: --version is $2"),
+    "behind an exec": (f"exec ls\n{PACK} m -v 1", "2: torch-model-archiver in a part behind exec"),
     "many rounds": (
         f"for a in {{1..400}}; do for b in {{1..400}}; do :; {PACK} x -v 1; done; done",
         "1: loops and functions run more",
@@ -141,6 +202,12 @@ def test_functions_that_call_each_other_in_doubt_end(tmp_path: Path) -> None:
     bodies = "".join(f"f{n}() {{ if a; then f1; f2; f3; f4; fi; {PACK} m -v {n}; }}\n" for n in range(1, 5))
     result = made(f"{bodies}f1\n", tmp_path)
     assert {p.where.line for p in result.problems if p.where} == {1, 2, 3, 4}
+
+
+def test_functions_that_call_each_other_for_what_they_write_end(tmp_path: Path) -> None:
+    bodies = "".join(f"f{n}() {{ echo $(f{n - 1} a) $(f{n - 1} b) $(f{n - 1} c); }}\n" for n in range(1, 15))
+    result = made(f"f0() {{ echo $1; }}\n{bodies}X=$(f14)\n{PACK} m -v 1\n", tmp_path)
+    assert (result.problems, len(result.packings)) == ([], 1)
 
 
 def test_a_loop_over_files_is_told(tmp_path: Path) -> None:

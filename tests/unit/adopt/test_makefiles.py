@@ -54,6 +54,9 @@ SAME = {
     "a recipe behind a semicolon": "all: a ; one $@\n\ttwo\na:; a\n",
     "the last recipe": "all: a\n\tall\na:\n\tfirst\nall: b\nb:\n\tb\n",
     "a target that is included": "include more/*.mk\n-include none.mk\nall: $(A)\n\tall\n",
+    "the shortest stem": "all: o/x.mar\n%.mar:\n\tany $*\no/%.mar:\n\tours $*\n",
+    "patterns one after another": "all: a.x b.x\na.y:\n\ta $@\n%.x: %.y\n\tpack $< $*\n%.y: %.z\n\ttrain $<\nb.z:\n\tb\n",
+    "what is added to a value": "V = a\nW := $(V)\nW += $(V)\nX = $(V)\nX += $(V)\nV = b\nall:\n\tpack $(W) $(X)\n",
     "a circle of needs": "all: a\n\tall\na: b\n\ta\nb: c\n\tb\nc:\n\tc\n",
 }
 
@@ -99,6 +102,20 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "another prefix": (".RECIPEPREFIX = >\nall:", ["1: recipes with another prefix"]),
     "a quote that does not end": (f"all:\n\techo 'x\n\t{PACK}", ["2: the text ends within a quote that begins here"]),
     "a continued line at the end": (f"all:\n\t{PACK} \\\n", ["2: the text ends within a continued line"]),
+    "a variable that is taken away": (
+        f"V = 1\nundefine V\nall:\n\t{PACK.replace('-v 1', '-v $(V)')}",
+        ["4: --version is $(V)"],
+    ),
+    "a rule for suffixes": (f".pt.mar:\n\t{PACK}", ["2: torch-model-archiver in the rule .pt.mar"]),
+    "a rule for all else": (f"all: m.mar\n.DEFAULT:\n\t{PACK}", ["3: torch-model-archiver in the rule .DEFAULT"]),
+    "a pattern whose needs are made elsewhere": (
+        f"all: a.mar\n%.mar: %.none\n\t{PACK} --extra-files $$X $<",
+        ["3: torch-model-archiver would say: unrecognized arguments: a.none"],
+    ),
+    "a variable that may be exported": (
+        f"export B = b\nall:\n\t{PACK}\n\taws s3 cp m.mar s3://$$B/m/1/model.mar",
+        ["4: the bucket of s3://$(B)/m/1/model.mar is not known"],
+    ),
     "a value of another target": (
         f"V = 1\nprod: V = 2\nprod: pack\npack:\n\t{PACK.replace('-v 1', '-v $(V)')}",
         ["5: --version is $(V)"],

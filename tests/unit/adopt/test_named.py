@@ -104,6 +104,18 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "one on standard input": ("# +\n. ./other.sh", ["2: ./other.sh is not read: it is not there"]),
     "a Makefile elsewhere": ("make -C sub\nmake -f o.mk", ["1: sub/Makefile is run, and cannot be read", "2: o.mk is run"]),
     "an upload to a variable": (f'{PACK}\naws s3 cp m.mar "$DEST"', ["2: where the upload to $DEST goes is not known"]),
+    "an upload to a variable that is read": (
+        f"{PACK}\nread -r B < bucket\naws s3 cp m.mar s3://$B/m/1/model.mar",
+        ["3: the bucket of s3://$B, which the script sets,/m/1/model.mar is not known"],
+    ),
+    "an upload to a loop's variable": (
+        f"{PACK}\nfor B in $(ls); do :; done\naws s3 cp m.mar s3://$B/m/1/model.mar",
+        ["3: the bucket of s3://$B, which the script sets,/m/1/model.mar is not known"],
+    ),
+    "an upload to an argument": (
+        f"{PACK}\naws s3 cp m.mar s3://$1/m/1/model.mar",
+        ["2: the bucket of s3://$1/m/1/model.mar is not known"],
+    ),
     "an upload below a variable": (
         f'{PACK}\naws s3 cp m.mar "$DEST/m/1/model.mar"',
         ["2: the bucket of $DEST/m/1/model.mar is not known"],
@@ -219,6 +231,26 @@ def test_a_script_that_is_run_is_looked_into(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ls | xargs -n1 ./pack.sh",
+        "timeout 5 bash pack.sh",
+        "env -u X ./pack.sh",
+        "find . -exec ./pack.sh {} +",
+        "bash pack.sh -c",
+    ],
+)
+def test_a_script_that_another_program_runs_is_looked_into(line: str, tmp_path: Path) -> None:
+    (tmp_path / "pack.sh").write_text(f"{PACK}\n")
+    (told_of,) = told(found(line, tmp_path))
+    assert told_of.startswith("1: torch-model-archiver in ")
+
+
+def test_a_shell_with_arguments_may_read_its_commands() -> None:
+    assert told(found("sed s/x/y/ list | bash -s a", Path("/none"))) == ["1: bash runs what sed writes, which is not known"]
+
+
 def test_a_script_in_python_is_none(tmp_path: Path) -> None:
     text = "import subprocess\nsubprocess.run(['torch-model-archiver', '--model-name', 'm', '--handler', h])\n"
     assert told(found(text, tmp_path, "x.py")) == ["2: torch-model-archiver in Python is not understood"]
@@ -227,3 +259,8 @@ def test_a_script_in_python_is_none(tmp_path: Path) -> None:
 def test_a_variable_in_front_of_a_command_lasts_for_its_command(tmp_path: Path) -> None:
     result = found(f"AWS_PROFILE=team aws s3 cp x.mar s3://b/m/1/\n{PACK}\n{UP}", tmp_path)
     assert [n.where and n.where.line for n in result.notes if "profile" in n.message] == [1]
+
+
+def test_a_variable_is_named_with_what_sets_it(tmp_path: Path) -> None:
+    text = f"if a; then V=2; fi\n{PACK.replace('-v 1', '-v $V')}"
+    assert told(found(text, tmp_path)) == ["2: --version is $V, which an if sets, and $V is known only when it runs"]
