@@ -98,7 +98,8 @@ class Walker(ABC):
                 self._feeds.feed(item)
             else:
                 self._step(words, item, after)
-                words, after = [], item.text
+                is_continued = item.text == "\n" and not words and after in ("&&", "||", "|")
+                words, after = [], after if is_continued else item.text
         self._step(words, Operator("\n", where), after)
         self._nesting.floor = floor
 
@@ -136,7 +137,9 @@ class Walker(ABC):
                     self._values.lose(words[1].literal)
                 for part in words[1].parts if word == "for" and len(words) > 1 else ():
                     self._values.count(part.text)  # of for ((...))
-                if word in ("for", "select", "case"):
+                if word in ("for", "select") and len(words) > 2 and words[2].literal == "do":
+                    words = words[2:]
+                elif word in ("for", "select", "case"):
                     return []
             elif word == "{":
                 self._nesting.open(BLOCK, self._branch_doubt(after), after == "|")
@@ -175,6 +178,8 @@ class Walker(ABC):
     def _for(self, items: Sequence[Item], at: int, after: str) -> int:
         """Follow a loop whose words are known; returns where the text goes on, 0 when they are not."""
         header = [word for word in takewhile(lambda item: isinstance(item, Word), items[at:]) if isinstance(word, Word)]
+        if blocks.at_place(items, at + 2) == "do":  # of `for NAME do`
+            header = header[:2]
         found = blocks.body(items, at + len(header), ("do",))
         if not found or self._doubt(after) or len(header) < 2 or not header[1].literal.isidentifier():
             return 0

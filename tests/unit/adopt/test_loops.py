@@ -49,6 +49,8 @@ FOLLOWED = {
     "a break at the end": f"for v in 1; do {PACK} m -v $v; break; done; {PACK} m -v 2",
     "arguments that are set": f'set -- a b; for m; do {PACK} $m -v 1; done; f() {{ {PACK} "$1" -v 2; }}; f c; {PACK} $2 -v 3',
     "a sourced function": f". ./lib.sh; for m in a b; do pack $m; done; {PACK} m -v 1",
+    "a loop over arguments in one line": f"set -- a b; for m do {PACK} $m -v 1; done",
+    "an assignment behind a pipe": f"V=1; echo |\nV=2\n{PACK} m -v $V",
     "an eval in a loop": f"for m in a b; do eval '{PACK} $m -v 1'; done",
     "declarations of several": f"a=0; f() {{ local a=1 b=$a; {PACK} m -v $a$b; }}; f; export a=2 b=$a; {PACK} m -v $a$b",
     "a name that is made": f'V=1; k=V; declare "$k=2"; {PACK} m -v $V; export $k=3; {PACK} m -v $V',
@@ -182,6 +184,9 @@ NAMED = {
     "globs that may be empty": (f"shopt -s nullglob; set -- n*e 1; {PACK} m -v $2", "1: --version is $2"),
     "braces that are several": (f"f() {{ {PACK} m -v $2; }}; f {{a..c}} 1", "1: --version is $2"),
     "behind an exec": (f"exec ls\n{PACK} m -v 1", "2: torch-model-archiver in a part behind exec"),
+    "behind a test in the line above": (f"[ -d x ] &&\n{PACK} m -v 1", "2: torch-model-archiver in an && branch behind a test"),
+    "behind an || in the line above": (f"[ -d x ] || # or\n\n{PACK} m -v 1", "3: torch-model-archiver in a || branch"),
+    "a loop over arguments, unknown": (f"for m do {PACK} $m -v 1; done", "1: torch-model-archiver in a loop"),
     "many rounds": (
         f"for a in {{1..400}}; do for b in {{1..400}}; do :; {PACK} x -v 1; done; done",
         "1: loops and functions run more",
