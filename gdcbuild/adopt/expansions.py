@@ -20,7 +20,7 @@ _HERE = re.compile(
     rf'\s*(?:{_DIRNAME}|cd\s+(?:(?:--|-P)\s+)*"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?{_QUIETLY}\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
 )
 _PWD = re.compile(r"\s*pwd(\s+-P)?\s*")
-CUT = re.compile(r"\$\{(?P<name>\w+)(?P<how>%%?|##?)(?P<pattern>[^{}$`\"'\\\[\]]*)\}")
+CUT = re.compile(r"\$\{(?P<name>\w+)(?P<how>%%?|##?)(?P<pattern>[^{}()$`\"'\\\[\]]*)\}")
 _BRACES = re.compile(r"\{(?:(?P<first>-?\d+)\.\.(?P<last>-?\d+)|(?P<list>[^{},\s]*(?:,[^{},\s]*)+))\}")
 
 

@@ -27,7 +27,9 @@ _SETUPS = frozenset({"activate", "conda.sh", "nvm.sh", ".bashrc", ".profile", ".
 """Scripts of users and tools, which pack nothing."""
 
 _CALLS = re.compile(r"(?:^|[;&|({!`\n]|\b(?:if|then|else|do|while))\s*([\w.:-]+)")
-_TESTS = frozenset({"[", "test", "[[", "((", "false", "grep", "which", "type", "hash", "command", "cmp", "diff"})
+_TESTS = frozenset(
+    {"[", "test", "[[", "((", "false", "grep", "egrep", "fgrep", "which", "type", "hash", "command", "cmp", "diff"}
+)
 
 
 class Shell(Walker):
@@ -139,7 +141,7 @@ class Shell(Walker):
         if traced > 1 and (last, program) == ("cd", "pwd"):  # of a $(cd ... && pwd), which is a process of its own
             self._values.go(["cd", "-"])
         tested, fails = self._tested, program in ("exit", "return") and fields[1:] not in ([], ["0"])
-        is_test = program in _TESTS or program.startswith(("((", "[[")) or (fails and program == "return")
+        is_test = posixpath.basename(program) in _TESTS or program.startswith(("((", "[[")) or (fails and program == "return")
         self._tested = tested or is_test
         self._is_test = is_test or (tested and after != "||")
         if program == "eval" and not UNKNOWN.search(" ".join(fields)):

@@ -93,6 +93,9 @@ class Values(Variables):
                     for rest in self._expanded(parts[number + 1 :]):
                         yield (*parts[:number], Part("text", _BRACES.sub(lambda m: unknown(m[0]), text), False), *rest)
                 return
+        plain = "".join(part.text if part.kind == "text" and not part.quoted else "?" for part in parts)
+        if self.has_braces and len(parts) > 1 and _BRACES.search(plain):  # of which a part is quoted, or a variable
+            parts = [Part("unknown", "".join(part.text for part in parts), False)]
         yield tuple(parts)
 
     def _fields(self, parts: Sequence[Part]) -> Iterator[str]:

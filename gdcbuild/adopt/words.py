@@ -34,7 +34,7 @@ class Lexer:
         self._first = line
         self._starts = [0, *(m.end() for m in re.finditer("\n", self._text))]
         self._at = 0
-        self._heredocs: list[tuple[str, bool, Location]] = []
+        self._heredocs: list[tuple[str, bool, bool, Location]] = []
         self.unfinished: tuple[str, Location] | None = None
 
     def items(self) -> Iterator[Word | Operator | Fed]:
@@ -48,7 +48,8 @@ class Lexer:
                 self._at = self._line_end()
             elif match := _HEREDOC.match(text, self._at):
                 word = match["single"] or match["double"] or match["plain"]
-                self._heredocs.append((word, bool(match["dash"]), self._where()))
+                is_plain = bool(match["plain"]) and "\\" not in match[0]
+                self._heredocs.append((word, bool(match["dash"]), is_plain, self._where()))
                 self._at = match.end()
             elif match := _REDIRECTION.match(text, self._at):
                 where = self._where()
@@ -68,7 +69,7 @@ class Lexer:
             else:
                 yield self._word()
         if self._heredocs:
-            self._ends_within("a here-document", self._heredocs[0][2])
+            self._ends_within("a here-document", self._heredocs[0][3])
 
     def _ends_within(self, what: str, where: Location) -> None:
         self.unfinished = self.unfinished or (what, where)
@@ -104,13 +105,14 @@ class Lexer:
         return None if self._text[self._at : self._at + 1] in ("", "\n", ";", "&", "|", ")", "(") else self._word()
 
     def _bodies(self) -> Iterator[Fed]:
-        for word, dash, begins in self._heredocs:
-            where, lines, ended = self._where(), list[str](), False
+        for word, dash, is_plain, begins in self._heredocs:
+            where, lines, ended, continued = self._where(), list[str](), False, False
             while self._at < len(self._text) and not ended:
                 end = self._line_end()
                 line = self._text[self._at : end]
                 self._at = end + 1
-                ended = (line.lstrip("\t") if dash else line) == word
+                ended = not continued and (line.lstrip("\t") if dash else line) == word
+                continued = is_plain and (len(line) - len(line.rstrip("\\"))) % 2 == 1
                 if not ended:
                     lines.append(line)
             if not ended:
@@ -213,6 +215,8 @@ class Lexer:
         if self._text.startswith("${", self._at):
             whole = self._enclosed("{", "}", 2, quoted)
             return _braced(whole, quoted)
+        if self._text.startswith("$[", self._at):
+            return Part("unknown", self._enclosed("[", "]", 2), quoted)
         match = _NAME.match(self._text, self._at + 1)
         if match is None:
             self._at += 1
@@ -244,6 +248,8 @@ def _braced(whole: str, quoted: bool) -> Part:
     whole = whole.replace("BASH_SOURCE[0]", "BASH_SOURCE", 1)
     match = _BRACED.match(whole[2:-1])
     if match is None:
+        return Part("unknown", whole, quoted)
+    if match["how"] and not quoted and re.search(r"['\\]", match["default"]):
         return Part("unknown", whole, quoted)
     default = None if match["how"] is None else tuple(_parts(match["default"]))
     return Part("variable", match["name"], quoted, default, match["how"] or "")
