@@ -208,12 +208,16 @@ def test_what_a_seal_says_of_its_origin_costs_nothing_else(world: World, case: s
     assert kind(world, packed()) is Kind.NONE
 
 
+def commit(text: object) -> Callable[[dict[str, Any]], object]:
+    return lambda record: record["provenance"].update(commit=text)
+
+
 def test_what_is_no_commit_is_not_shown(world: World) -> None:
     world.apply(packed())
     for odd in ("x" * 5_000_000, "\x1b[2J", "abc", ["x"], None):
-        rewritten(world, lambda r, odd=odd: r["provenance"].update(commit=odd))  # type: ignore[misc]
+        rewritten(world, commit(odd))
         assert provenance(world).commit == ""
-    rewritten(world, lambda r: r["provenance"].update(commit="0a" * 20 + "-dirty"))
+    rewritten(world, commit("0a" * 20 + "-dirty"))
     assert provenance(world).commit == "0a" * 20 + "-dirty"
 
 
