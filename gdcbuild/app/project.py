@@ -159,22 +159,21 @@ class Project:
         return found
 
     def plan(self, environment: str | None, selection: Selection) -> Plan:
-        from gdcbuild.engine.planner import plan
-
-        wanted = self.select(selection)
-        policy, remote = self.environment(environment)
-        desired = self.workspace.desired(wanted)
-        return plan(desired, self.observe(remote, selection, desired), policy.name, remote.url, policy.immutable)
+        return self._plan(environment, selection)[0]
 
     def status(self, environment: str | None, selection: Selection) -> tuple[Plan, Mapping[VersionId, Provenance]]:
         """The plan, and what each published version of the manifest was made from, as far as its seal says so."""
+        found, observed = self._plan(environment, selection, seals=True)
+        return found, observed.provenance
+
+    def _plan(self, environment: str | None, selection: Selection, seals: bool = False) -> tuple[Plan, Observation]:
         from gdcbuild.engine.planner import plan
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
         desired = self.workspace.desired(wanted)
-        observed = self.observe(remote, selection, desired, seals=True)
-        return plan(desired, observed, policy.name, remote.url, policy.immutable), observed.provenance
+        observed = self.observe(remote, selection, desired, seals=seals)
+        return plan(desired, observed, policy.name, remote.url, policy.immutable), observed
 
     def apply(
         self,

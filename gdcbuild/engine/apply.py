@@ -313,8 +313,8 @@ class Applying:
 
 
 def _provenance(artifact: Artifact, target: Target) -> Provenance:
-    sources = artifact.origin.sources()
-    return Provenance(artifact.origin.key, target.commit, sources if len(sources) <= MOST_SOURCES else None)
+    sources = artifact.made_from.sources()
+    return Provenance(artifact.made_from.key, target.commit, sources if len(sources) <= MOST_SOURCES else None)
 
 
 def _raise(failed: list[GdcbuildError]) -> None:

@@ -43,13 +43,13 @@ NOTHING = Origin()
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; `origin` what all of it
-    was made from."""
+    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; `made_from` what all of
+    it was made from."""
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
-    origin: Origin = NOTHING
+    made_from: Origin = NOTHING
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
         """Path → blob. Raises StoreError when the cache has lost one."""
@@ -111,7 +111,7 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
         message = f"{action.id}: {path!r} is an input, and a folder of inputs too; the input is {origins[path]}"
         raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", action.where))
     plain = {i.origin.path: files[i.path] for i in action.inputs if isinstance(i.origin, SourceFile)}
-    return Artifact(Tree(files), sources, origins, Origin(plain, tuple(made[need].origin for need in action.needs)))
+    return Artifact(Tree(files), sources, origins, Origin(plain, tuple(made[need].made_from for need in action.needs)))
 
 
 def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspace: Workspace) -> frozenset[str]:

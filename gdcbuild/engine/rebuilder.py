@@ -60,7 +60,7 @@ class Rebuilder:
         key = self.key(action, inputs, toolchain)
         result = self._result(key)
         if result is not None:
-            return Hit(key, result.tree), Artifact(result.tree, origin=_origin(action, key, inputs))
+            return Hit(key, result.tree), Artifact(result.tree, made_from=_origin(action, key, inputs))
         return Miss(key, self._why(action, key)), None
 
     def key(self, action: Action, inputs: Artifact, toolchain: str | None) -> Key:
@@ -127,13 +127,13 @@ class Rebuilder:
         result = ActionResult(tree, time.monotonic() - started)
         ports.records.put("result", key.hash, result.to_json())
         self._remember(action, key)
-        return Artifact(tree, origin=_origin(action, key, inputs))
+        return Artifact(tree, made_from=_origin(action, key, inputs))
 
     def _at_hand(self, action: Action, key: Key, inputs: Artifact) -> Artifact | None:
         result = self._result(key)
         if result is None:
             return None
-        artifact = Artifact(result.tree, origin=_origin(action, key, inputs))
+        artifact = Artifact(result.tree, made_from=_origin(action, key, inputs))
         return artifact if artifact.held(self.ports.cas) else None
 
     def _result(self, key: Key) -> ActionResult | None:
@@ -175,7 +175,7 @@ class Rebuilder:
 
 def _origin(action: Action, key: Key, inputs: Artifact) -> Origin:
     """What the result of a key was made from."""
-    return inputs.origin._replace(key=key.hash if action.is_pure else "")
+    return inputs.made_from._replace(key=key.hash if action.is_pure else "")
 
 
 def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:

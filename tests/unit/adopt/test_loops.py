@@ -90,6 +90,7 @@ def test_what_is_followed_is_what_bash_runs(case: str, tmp_path: Path) -> None:
     assert ours == (log.read_text().splitlines() if log.exists() else [])
 
 
+CALLED = "1: torch-model-archiver in the function f(), called at x.sh:2:"
 NAMED = {
     "words that are not known": (f"for m in a $X; do {PACK} $m -v 1; done", "1: torch-model-archiver in a loop"),
     "arguments of the script": (f'for m in "$@"; do {PACK} $m -v 1; done', "1: torch-model-archiver in a loop"),
@@ -134,30 +135,12 @@ NAMED = {
     ),
     "a function that calls itself": (f"f() {{ {PACK} m -v 1; f; }}\nf", "1: f() calls itself, or what calls it, too often"),
     "functions that call each other": ("f() { g; }; g() { f; }\nf", "1: f() calls itself, or what calls it, too often"),
-    "a call within $(...)": (
-        f"f() {{ {PACK} m -v 1; }}; f\nX=$(true; f)",
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
-    "one in a test": (
-        f'f() {{ {PACK} m -v 1; }}; f\n[[ -n "$(f)" ]]',
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
-    "one within <(...)": (
-        f"f() {{ {PACK} m -v 1; }}; f\ncat < <(f)",
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
-    "one of a trap": (
-        f"f() {{ {PACK} m -v 1; }}; f\ntrap 'f x' EXIT",
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
-    "one of another shell": (
-        f"f() {{ {PACK} m -v 1; }}; f; export -f f\nls | xargs -I{{}} bash -c 'f {{}}'",
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
-    "one of an eval": (
-        f'f() {{ {PACK} m -v 1; }}; f\neval "f $X"',
-        "1: torch-model-archiver in the function f(), called at x.sh:2:",
-    ),
+    "a call within $(...)": (f"f() {{ {PACK} m -v 1; }}; f\nX=$(true; f)", CALLED),
+    "one in a test": (f'f() {{ {PACK} m -v 1; }}; f\n[[ -n "$(f)" ]]', CALLED),
+    "one within <(...)": (f"f() {{ {PACK} m -v 1; }}; f\ncat < <(f)", CALLED),
+    "one of a trap": (f"f() {{ {PACK} m -v 1; }}; f\ntrap 'f x' EXIT", CALLED),
+    "one of another shell": (f"f() {{ {PACK} m -v 1; }}; f; export -f f\nls | xargs -I{{}} bash -c 'f {{}}'", CALLED),
+    "one of an eval": (f'f() {{ {PACK} m -v 1; }}; f\neval "f $X"', CALLED),
     "arguments that may be none": (f'f() {{ {PACK} m -v $2; }}\nf "$@" 1 2', "1: --version is $2"),
     "some of the arguments": (f'f() {{ {PACK} m -v $2; }}; g() {{ f "${{@:2}}" 1 2; }}\ng a', "1: --version is $2"),
     "an array that may be none": (
