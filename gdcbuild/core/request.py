@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gdcbuild.core.graph import Action, Image, Input
+from gdcbuild.core.graph import Action, Image, Input, MadeBy, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Location
 
@@ -67,6 +68,8 @@ class VersionRequest:
     handler: Handler | None = None
     files: tuple[Input, ...] = ()
     config: Input | Mapping[str, Any] | None = None
+    requirements: Input | None = None
+    """Those of the archive; the handler may bring some of its own instead."""
     runtime: str = "python"
     deflate: bool = False
     epoch: int | None = None
@@ -76,6 +79,8 @@ class VersionRequest:
 
     Those of a configuration that is given as a mapping are there as `config.KEY`, at any depth.
     """
+    same: Callable[[SourceFile | MadeBy, SourceFile | MadeBy], bool] = operator.eq
+    """Whether what comes from two places surely has the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class Inputs:
         cwd, places = lay(base, [path for path, *_ in sources])
         inputs = [Input(places[path], SourceFile(path), where, itself) for path, where, itself in sources]
         inputs += [replace(i, path=posixpath.join(cwd, i.path)) if cwd else i for i in placed]
-        return cwd, distinct(inputs, mistakes)
+        return cwd, self._distinct(inputs, mistakes)
 
     def by_name(self, given: Iterable[Named], mistakes: Mistakes) -> tuple[Input, ...]:
         """Files under their base names; folders given as {from, to} keep their structure; references where they say."""
@@ -114,7 +114,7 @@ class Inputs:
                     origin = self.made_by(value, where)
                     name = posixpath.basename(origin.path) if not origin.path.endswith("/") else ""
                     inputs.append(Input(_target(value.to, name, where), origin, where))
-        return distinct(inputs, mistakes)
+        return self._distinct(inputs, mistakes)
 
     def _is_named(self, named: Named, found: list[str]) -> bool:
         """Whether the path as given is the one file that was found, and not a folder or a glob that takes it in."""
@@ -141,28 +141,32 @@ class Inputs:
             for path in self.paths.folder(folder, value.source, where, value.to)
         ]
 
+    def _distinct(self, inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
+        """The inputs sorted by place, each once. Two files for one place that differ are a mistake that names both."""
+        found: dict[str, Input] = {}
+        folders: list[Input] = []
+        for item in inputs:
+            if item.path == "" or item.path.endswith("/"):
+                folders.append(item)
+                continue
+            other = found.setdefault(item.path, item)
+            if not self.same(other.origin, item.origin):
+                message = f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}"
+                mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
+            elif item.named:
+                found[item.path] = item
+        for item in (*found.values(), *folders):
+            above = next((found[folder] for folder in folders_of(item.path) if folder in found), None)
+            if above is not None:
+                message = f"{above.path!r} is a file and a folder: {described(above.origin)} ({above.where}) and "
+                message += f"{described(item.origin)} as {item.path!r}"
+                mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
+        return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
 
-def distinct(inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
-    """The inputs sorted by place, each once. Two files for one place are a mistake that names both."""
-    found: dict[str, Input] = {}
-    folders: list[Input] = []
-    for item in inputs:
-        if item.path == "" or item.path.endswith("/"):
-            folders.append(item)
-            continue
-        other = found.setdefault(item.path, item)
-        if other.origin != item.origin:
-            message = f"two files for {item.path!r}: {described(other.origin)} ({other.where}) and {described(item.origin)}"
-            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
-        elif item.named:
-            found[item.path] = item
-    for item in (*found.values(), *folders):
-        above = next((found[folder] for folder in folders_of(item.path) if folder in found), None)
-        if above is not None:
-            message = f"{above.path!r} is a file and a folder: {described(above.origin)} ({above.where}) and "
-            message += f"{described(item.origin)} as {item.path!r}"
-            mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
-    return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
+    def same(self, one: SourceFile | MadeBy, other: SourceFile | MadeBy) -> bool:
+        """Whether the bytes are surely the same. Of what is made nothing is known yet."""
+        both = isinstance(one, SourceFile) and isinstance(other, SourceFile)
+        return one == other or (both and self.paths.same(one.path, other.path))
 
 
 def folders_of(path: str) -> list[str]:

@@ -15,7 +15,7 @@ from gdcbuild.manifest.yaml import Node
 
 SOURCES = ("saved_model", "keras", "weights", "mar", "export")
 _APPENDED = ("files+", "data+")
-_IN_ARCHIVE = ("handler", "model_file", "config", "files", "runtime")
+_IN_ARCHIVE = ("handler", "model_file", "config", "files", "requirements", "runtime")
 _MERGED: dict[str, Any] = {"export": {"args": {}}, "config": {}}
 """Mappings that merge, each with those in it that do."""
 

@@ -126,6 +126,9 @@ class Version(_Strict):
     weights: OneFile | None = Field(None, description="PyTorch: a state dict (with model_file) or a TorchScript file.")
     model_file: OneFile | None = Field(None, description="PyTorch: the source file with the one nn.Module.")
     mar: OneFile | None = Field(None, description="PyTorch: an existing archive, checked and repacked.")
+    requirements: OneFile | None = Field(
+        None, description="PyTorch: a requirements.txt for the archive, unless the handler brings one."
+    )
     runtime: Literal["python", "python3", "LSP"] | None = Field(
         None, description='PyTorch: what runs the handler; the default is python, and "LSP" is a compiled library.'
     )

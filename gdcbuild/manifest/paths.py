@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import posixpath
 import re
@@ -150,6 +151,14 @@ class Paths:
         path = self.resolve(folder, text, where)
         self._looked.add(path)
         return _is_folder(self.root / path)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two files of the workspace have the same bytes."""
+        self._looked |= {one, other}
+        try:
+            return filecmp.cmp(self.root / one, self.root / other, shallow=False)
+        except OSError:
+            return False
 
     def _mode(self, path: str, folder: str, text: str, where: Location) -> int:
         self._looked.add(path)

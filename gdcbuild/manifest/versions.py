@@ -60,10 +60,12 @@ def request(
         _handler(names, file, version.handler, node, served.handlers, mistakes),
         names.inputs(file).by_name(listed(version.files or (), node.get("files")), mistakes),
         config if isinstance(config, dict) else _one(names, file, config, node.get("config"), mistakes),
+        _one(names, file, version.requirements, node.get("requirements"), mistakes),
         version.runtime or "python",
         version.compression == "deflate",
         epoch,
         _places(node),
+        names.inputs(file).same,
     )
 
 

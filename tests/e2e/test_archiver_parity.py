@@ -31,12 +31,15 @@ def zipped(**records: bytes) -> bytes:
 
 
 EMPTY = pickle.dumps({}, 2)
+NET = b"from torch import nn\n\nclass Net(nn.Module):\n    def forward(self, x): return x\n"
 FILES = {
     "weights/v1.pt": zipped(**{"data.pkl": EMPTY, "version": b"3\n"}),
     "weights/script.pt": zipped(**{"constants.pkl": pickle.dumps((), 2), "version": b"6\n"}),
     "weights/program.pt2": zipped(**{"models/model.json": b"{}", "version": b"6\n"}),
     "weights/graph.onnx": b"\x08\x07" * 500,
-    "src/net.py": b"from torch import nn\n\nclass Net(nn.Module):\n    def forward(self, x): return x\n",
+    "src/net.py": NET,
+    "net.py": NET,
+    "copies/net.py": NET,
     "src/digits.py": b"def handle(data, context): return data\n\ndef predict(data, context): return data\n",
     "src/dotted.name.json": b"{}",
     "src/requirements.txt": b"numpy==1.26.4\n",
@@ -110,6 +113,15 @@ CASES = {
     "requirements": Case(
         "weights: weights/v1.pt, handler: needy",
         f"{OWN_ARGUMENTS} --requirements-file src/requirements.txt --extra-files labels.json",
+    ),
+    "requirements-default": Case(
+        f"{EAGER}, handler: image_classifier, requirements: src/requirements.txt",
+        f"{EAGER_ARGUMENTS} --handler image_classifier --requirements-file src/requirements.txt",
+    ),
+    "no-weights": Case("model_file: src/net.py, handler: base_handler", "--model-file src/net.py --handler base_handler"),
+    "twice": Case(
+        f"{EAGER}, handler: digits, files: [net.py, copies/net.py]",
+        f"{EAGER_ARGUMENTS} --handler src/digits.py --extra-files net.py,copies/net.py",
     ),
     "config": Case(f"{OWN}, config: src/model-config.yaml", f"{OWN_ARGUMENTS} --config-file src/model-config.yaml"),
     "config-named": Case(f"{OWN}, config: src/serve.yaml", f"{OWN_ARGUMENTS} -c src/serve.yaml"),

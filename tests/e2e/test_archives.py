@@ -247,3 +247,15 @@ def test_two_files_for_one_name_are_both_named(tmp_path: Path, files: Iterable[s
     result = workspace.run("apply")
     assert result.code == 65, result.err
     assert all(name in result.err for name in ["two files for", *names]), result.err
+
+
+def test_two_files_for_one_name_are_one_until_they_differ(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w", tmp_path / "cache")
+    manifest = MANIFEST.replace("model_file: src/net.py}", "model_file: src/net.py, files: [labels/net.py]}")
+    workspace.write({**FILES, "gdcbuild.yaml": manifest, "labels/net.py": FILES["src/net.py"]})
+    workspace.age()
+    workspace.ok("apply")
+    workspace.write({"labels/net.py": "other"})
+    result = workspace.run("plan")
+    assert result.code == 65, result.err
+    assert "two files for 'net.py' in the archive: src/net.py (gdcbuild.yaml:" in result.err

@@ -15,7 +15,7 @@ ADAPTER_VERSION = 1
 """Raise it when the worker would now write other bytes from the same inputs."""
 
 SOURCES = ("saved_model", "keras", "export")
-FOREIGN = ("weights", "model_file", "mar", "handler", "config", "files", "runtime", "compression")
+FOREIGN = ("weights", "model_file", "mar", "handler", "config", "files", "requirements", "runtime", "compression")
 """Keys that mean something to PyTorch only."""
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")

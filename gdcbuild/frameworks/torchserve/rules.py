@@ -66,7 +66,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
             given[key],
         )
     own = [key for key in given if key not in TENSORFLOW]
-    if not given and not _may_lack_weights(request.handler):
+    if not given and not _may_lack_weights(request):
         yield Problem(
             f"{request.id} has no source",
             'add one of weights: FILE, export: {function: "module:function", ...}, mar: FILE',
@@ -74,7 +74,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
         )
     if len(own) > 1:
         yield Problem(f"{request.id} has {len(own)} sources: {', '.join(own)}", "leave one of them", given[own[-1]])
-    parts = [key for key in ("model_file", "handler", "files", "config") if getattr(request, key)]
+    parts = [key for key in ("model_file", "handler", "files", "config", "requirements") if getattr(request, key)]
     parts += ["runtime"] if "runtime" in request.given else []
     if "mar" in own:
         for key in parts:
@@ -98,11 +98,20 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
         )
     else:
         yield from _misfit(request, request.handler)
+        if request.requirements is not None and request.handler.requirements is not None:
+            yield Problem(
+                f"the version and its handler {request.handler.name!r} both have `requirements`",
+                "remove one of them",
+                request.given.get("requirements", request.where),
+            )
 
 
-def _may_lack_weights(handler: Handler | None) -> bool:
-    """Whether the handler may find its model by itself, as under `files`; the contract tells where nothing is to be found."""
-    return handler is not None and (handler.file is not None or handler.name in LOADS_ITSELF)
+def _may_lack_weights(request: VersionRequest) -> bool:
+    """Whether the model is made from its source alone, or the handler may find it by itself; the contract warns of both."""
+    handler = request.handler
+    return request.model_file is not None or (
+        handler is not None and (handler.file is not None or handler.name in LOADS_ITSELF)
+    )
 
 
 def _configured(request: VersionRequest) -> Iterator[Problem]:
@@ -140,8 +149,9 @@ def _roles(request: VersionRequest) -> list[tuple[str, Input]]:
         found.append(("model_file", request.model_file))
     if handler is not None and handler.file is not None:
         found.append(("handler", handler.file))
-    if handler is not None and handler.requirements is not None:
-        found.append(("requirements", handler.requirements))
+    requirements = request.requirements or (handler.requirements if handler else None)
+    if requirements is not None:
+        found.append(("requirements", requirements))
     if isinstance(request.config, Input):
         found.append(("config", request.config))
     found += [(EXTRA, item) for item in (*(handler.files if handler else ()), *request.files)]
@@ -149,9 +159,10 @@ def _roles(request: VersionRequest) -> list[tuple[str, Input]]:
 
 
 def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
-    """Two different files for one name; what is only known after another action has run, packing finds."""
+    """Two files for one name that differ; what is only known after another action has run, packing finds."""
     where = request.given.get("config", request.where)
-    first: dict[str, tuple[str, object, Location | None]] = {MANIFEST: ("the archive's manifest", None, None)}
+    first: dict[str, tuple[str, SourceFile | MadeBy | None, Location | None]] = {}
+    first[MANIFEST] = ("the archive's manifest", None, None)
     if request.config is not None and not isinstance(request.config, Input):
         first[CONFIG_NAME] = ("the mapping given as `config`", None, where)
     for _, item in roles:
@@ -159,7 +170,7 @@ def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
             continue
         described = _described(item.origin)
         other, origin, place = first.setdefault(item.path, (described, item.origin, item.where))
-        if origin != item.origin:
+        if origin is None or not request.same(origin, item.origin):
             at = f" ({place})" if place else ""
             yield Problem(
                 f"two files for {item.path!r} in the archive: {other}{at} and {described}",
@@ -169,9 +180,10 @@ def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
 
 
 def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action:
-    inputs: dict[tuple[str, object], Input] = {}
-    for role, item in sorted(roles, key=lambda r: not r[1].named):  # of one file in two places, the one that names it
-        inputs.setdefault((item.path, item.origin), replace(item, path=f"{role}/{item.path}"))
+    inputs: dict[object, Input] = {}
+    for role, item in sorted(roles, key=lambda r: not r[1].named):  # of files in one place, one that is named: all are the same
+        folder = item.path == "" or item.path.endswith("/")
+        inputs.setdefault((item.path, item.origin) if folder else item.path, replace(item, path=f"{role}/{item.path}"))
     laid = list(inputs.values())
     if request.export is not None:
         laid.append(Input("", MadeBy(_export_id(request)), request.export.where))

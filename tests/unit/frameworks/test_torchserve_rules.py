@@ -150,7 +150,25 @@ def test_a_file_that_a_glob_names_again_is_taken_once() -> None:
     assert set(laid(action)) == {"weights/v1.pt", "handler/digits.py", "extra/common.py"}
 
 
-GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(24), "runtime": at(25)}
+def test_files_with_the_same_bytes_are_taken_once() -> None:
+    request = replace(BASE, model_file=file("a/net.py"), files=(file("b/net.py"), file("c/words.txt")), same=lambda *_: True)
+    (action,) = lowered(replace(request, handler=replace(HANDLER, files=(file("words.txt"),))))
+    assert laid(action) == {
+        "weights/v1.pt": SourceFile("weights/v1.pt"),
+        "model_file/net.py": SourceFile("a/net.py"),
+        "handler/digits.py": SourceFile("handlers/digits.py"),
+        "extra/words.txt": SourceFile("words.txt"),
+    }
+
+
+GIVEN = {
+    "model_file": at(21),
+    "handler": at(22),
+    "files": at(23),
+    "config": at(24),
+    "runtime": at(25),
+    "requirements": at(26),
+}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +197,7 @@ GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(
                 "model_file": file("n.py"),
                 "files": (file("a"),),
                 "config": {"a": 1},
+                "requirements": file("r.txt"),
                 "given": GIVEN,
             },
             [(str(place), f"`{key}` has no effect") for key, place in GIVEN.items()],
@@ -190,6 +209,10 @@ GIVEN = {"model_file": at(21), "handler": at(22), "files": at(23), "config": at(
         (
             {"config": {"batchSize": 1}, "files": (file("conf/model-config.yaml", 31),), "given": GIVEN},
             [("gdcbuild.yaml:31:3", "the mapping given as `config` (gdcbuild.yaml:24:3) and conf/model-config.yaml")],
+        ),
+        (
+            {"handler": replace(HANDLER, requirements=file("r.txt")), "requirements": file("s.txt"), "given": GIVEN},
+            [("gdcbuild.yaml:26:3", "the version and its handler 'digits' both have `requirements`")],
         ),
         ({"runtime": "LSP"}, [("gdcbuild.yaml:4:3", "the runtime LSP has no use for the handler base_handler")]),
         ({"runtime": "LSP", "handler": HANDLER, "given": {"runtime": at(41)}}, [("gdcbuild.yaml:41:3", "handler digits.py")]),

@@ -94,7 +94,13 @@ def test_files_beside_the_manifest(tmp_path: Path) -> None:
 )
 def test_inputs_that_are_refused(tmp_path: Path, given: str, expected: str) -> None:
     manifest = HEAD + STEP % given + "models: {m: {framework: tf, versions: {'1': {saved_model: d/}}}}\n"
-    assert expected in message(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "", "b.txt": "", "d/c.txt": ""})
+    assert expected in message(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "", "b.txt": "b", "d/c.txt": ""})
+
+
+def test_files_with_the_same_bytes_are_one(tmp_path: Path) -> None:
+    manifest = HEAD + STEP % "[a.txt, {from: b.txt, to: a.txt}]"
+    found = graph(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "same", "b.txt": "same"})
+    assert inputs(found.actions["step:s"]) == {"a.txt": "b.txt"}
 
 
 def test_names_are_seen_in_their_own_file_and_the_roots_everywhere(tmp_path: Path) -> None:
