@@ -10,18 +10,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the line of its fence."""
+    """A fenced block: its language, its text, the line of its fence, and the file it is a copy of, if its title names one."""
 
     page: Path
     line: int
     language: str
     text: str
+    title: str = ""
 
     @property
     def id(self) -> str:
@@ -29,10 +30,10 @@ class Block:
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The page's blocks of these languages, in order."""
+    """The page's blocks of these languages, or all, in order."""
     text = page.read_text()
-    found = (Block(page, text.count("\n", 0, m.start()) + 1, m[1], m[2]) for m in _FENCE.finditer(text))
-    return [block for block in found if block.language in languages]
+    found = (Block(page, text.count("\n", 0, m.start()) + 1, m[1], m[3], m[2] or "") for m in _FENCE.finditer(text))
+    return [block for block in found if not languages or block.language in languages]
 
 
 def links(page: Path) -> list[str]:

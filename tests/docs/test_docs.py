@@ -21,9 +21,10 @@ from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, links, rows
 from tests.e2e.workspace import Workspace
 from tests.unit.frameworks.zips import Entry, made
 
-README = ROOT / "README.md"
-DESIGN = ROOT / "docs" / "design.md"
-REFERENCE = ROOT / "docs" / "manifest.md"
+DOCS = ROOT / "docs"
+DESIGN = DOCS / "explanation" / "design.md"
+REFERENCE = DOCS / "reference" / "manifest.md"
+COMMANDS = DOCS / "reference" / "commands.md"
 
 WRONG = "# not valid"
 """How a manifest begins that shows mistakes; what gdcbuild says of it follows in a block of its own."""
@@ -85,12 +86,15 @@ def content(path: str) -> str | bytes:
         return saved_model()
     if path.endswith("gdcbuild.yaml"):
         return "schema: 1\n"
-    return {"net.py": NET, "handler.py": HANDLER, "requirements.txt": "six==1.17.0\n"}.get(path.rsplit("/", 1)[-1], "x==1\n")
+    toolchain = (ROOT / "examples" / "toolchains" / "pytorch-2.13.txt").read_text()
+    known = {"net.py": NET, "handler.py": HANDLER, "requirements.txt": "six==1.17.0\n", "toolchain.txt": toolchain}
+    return known.get(path.rsplit("/", 1)[-1], "x==1\n")
 
 
-def prepared(tmp_path: Path, manifest: str) -> Workspace:
+def prepared(tmp_path: Path, manifest: str, cache: Path | None = None) -> Workspace:
     """A workspace with this manifest and all the files it names."""
-    workspace = Workspace(tmp_path / "workspace", tmp_path / "cache", {"GDC_S3_ENDPOINT": "https://s3.example"})
+    variables = {"GDC_S3_ENDPOINT": "https://s3.example"}
+    workspace = Workspace(tmp_path / "workspace", cache or tmp_path / "cache", variables)
     filled = manifest
     for name, value in yaml.safe_load(manifest).get("vars", {}).items():
         filled = filled.replace(f"${{vars.{name}}}", str(value))
@@ -127,11 +131,20 @@ AUTHOR = {f"GIT_{role}_{what}": "me" for role in ("AUTHOR", "COMMITTER") for wha
 
 
 @pytest.mark.parametrize("page", SESSIONS, ids=lambda p: p.name)
-def test_commands_give_what_is_shown(page: Path, tmp_path: Path) -> None:
-    """The console blocks of a page are one session, in a workspace with the page's first manifest."""
-    workspace = prepared(tmp_path, blocks(page, "yaml")[0].text)
+def test_commands_give_what_is_shown(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The console blocks of a page are one session, in a workspace with the page's first manifest and its titled files."""
+    first = blocks(page, "yaml")[0].text
+    cache = None
+    if "toolchain" in first:
+        request.getfixturevalue("torch_python")  # so that no console block shows its installation
+        cache = request.getfixturevalue("shared_cache")
+    workspace = prepared(tmp_path, first, cache)
     workspace.write({f"weights/{name}.pt": state_dict(size) for name, size in (("v1", 40), ("v2", 40), ("retrained", 48))})
-    for block in blocks(page, "console"):
+    for block in blocks(page):
+        if block.title:  # the cache is shared, so what is built must not have been built before
+            workspace.write({block.title: f"{block.text}\n# {tmp_path}\n"})
+        if block.language != "console":
+            continue
         for entry in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             command, *expected = entry.splitlines()
             program, *arguments = shlex.split(command)
@@ -167,7 +180,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def test_decisions_are_all_listed() -> None:
-    folder = ROOT / "docs" / "adr"
+    folder = DOCS / "explanation" / "decisions"
     assert sorted(links(folder / "README.md")) == sorted(p.name for p in folder.glob("0*.md"))
 
 
@@ -176,7 +189,7 @@ def test_glossary_has_exactly_the_words() -> None:
 
 
 def test_every_module_of_the_lifecycle_exists() -> None:
-    page = ROOT / "docs" / "apply-lifecycle.md"
+    page = DOCS / "explanation" / "apply-lifecycle.md"
     names = re.findall(
         r"`((?:cli|manifest|core|engine|store|frameworks|remotes|runners|report)/[\w*./]+?\.py)\b", page.read_text()
     )
@@ -196,22 +209,22 @@ def commands() -> dict[str, Any]:
 
 def test_every_command_is_in_the_table() -> None:
     listed = {
-        cells[0].strip("`").removesuffix(" MODEL@VERSION").removesuffix(" FILE...") for cells in rows(README, "| Command")
+        cells[0].strip("`").removesuffix(" MODEL@VERSION").removesuffix(" FILE...") for cells in rows(COMMANDS, "| Command")
     }
     assert listed == set(commands())
 
 
 def test_every_flag_with_its_variable_is_in_the_table() -> None:
-    listed = {(frozenset(re.findall(r"-[\w-]+", flags)), variable.strip("`")) for flags, variable in rows(README, "| Flag")}
+    listed = {(frozenset(re.findall(r"-[\w-]+", flags)), variable.strip("`")) for flags, variable in rows(COMMANDS, "| Flag")}
     known = {(frozenset(p.opts), p.envvar) for params in commands().values() for p in params if getattr(p, "envvar", None)}
     assert listed == known
 
 
 def test_every_exit_code_is_in_the_table() -> None:
-    listed = {int(cells[0]) for cells in rows(README, "| Exit code")}
+    listed = {int(cells[0]) for cells in rows(COMMANDS, "| Exit code")}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.GdcbuildError)]
     assert listed == {0, 2, *(kind.exit_code for kind in kinds)}
-    for cells in rows(README, "| Command"):
+    for cells in rows(COMMANDS, "| Command"):
         assert {int(code) for code in cells[2].split(",")} <= listed
 
 
