@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import os
@@ -71,12 +72,14 @@ SERVERS = {"moto": moto, "ministack": ministack}
 @dataclass
 class AwkwardS3:
     """A bucket that does as it is told to, and worse. `conditions`: "honoured", "ignored", "501", or "put-only", which
-    refuses every conditional completion. `whole` listings start at the start, wherever they should. `faults` maps an
-    operation to what happens to its next requests, in order.
+    refuses every conditional completion. `whole` listings start at the start, wherever they should. A `locked` bucket has
+    Object Lock: a body without the right Content-MD5 is refused. `faults` maps an operation to what happens to its next
+    requests, in order.
 
-    Operations: HEAD GET PUT PART COMPLETE ABORT DELETE LIST UPLOADS PARTS. Faults: "lose-reply" (done, no answer), "drop"
-    (not done, no answer), "silence" (not done, and the connection stays), "not-stored" (200, not done), "cut" (half a body),
-    or an error code with status, such as "AccessDenied 403".
+    Operations: HEAD GET PUT INITIATE PART COMPLETE ABORT DELETE LIST UPLOADS PARTS. Faults: "lose-reply" (done, no
+    answer), "drop" (not done, no answer), "silence" (not done, and the connection stays), "not-stored" (200, not done),
+    "cut" (half a body), "page" and "xml" (200, not done, and HTML that is not, or is, XML), or an error code with status,
+    such as "AccessDenied 403".
     """
 
     conditions: str = "honoured"
@@ -90,6 +93,7 @@ class AwkwardS3:
     lock: Lock = field(default_factory=Lock)
     endpoint: str = ""
     whole: bool = False
+    locked: bool = False
 
     def fault(self, operation: str) -> str:
         with self.lock:
@@ -167,6 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "drop":
             self.close_connection = True
             return
+        if fault in ("page", "xml"):
+            page = b"<html><p>Sign in" + (b"</p></html>" if fault == "xml" else b"</html>")
+            self._answer(200, {"Content-Type": "text/html"}, page, cut=False)
+            return
+        if self.store.locked and operation in ("PUT", "PART"):
+            right = base64.b64encode(hashlib.md5(body).digest()).decode()
+            if (given := self.headers.get("Content-MD5")) != right:
+                fault = "InvalidRequest 400" if given is None else "BadDigest 400"
         if " " in fault:
             self._error(fault)
             return

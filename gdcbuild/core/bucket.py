@@ -29,7 +29,7 @@ def folder(text: str, root: Path) -> Path | None:
         raise ManifestError(Problem(f"{shown(text)!r} is not a bucket", wrong))
     if separator:
         return None
-    if root.resolve().is_relative_to((root / text).resolve()):
+    if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(root / text)):
         hint = "what is published would lie among its sources: name a folder of its own, as bucket"
         raise ManifestError(Problem(f"the bucket {text!r} is the workspace itself, or contains it", hint))
     return root / text

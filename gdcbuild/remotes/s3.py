@@ -165,6 +165,7 @@ class S3Remote:
                 Bucket=self._bucket,
                 Key=self._base + key,
                 Body=data,
+                ContentMD5=_md5(data),
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(sending.blob.digest.hash)).decode(),
                 **create_only,
             )
@@ -175,7 +176,9 @@ class S3Remote:
         """Send in parts, and complete only when all bytes have turned out to be the blob's. Aborted on any failure."""
         bucket, name = self._bucket, self._base + key
         self._tidy(key)
-        upload = self._client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
+        upload = self._client.create_multipart_upload(Bucket=bucket, Key=name).get("UploadId")
+        if not upload:
+            raise RemoteError(no_store(f"write {self.url}/{key}", self._place))
         futures: Futures = []
         try:
             self._submit_parts(name, upload, sending, futures)
@@ -224,7 +227,9 @@ class S3Remote:
 
     def _send_part(self, name: str, upload: str, number: int, data: bytes, sending: _Sending) -> CompletedPartTypeDef:
         try:
-            reply = self._client.upload_part(Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=data)
+            reply = self._client.upload_part(
+                Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data)
+            )
             if "ETag" not in reply:
                 raise RemoteError(no_store(f"write {self.url}/{name}", self._place))
             sending.sent(len(data))
@@ -285,6 +290,14 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         self._body.close()
         super().close()
+
+
+def _md5(data: bytes) -> str:
+    """Content-MD5, without which a bucket with Object Lock refuses every body.
+
+    All stores check it. SHA-256 of a part would not do: older stores lack it, and S3 wants it declared with the upload.
+    """
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _etag(reply: Any) -> str:

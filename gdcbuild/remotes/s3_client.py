@@ -20,6 +20,7 @@ from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.errors import Problem, RemoteError, raise_all
 
 if TYPE_CHECKING:
+    from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
 
 
@@ -68,13 +69,21 @@ def client(options: S3Options, connections: int) -> S3Client:
         # Signed payloads let every store refuse bytes that changed on the way, whatever checksum headers it knows.
         s3={"addressing_style": "path" if options.endpoint else "auto", "payload_signing_enabled": True},
     )
-    return boto3.session.Session(botocore_session=session).client(
+    made = boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=options.endpoint,
         region_name=_region(options, session),
         verify=str(options.ca_file) if options.ca_file else None,
         config=config,
     )
+    made.meta.events.register_last("before-parameter-build.s3", _redirect_once)
+    return made
+
+
+def _redirect_once(model: OperationModel, context: dict[str, Any], **_: object) -> None:
+    """Keep botocore from following a redirect for ever: it asks for the bucket's region by HeadBucket, also of HeadBucket."""
+    if model.name == "HeadBucket":
+        context["s3_redirect"]["redirected"] = True
 
 
 def _instant(text: Any) -> datetime:

@@ -30,11 +30,13 @@ CODES = {
     "PermanentRedirect": ("bucket {bucket!r} lies in another region or at another endpoint", "correct `region` and `endpoint`"),
     "AuthorizationHeaderMalformed": ("bucket {bucket!r} lies in another region", "correct `region` in environments"),
     "301": ("bucket {bucket!r} lies in another region or at another endpoint", "correct `region` and `endpoint`"),
-    "307": ("{endpoint} sends us to another address", "correct `endpoint`: name the one the bucket is at"),
+    "307": ("{endpoint} redirects to another address", "correct `endpoint`: write the address at which the bucket is"),
     "InvalidBucketName": ("{bucket!r} is no name for a bucket", "correct `bucket` in environments"),
     "SlowDown": ("{endpoint} asks us to slow down", RETRY_HINT),
     "QuotaExceeded": ("bucket {bucket!r} is full", "make room, then run it again: what has arrived is kept"),
 }
+
+_PAGE = ("{endpoint} answered with a web page", f"run it again; if that does not help, {ENDPOINT_HINT}")
 
 TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ProxyConnectionError, "the proxy cannot be reached", "check HTTPS_PROXY and NO_PROXY"),
@@ -110,8 +112,8 @@ def explain(error: Exception, what: str, place: Place) -> Problem:
 
 
 def no_store(what: str, place: Place) -> Problem:
-    """The problem that something answers, and it is no S3 server: a console, or a proxy that wants somebody to sign in."""
-    return Problem(f"cannot {what}: what answers at {place.shown} is no S3 server", ENDPOINT_HINT)
+    """The problem that something answers, and it is not an S3 server: a console, or a proxy that wants somebody to sign in."""
+    return Problem(f"cannot {what}: what answers at {place.shown} is not an S3 server", ENDPOINT_HINT)
 
 
 def _meaning(error: Exception) -> tuple[str, str]:
@@ -120,6 +122,10 @@ def _meaning(error: Exception) -> tuple[str, str]:
         status = status_of(error)
         if found := CODES.get(code) or CODES.get(str(status)):
             return found
+        if status // 100 == 3:
+            return CODES["307"]
+        if code == "500" and "html" in error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("content-type", ""):
+            return _PAGE  # with 200 perhaps: botocore makes a 500 of what it cannot read
         said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
         return f"{{endpoint}} answered {_literal(f'{code} ({status}) {said}'.strip())}", RETRY_HINT if status >= 500 else ""
     if isinstance(error, exceptions.SSLError):

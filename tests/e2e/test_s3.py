@@ -147,7 +147,7 @@ def test_a_web_page_answers_in_the_place_of_a_store(tmp_path: Path, command: str
         result = on_server(tmp_path, f"http://{HOST}:{server.server_port}").run(command, "--env", "s3")
         server.shutdown()
     assert (result.code, result.out, "Traceback" in result.err) == (1, "", False), result.err
-    assert f"what answers at http://{HOST}:{server.server_port} is no S3 server" in result.err
+    assert f"what answers at http://{HOST}:{server.server_port} is not an S3 server" in result.err
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_in_silence(tmp_path: Path) -> None:

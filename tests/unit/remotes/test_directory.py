@@ -117,6 +117,16 @@ def test_an_empty_folder_goes_with_its_last_file(tmp_path: Path) -> None:
     assert (tmp_path / "bucket").is_dir()
 
 
+@pytest.mark.parametrize("url", ["loop", "loop/below"])
+def test_a_link_that_leads_to_itself(url: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    remote = open_remote(url, tmp_path)
+    with pytest.raises(RemoteError, match="symbolic links"):
+        list(remote.list(""))
+    with pytest.raises(RemoteError, match="symbolic links"):
+        remote.create("k", BytesBlob(b"x"))
+
+
 def test_a_listing_makes_no_folder(tmp_path: Path) -> None:
     assert list(open_remote("bucket", tmp_path).list("")) == []
     assert not (tmp_path / "bucket").exists()

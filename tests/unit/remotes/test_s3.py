@@ -109,6 +109,40 @@ def test_a_race_that_is_over_is_no_reason_to_overwrite(
     assert ["If-None-Match" in headers for done, headers in sent if done == operation] == conditions
 
 
+@pytest.mark.parametrize("data", [b"x", BIG], ids=["put", "parts"])
+def test_a_bucket_with_object_lock(data: bytes) -> None:
+    with awkward(AwkwardS3(locked=True)) as store:
+        assert remote_at(store.endpoint).create("k", BytesBlob(data)).outcome == "created"
+        assert store.objects == {"k": data}
+
+
+@pytest.mark.parametrize(
+    ("data", "operation"), [(b"x", "LIST"), (b"x", "PUT"), (BIG, "INITIATE"), (BIG, "PART"), (BIG, "COMPLETE")]
+)
+def test_a_web_page_answers_one_request(data: bytes, operation: str) -> None:
+    with awkward(AwkwardS3(faults={operation: ["page"] * 99})) as store:
+        remote = remote_at(store.endpoint)
+        with pytest.raises(RemoteError, match=r"cannot .* (answered with a web page|is not an S3 server)"):
+            list(remote.list("")) if operation == "LIST" else remote.create("k", BytesBlob(data))
+        assert (store.objects, store.uploads) == ({}, {})
+
+
+def test_a_page_that_is_xml_begins_no_upload() -> None:
+    store = AwkwardS3(faults={"INITIATE": ["xml"]})
+    with awkward(store), pytest.raises(RemoteError, match="is not an S3 server"):
+        remote_at(store.endpoint).create("k", BytesBlob(BIG))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("operation", ["LIST", "HEAD", "PUT"])
+def test_a_redirect_that_lasts(status: int, operation: str) -> None:
+    with awkward(AwkwardS3(faults={operation: [f"Moved {status}"] * 99})) as store:
+        remote = remote_at(store.endpoint)
+        with pytest.raises(RemoteError, match=r"redirects to another address|another endpoint"):
+            list(remote.list("")) if operation == "LIST" else remote.create("k", BytesBlob(b"x"))
+        assert len(store.log) < 20
+
+
 def test_a_failed_part_aborts_the_upload() -> None:
     with awkward(AwkwardS3(faults={"PART": ["AccessDenied 403"]})) as store:
         told: list[int] = []
@@ -186,6 +220,7 @@ def test_what_is_sent_carries_its_digest_and_no_trailer() -> None:
         assert not names & {"x-amz-trailer", "x-amz-sdk-checksum-algorithm"}
         assert len(headers["X-Amz-Content-SHA256"]) == 64
         assert ("x-amz-checksum-sha256" in names) == (operation == "PUT")
+        assert ("content-md5" in names) == (operation in ("PUT", "PART"))
         assert "testsecret123" not in str(headers)
 
 
