@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -259,3 +260,37 @@ def test_two_files_for_one_name_are_one_until_they_differ(tmp_path: Path) -> Non
     result = workspace.run("plan")
     assert result.code == 65, result.err
     assert "two files for 'net.py' in the archive: src/net.py (gdcbuild.yaml:" in result.err
+
+
+ARCHIVE = {"runtime": "python", "model": {"modelName": "old", "modelVersion": "1", "handler": "h.py", "serializedFile": None}}
+REPACKED = """\
+schema: 1
+environments: {local: {bucket: bucket}}
+models:
+  m: {framework: pytorch-cpu.2-4, versions: {"1": {mar: old.mar}}}
+"""
+
+
+def test_archives_of_other_tools_are_repacked(tmp_path: Path) -> None:
+    """Names from here on, zeros that fill up a block, no weights written as null, a colon in a name."""
+    workspace = Workspace(tmp_path / "w", tmp_path / "cache")
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as target:
+        for name, data in {"./h.py": HANDLER, "./a:b.bin": "x", "./MAR-INF/MANIFEST.json": json.dumps(ARCHIVE)}.items():
+            target.writestr(name, data)
+    workspace.write({"gdcbuild.yaml": REPACKED, "old.mar": old.getvalue() + bytes(-len(old.getvalue()) % 512)})
+    workspace.ok("apply")
+    with zipfile.ZipFile(workspace.root / "bucket/m/1/model.mar") as made:
+        assert made.namelist() == ["a:b.bin", "h.py", "MAR-INF/MANIFEST.json"]
+
+
+def test_an_archive_that_was_cut_or_joined_is_called_damaged(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w", tmp_path / "cache")
+    old = io.BytesIO()
+    with zipfile.ZipFile(old, "w") as target:
+        target.writestr("MAR-INF/MANIFEST.json", json.dumps(ARCHIVE))
+    workspace.write({"gdcbuild.yaml": REPACKED, "old.mar": old.getvalue()[9:]})
+    result = workspace.run("apply")
+    assert result.code == 1
+    assert "old.mar cannot be repacked: the file is damaged: it is truncated, or something was added to it" in result.err
+    assert "make the archive again" in result.err

@@ -15,11 +15,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
 from gdcbuild.core.digest import CHUNK, Blob, Digest, chunks, hash_stream
 from gdcbuild.frameworks.torchserve.layout import TooLarge, Unreadable, check_layout
+from gdcbuild.frameworks.torchserve.names import check_names, unpacked_as
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
@@ -29,14 +29,10 @@ SMALL, MAX_HELD = 64 << 10, 4 << 20
 MAX_NESTED_MEMBERS = 100_000
 """Of an archive in the archive: PyTorch's own format has one for each tensor."""
 
-MAX_NAME = 1024
-MAX_PART = 255
-"""Bytes of a whole name, and of a part between slashes: file systems take no longer ones."""
-
 MAX_RATIO = 200
 ZIP_MAGIC = b"PK\x03\x04"
-FREE_SIZE = 256 << 20
-"""Unpacked bytes for which the ratio does not matter: weights of mostly zeros do get small."""
+FREE_SIZE, NESTED_FREE_SIZE = 4 << 30, 256 << 20
+"""Unpacked bytes for which the ratio does not matter, as weights of mostly zeros get small; and those in a nested archive."""
 
 MAX_TEXT = 1 << 20
 """Bytes of the largest member that is parsed: the manifest, a source file, a configuration."""
@@ -83,26 +79,30 @@ class Member:
     """One member as a blob: its digest is of the unpacked bytes."""
 
     archive: zipfile.ZipFile
-    name: str
+    info: zipfile.ZipInfo
     digest: Digest
-    crc: int
+
+    @property
+    def crc(self) -> int:
+        return self.info.CRC
 
     def open(self) -> BinaryIO:
-        return cast(BinaryIO, self.archive.open(self.name))
+        return cast(BinaryIO, self.archive.open(self.info))
 
 
 class Archive:
     """A zip file whose names, sizes and kinds of members are all in order."""
 
-    def __init__(self, zip_file: zipfile.ZipFile, stream: BinaryIO, size: int) -> None:
+    def __init__(self, zip_file: zipfile.ZipFile, stream: BinaryIO, max_size: int) -> None:
         self._zip = zip_file
         self._stream = stream
         infos = zip_file.infolist()
-        _check_sizes(infos, size)
+        _check_sizes(infos, max_size)
         for info in infos:
             _check_kind(info)
-        self._infos = {i.filename: i for i in infos if not i.is_dir()}
-        check_names([i.filename for i in infos])
+        names = [unpacked_as(i.filename) for i in infos]
+        self._infos = {name: info for name, info in zip(names, infos, strict=True) if not info.is_dir()}
+        check_names([name for name in names if name])
         self._held: dict[str, bytes] = {}
         self._room = MAX_HELD
 
@@ -146,8 +146,8 @@ class Archive:
         if name not in self._held:
             size = self._infos[name].file_size
             if not size <= min(SMALL, self._room):
-                return cast(BinaryIO, self._zip.open(name))
-            self._held[name] = self._zip.read(name)
+                return cast(BinaryIO, self._zip.open(self._infos[name]))
+            self._held[name] = self._zip.read(self._infos[name])
             self._room -= size
         return io.BytesIO(self._held[name])
 
@@ -172,7 +172,7 @@ class Archive:
                 source = io.BytesIO(self._zip.read(info))
             else:
                 raise TooLarge(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
-            with source as stream, opened(stream, info.file_size, MAX_NESTED_MEMBERS) as inner:
+            with source as stream, open_nested(stream, info.file_size) as inner:
                 yield inner
 
     def _window(self, info: zipfile.ZipInfo) -> BinaryIO:
@@ -184,13 +184,13 @@ class Archive:
     def member(self, name: str) -> Member:
         """The member as a blob, after reading all of it once. Raises Unreadable when its size or checksum is a lie."""
         info = self._infos[name]
-        with _damage(name), self._zip.open(name) as stream:
+        with _damage(name), self._zip.open(info) as stream:
             digest = hash_stream(cast(BinaryIO, stream))
         if digest.size != info.file_size:
             raise Unreadable(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
         if info.compress_type == zipfile.ZIP_DEFLATED:
             self._check_packed(info)
-        return Member(self._zip, name, digest, info.CRC)
+        return Member(self._zip, info, digest)
 
     def _check_packed(self, info: zipfile.ZipInfo) -> None:
         """Raises Unreadable unless unpacking ends with the size that is told, and with the last packed byte.
@@ -213,18 +213,24 @@ class Archive:
 @contextmanager
 def open_archive(blob: Blob) -> Iterator[Archive]:
     """The archive that a blob's bytes are. Raises Unreadable."""
-    with blob.open() as stream, opened(stream, blob.digest.size, MAX_MEMBERS) as archive:
+    with blob.open() as stream, _opened(stream, blob.digest.size, MAX_MEMBERS, FREE_SIZE) as archive:
         yield archive
 
 
 @contextmanager
-def opened(stream: BinaryIO, size: int, max_members: int) -> Iterator[Archive]:
-    """The archive that a stream's `size` bytes are. Raises Unreadable."""
+def open_nested(stream: BinaryIO, size: int) -> Iterator[Archive]:
+    """The archive that the `size` bytes of a member are. Raises Unreadable."""
+    with _opened(stream, size, MAX_NESTED_MEMBERS, NESTED_FREE_SIZE) as archive:
+        yield archive
+
+
+@contextmanager
+def _opened(stream: BinaryIO, size: int, max_members: int, free_size: int) -> Iterator[Archive]:
     with _damage("the file"):
         check_layout(stream, size, max_members)
         zip_file = zipfile.ZipFile(stream)
     with zip_file:
-        yield Archive(zip_file, stream, size)
+        yield Archive(zip_file, stream, free_size + MAX_RATIO * size)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -235,45 +241,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def name_problem(name: str) -> str | None:
-    """Why a server could not, or must not, unpack a member of this name."""
-    parts = name.split("/")
-    if not name or name.startswith("/") or "\\" in name or name[1:2] == ":":
-        return "is not a relative path with /"
-    if ".." in parts:
-        return "leads out of the folder"
-    if "" in parts or "." in parts:
-        return "is not written plainly"
-    if len(name.encode(errors="replace")) > MAX_NAME:
-        return f"is longer than {MAX_NAME} bytes"
-    if any(len(part.encode(errors="replace")) > MAX_PART for part in parts):
-        return f"has a part longer than {MAX_PART} bytes"
-    if any(ord(c) < 32 or ord(c) == 127 for c in name):
-        return "has a control character"
-    return None
-
-
-def check_names(names: list[str]) -> None:
-    """Raises Unreadable for a name that cannot be unpacked, or not beside the others. That of a folder ends in "/"."""
-    seen: set[str] = set()
-    for name in names:
-        problem = name_problem(name.removesuffix("/"))
-        if problem:
-            raise Unreadable(f"the name {name!r} {problem}")
-        if name in seen:
-            raise Unreadable(f"the name {name!r} is there twice")
-        seen.add(name)
-    parts = sorted(name.split("/") for name in names)
-    for one, other in pairwise(parts):  # a folder's files come right after it
-        if other[: len(one)] == one:
-            of = f" of {'/'.join(other)!r}" if other[-1] else ""
-            raise Unreadable(f"{'/'.join(one)!r} is both a file and the folder{of}")
-
-
-def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
+def _check_sizes(infos: list[zipfile.ZipInfo], max_size: int) -> None:
     total = sum(i.file_size for i in infos)
-    if total > FREE_SIZE + MAX_RATIO * size:
-        raise Unreadable(f"it says that its {size} bytes unpack to {total}")
+    if total > max_size:
+        raise Unreadable(f"it unpacks to {total} bytes, far more than an archive of its size holds (at most {max_size})")
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:

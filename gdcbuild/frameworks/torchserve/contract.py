@@ -25,7 +25,7 @@ from gdcbuild.frameworks.torchserve.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME
 
 FILES = ("serializedFile", "modelFile", "requirementsFile", "configFile")
-OPTIONAL = ("modelFile", "requirementsFile")
+OPTIONAL = ("serializedFile", "modelFile", "requirementsFile")
 """Keys of the manifest that name files, and those of them that may be empty."""
 
 LABELS = "index_to_name.json"
@@ -100,7 +100,7 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
             f"there is no {VOCABULARY}; TorchServe: Missing the source_vocab file",
             f"add {VOCABULARY} to `files`, as torch.save made it",
         )
-    held = "serializedFile" in model or any(name.endswith(weights.ENDINGS) for name in archive.names)
+    held = bool(model.get("serializedFile")) or any(name.endswith(weights.ENDINGS) for name in archive.names)
     if not held and (model.get("modelFile") or not entry.base):
         yield Caution(
             f"there are no weights in the archive, and where {image.name} runs there may be no network to get them from",
@@ -161,7 +161,10 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
     """What is wrong with model file and weights, for a handler that loads them as the base handler does."""
     name, file = model.get("serializedFile"), model.get("modelFile") or None
     network = (yield from _eager(archive, str(file))) if file in archive.names else None
-    if name is None and file is None:
+    if "serializedFile" in model and not name:
+        said = "join() argument must be str, bytes, or os.PathLike object, not 'NoneType'" if name is None else "Is a directory"
+        yield Problem(f"{MANIFEST}: serializedFile is empty; TorchServe: {said}", "remove the key, or name the weights")
+    elif name is None and file is None:
         yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
     if name in archive.names:
         yield from (

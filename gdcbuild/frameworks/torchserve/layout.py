@@ -85,7 +85,7 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     stream.seek(size - tail)
     data = _exactly(stream, tail, "the end")
     found = list(_places(data, b"PK\x05\x06"))
-    fitting = [at for at in found if _reaches(data, at) == len(data)]
+    fitting = [at for at in found if 0 < _reaches(data, at) <= len(data) and not data[_reaches(data, at) :].strip(b"\0")]
     if not fitting:
         if not found or not _reaches(data, found[-1]):
             raise Unreadable("the file is damaged: it is not a zip file, or its end is missing")
@@ -110,7 +110,7 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     if disk or first_disk or here != count:
         raise Unreadable("it is one part of an archive in several")
     if start + length != end:
-        raise Unreadable(f"its directory should have {length} bytes from {start}, and the end of it is at {end}")
+        raise Unreadable("the file is damaged: it is truncated, or something was added to it, for its directory has moved")
     return start, end, count
 
 

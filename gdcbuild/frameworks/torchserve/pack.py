@@ -14,8 +14,8 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, Problem
-from gdcbuild.frameworks.torchserve.archive import check_names
 from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.names import check_names
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME, write_archive
 
 ROLES = ("weights", "model_file", "handler", "requirements", "config")

@@ -32,7 +32,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 5 + secrets.VERSION
+    check_version: int = 6 + secrets.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""

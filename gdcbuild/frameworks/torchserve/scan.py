@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from gdcbuild.frameworks.torchserve import pickles, streams
-from gdcbuild.frameworks.torchserve.archive import MAX_NESTED_MEMBERS, MAX_UNPACKED, ZIP_MAGIC, Archive, opened
+from gdcbuild.frameworks.torchserve.archive import MAX_UNPACKED, ZIP_MAGIC, Archive, open_nested
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.pickles import UNREAD, Budget
 from gdcbuild.frameworks.torchserve.streams import Ahead
@@ -112,7 +112,7 @@ def _file(
             data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
             if len(data) > MAX_UNPACKED:
                 raise Unreadable(f"it is an archive of more than {MAX_UNPACKED >> 20} MiB, in one that is read on only")
-            with opened(io.BytesIO(data), len(data), MAX_NESTED_MEMBERS) as inner:
+            with open_nested(io.BytesIO(data), len(data)) as inner:
                 yield from _zip(inner, place, where)
         elif head.startswith(streams.GZIP):
             if packed:

@@ -99,6 +99,7 @@ def handled(handler: str, entry: str = "h.py") -> list[Problem]:
         found({"w.onnx": b"?"}, serializedFile="w.onnx", handler="base_handler"),
         found({"c.yaml": "asyncCommunication: true\n"}, handler="vllm_handler", configFile="c.yaml"),
         found({"h.py": OWN}, handler="h.py"),
+        found({"h.py": OWN}, handler="h.py", serializedFile=""),
         found({"w.pt": script("10")}, serializedFile="w.pt", handler="base_handler"),
         found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=Image("new", "pytorch", "2.14")),
     ],
@@ -147,6 +148,7 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager("from .parts import x\n" + NET), "net.py imports relative"),
         (eager(weights=script()), "w.pt is TorchScript, and with a model_file TorchServe wants a state dict"),
         (found({}, handler="base_handler"), "there is neither serializedFile nor modelFile"),
+        (found({"net.py": NET}, handler="base_handler", modelFile="net.py", serializedFile=""), "serializedFile is empty"),
         (found({"w.pt": STATE}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
         (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed reading zip archive"),
         (found({"w.pth": STATE}, serializedFile="w.pth", handler="base_handler"), "No model weights could be loaded"),
@@ -320,6 +322,17 @@ def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.Mo
         manifest = json.dumps({"runtime": "python", "model": {**model, **more}})
         packed = zipped(zipfile.ZIP_DEFLATED, **files, **{MANIFEST: manifest})
         assert [p for p in check({"model.mar": BytesBlob(packed)}, IMAGE, Policy()) if not isinstance(p, Caution)] == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [("h.py", []), ("base_handler", ["MAR-INF/MANIFEST.json: serializedFile is empty; TorchServe: join() argument must be"])],
+)
+def test_no_weights_may_be_written_as_null(handler: str, expected: list[str]) -> None:
+    model = {"modelName": "model", "modelVersion": "1", "handler": handler, "serializedFile": None}
+    files = {"h.py": OWN, "beside.bin": "", MANIFEST: json.dumps({"runtime": "python", "model": model})}
+    problems = check({"model.mar": BytesBlob(zipped(**files))}, IMAGE, Policy())
+    assert [p.message[: len(e)] for p, e in zip(problems, expected, strict=True)] == expected
 
 
 def test_the_configuration_is_checked() -> None:
