@@ -1,61 +1,263 @@
-"""What the workspace has checked out, for the record of what is published."""
+"""What the workspace has checked out, and which files are as that commit has them. Git is only read."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import posixpath
 import subprocess
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
+from gdcbuild.core import standins
+from gdcbuild.core.digest import Digest, hash_stream
+from gdcbuild.core.seal import NO_CHECKOUT, Checkout
 from gdcbuild.errors import Problem
 
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty", "-z")
-_HEAD = "# branch.oid "
 _SECONDS = 60.0
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 """Variables that git may see. Not those by which a hook tells it of another repository, and no secrets."""
 
+_SET = {
+    "LC_ALL": "C",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
 
-def commit(manifest: Path, variables: Mapping[str, str], warn: Callable[[Problem], None]) -> str:
-    """The commit of the repository that has the manifest, with "-dirty" behind it where a tracked file is another one now.
+_LINK, _SUBMODULE = b"120000", b"160000"
+_MOST_LINKS = 40
+"""Links on the way to one file, as Linux counts them."""
 
-    "" where there is none. Warns where there is a repository and git cannot tell, as in a container that runs as somebody
-    else. Nothing is written to the repository, and nobody who works in it is kept waiting.
+
+def checkout(
+    manifest: Path, files: Mapping[str, Digest], variables: Mapping[str, str], warn: Callable[[Problem], None]
+) -> Checkout:
+    """The commit of the repository that has the manifest, and which of `files` it has with these digests.
+
+    `files` are by path below the manifest's folder. A file counts when checking the commit out gives its bytes: those of
+    the blob, those that line endings or another filter make of it, or those that a Git LFS or git-annex pointer names.
+    Submodules count at the commit that is recorded for them.
+
+    The commit is "" where there is none. Warns where there is a repository that git refuses to read, as in a container
+    that runs as another user. Writes nothing to the repository and takes no lock.
     """
     if not any(os.path.lexists(folder / ".git") for folder in manifest.parents):
-        return ""
+        return NO_CHECKOUT
+    git, folder = _Git(variables), manifest.parent
     try:
-        if not _git(manifest, variables, "ls-files", "--", manifest.name):
-            return ""
-        head, *rows = _git(manifest, variables, *_STATUS).split("\0")
+        if not git(folder, "ls-files", "--", manifest.name):
+            return NO_CHECKOUT
+        top, prefix, _ = os.fsdecode(git(folder, "rev-parse", "--show-toplevel", "--show-prefix")).rsplit("\n", 2)
+        commit = git(folder, "rev-parse", "--quiet", "--verify", "HEAD", ends=(0, 1)).decode().strip()
+        if not commit:
+            return NO_CHECKOUT
+        repository = _Repository(git, Path(top), commit)
+        wanted: dict[_Repository, list[_Wanted]] = {}
+        same = set()
+        for path, digest in files.items():
+            found = _follow(repository, prefix + path)
+            if isinstance(found, standins.StandIn):
+                same |= {path} if found.sha256 == digest.hash else set()
+            elif found is not None:
+                wanted.setdefault(found[0], []).append(_Wanted(path, digest, *found[1:]))
+        for where, files_there in wanted.items():
+            same.update(where.same(files_there))
     except _Silent as error:
         first, _, rest = str(error).partition("\n")
-        hint = "what is published is published all the same"
-        warn(Problem(f"the commit is not recorded: {first}", hint, detail=rest.strip()))
-        return ""
-    name = head.removeprefix(_HEAD)
-    if name == "(initial)":
-        return ""
-    return f"{name}-dirty" if any(row and not row.startswith("#") for row in rows) else name
+        warn(Problem(f"the commit is not recorded: {first}", "the version is published without it", detail=rest.strip()))
+        return NO_CHECKOUT
+    return Checkout(commit, {path: digest for path, digest in files.items() if path in same})
 
 
 class _Silent(Exception):
-    """Git does not tell, and why."""
+    """Git does not answer, and why."""
 
 
-def _git(manifest: Path, variables: Mapping[str, str], *arguments: str) -> str:
-    env = {n: v for n, v in variables.items() if n in _KEPT or n.startswith("GIT_CONFIG")}
-    env |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-    command = (*_GIT, *arguments)
-    try:
-        done = subprocess.run(
-            command, check=False, cwd=manifest.parent, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise _Silent(f"git did not answer for {_SECONDS:.0f} s") from None
-    except OSError as error:
-        raise _Silent(f"git cannot be run: {error.strerror}") from error
-    if done.returncode != 0:
-        raise _Silent(done.stderr.decode(errors="replace").strip() or f"git ended with {done.returncode}")
-    return done.stdout.decode(errors="replace")
+class _Git:
+    """Runs git in a folder."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._env = {n: v for n, v in variables.items() if n in _KEPT or n.startswith("GIT_CONFIG")} | _SET
+
+    def __call__(self, folder: Path, *arguments: str, given: bytes = b"", ends: Iterable[int] = (0,)) -> bytes:
+        with tempfile.TemporaryFile() as answer:
+            self.write(folder, answer, *arguments, given=given, ends=ends)
+            return answer.read()
+
+    def write(self, folder: Path, answer: BinaryIO, *arguments: str, given: bytes = b"", ends: Iterable[int] = (0,)) -> None:
+        """Put what git prints into an empty file, which is then at its start."""
+        command = (*_GIT, *arguments)
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                cwd=folder,
+                env=self._env,
+                input=given,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise _Silent(f"git did not answer for {_SECONDS:.0f} s") from None
+        except OSError as error:
+            raise _Silent(f"git cannot be run: {error.strerror}") from error
+        if done.returncode not in ends:
+            raise _Silent(done.stderr.decode(errors="replace").strip() or f"git ended with {done.returncode}")
+        answer.seek(0)
+
+
+class _Wanted(NamedTuple):
+    """A file of the workspace with the digest it was used with, its path in a repository, and the blob that is there."""
+
+    path: str
+    digest: Digest
+    there: str
+    blob: str
+
+
+class _Repository:
+    """A repository at one commit. `folder` is where it is checked out."""
+
+    def __init__(self, git: _Git, folder: Path, commit: str) -> None:
+        self._git = git
+        self._commit = commit
+        self.folder = folder
+        self._submodules: dict[str, _Repository] = {}
+
+    @cached_property
+    def entries(self) -> Mapping[str, tuple[bytes, str]]:
+        """Path → mode and object, of all but folders."""
+        rows = self._git(self.folder, "ls-tree", "-r", "-z", "--full-tree", self._commit).split(b"\0")
+        found = (row.partition(b"\t")[::2] for row in rows if row)
+        return {os.fsdecode(path): (what.split()[0], what.split()[2].decode()) for what, path in found}
+
+    def target(self, path: str, blob: str) -> str | None:
+        """Where a link leads; None when it is another one than in the commit."""
+        try:
+            target = os.readlink(self.folder / path)  # noqa: PTH115 - as it is written, with every slash
+        except OSError:
+            return None
+        hasher = _hasher(blob, len(data := os.fsencode(target)))
+        hasher.update(data)
+        return target if hasher.hexdigest() == blob else None
+
+    def submodule(self, path: str, commit: str) -> _Repository | None:
+        """The submodule at a path; None when that commit is not there."""
+        if path not in self._submodules:
+            there = _Repository(self._git, self.folder / path, commit)
+            try:
+                if not os.path.lexists(there.folder / ".git") or not there.entries:
+                    return None
+            except _Silent:
+                return None
+            self._submodules[path] = there
+        return self._submodules[path]
+
+    def same(self, files: Sequence[_Wanted]) -> set[str]:
+        """Those that checking this commit out would give."""
+        sizes = self._sizes({f.blob for f in files})
+        found = {f.path for f in files if sizes.get(f.blob) == f.digest.size and self._is_blob(f)}
+        others = [f for f in files if f.path not in found and f.blob in sizes]
+        small = self._contents({f.blob: sizes[f.blob] for f in others if sizes[f.blob] <= standins.MAX_BYTES})
+        for file in others:
+            pointer = standins.recognise(file.there, small.get(file.blob, b""))
+            if pointer is not None and pointer.kind in ("lfs", "annex"):  # never converted: git would fetch what it names
+                is_same = pointer.sha256 == file.digest.hash
+            else:
+                is_same = self._is_converted(file)
+            found |= {file.path} if is_same else set()
+        return found
+
+    def _sizes(self, blobs: Collection[str]) -> dict[str, int]:
+        """Blob → size, of those that are there."""
+        answer = self._git(self.folder, "cat-file", "--batch-check=%(objectname) %(objectsize)", given=_lines(blobs))
+        rows = (row.split() for row in answer.decode().splitlines())
+        return {blob: int(size) for blob, size in rows if size.isdigit()}
+
+    def _contents(self, sizes: Mapping[str, int]) -> dict[str, bytes]:
+        """Blob → content."""
+        answer = self._git(self.folder, "cat-file", "--batch=", given=_lines(sizes))
+        found, at = {}, 0
+        for blob, size in sizes.items():  # each after an empty line for its header, and with a line feed behind it
+            found[blob] = answer[at + 1 : at + 1 + size]
+            at += size + 2
+        return found
+
+    def _is_blob(self, file: _Wanted) -> bool:
+        """Whether the blob has the bytes that were used."""
+        hasher = _hasher(file.blob, file.digest.size)
+        return self._hashed(file.there, hasher.update) == file.digest and hasher.hexdigest() == file.blob
+
+    def _is_converted(self, file: _Wanted) -> bool:
+        """Whether git makes of the blob the bytes that were used, by attributes that are committed."""
+        folders = file.there.split("/")[:-1]
+        for name in ("/".join((*folders[:depth], ".gitattributes")) for depth in range(len(folders) + 1)):
+            if os.path.lexists(self.folder / name) and not self._is_as_committed(name):
+                return False
+        with tempfile.TemporaryFile() as answer:
+            try:
+                self._git.write(self.folder, answer, "cat-file", "--filters", f"--path={file.there}", file.blob)
+            except _Silent:
+                return False  # as a checkout would fail
+            return hash_stream(answer) == file.digest
+
+    def _is_as_committed(self, path: str) -> bool:
+        digest, (_, blob) = self._hashed(path), self.entries.get(path, (b"", ""))
+        return digest is not None and bool(blob) and self._is_blob(_Wanted(path, digest, path, blob))
+
+    def _hashed(self, path: str, seen: Callable[[bytes], object] | None = None) -> Digest | None:
+        try:
+            with (self.folder / path).open("rb") as stream:
+                return hash_stream(stream, seen)
+        except OSError:
+            return None
+
+
+def _follow(repository: _Repository, path: str) -> tuple[_Repository, str, str] | standins.StandIn | None:
+    """The repository that has a file, its path there, and its blob: found through links and submodules, as they are committed.
+
+    A link into git-annex is what stands for the file. None where the commit has no such file, or a link is another one now.
+    """
+    rest, done, links = path.split("/"), "", 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            if not done:
+                return None
+            done = posixpath.dirname(done)
+        elif part not in ("", "."):
+            done = posixpath.join(done, part)
+        mode, there = repository.entries.get(done, (b"", ""))
+        if mode == _LINK:
+            target = repository.target(done, there)
+            links += 1
+            if target is None or target.startswith("/") or links > _MOST_LINKS:
+                return None
+            if not rest and (found := standins.annex(os.fsencode(target))):
+                return found
+            rest, done = [*target.split("/"), *rest], posixpath.dirname(done)
+        elif mode == _SUBMODULE:
+            inner = repository.submodule(done, there)
+            if inner is None:
+                return None
+            repository, done = inner, ""
+        elif mode:
+            return None if rest else (repository, done, there)
+    return None
+
+
+def _lines(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def _hasher(like: str, size: int) -> hashlib._Hash:
+    """What names a blob of that size, in the way that another one is named."""
+    kind = "sha1" if len(like) == 40 else "sha256"
+    return hashlib.new(kind, b"blob %d\0" % size, usedforsecurity=False)

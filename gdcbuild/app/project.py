@@ -188,9 +188,11 @@ class Project:
 
         With `repair`, put back what drifted too, and seal what was published by other means with the same bytes.
         """
-        from gdcbuild.app.commit import commit
+        from gdcbuild.app.commit import checkout
         from gdcbuild.core.plan import PUBLISHED
+        from gdcbuild.core.seal import NO_CHECKOUT
         from gdcbuild.engine.apply import Applying, Target
+        from gdcbuild.engine.artifacts import files_of
         from gdcbuild.engine.judge import judge
         from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
@@ -206,9 +208,6 @@ class Project:
                 found.raise_if_unsafe()
             confirm(found, policy)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
-            checked_out = commit(self.workspace.manifest, self._variables, self._warn) if todo else ""
-            published = {c.id: c.published for c in found.changes}
-            target = Target(remote, policy.immutable, published, repair, observed.foreign, checked_out)
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
             if gone := [id for id in todo if id not in graph.versions]:
                 hint = "run the command again, and look at the plan"
@@ -218,6 +217,10 @@ class Project:
                 self.workspace.forget()
                 attempt()
                 return
+            used = {p: d for id in todo for p, d in files_of(graph, graph.versions[id], rebuilder.ports.workspace).items()}
+            at = checkout(self.workspace.manifest, used, self._variables, self._warn) if todo else NO_CHECKOUT
+            published = {c.id: c.published for c in found.changes}
+            target = Target(remote, policy.immutable, published, repair, observed.foreign, at)
             Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)

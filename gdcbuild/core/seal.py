@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gdcbuild.core.digest import BytesBlob, Digest, Tree
@@ -19,12 +20,34 @@ _COMMIT = re.compile("[0-9a-f]{40,64}(-dirty)?")
 _KEY = re.compile("[0-9a-f]{64}")
 
 
+class Checkout(NamedTuple):
+    """What the workspace has checked out: `commit`, "" where that is not known, and those `files` that the commit has.
+
+    A file that the commit has with other bytes, or not at all, is not among them.
+    """
+
+    commit: str = ""
+    files: Mapping[str, Digest] = MappingProxyType({})
+
+    def uncommitted(self, used: Mapping[str, Digest]) -> list[str]:
+        """Those of the files used, by path and digest, that the commit does not give: all of them where there is none."""
+        return sorted(path for path, digest in used.items() if self.files.get(path) != digest)
+
+    def describe(self, used: Mapping[str, Digest]) -> str:
+        """The commit, with "-dirty" behind it where it does not give all files used; "" where there is none."""
+        return f"{self.commit}-dirty" if self.commit and self.uncommitted(used) else self.commit
+
+
+NO_CHECKOUT = Checkout()
+
+
 class Provenance(NamedTuple):
     """What a version was made from.
 
     `key` is its action key, where that alone decides its bytes, else "". `commit` is what the workspace had checked out, ""
-    where that is not known, with "-dirty" behind it where a tracked file had been changed since. `sources` are the files of
-    the workspace that went into it, by their paths there; None where there are too many, or where they were not asked for.
+    where that is not known, with "-dirty" behind it where the commit does not give all that the version was made from.
+    `sources` are the files of the workspace that went into it, by their paths there; None where there are too many, or
+    where they were not asked for.
     """
 
     key: str = ""

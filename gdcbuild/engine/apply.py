@@ -30,11 +30,11 @@ from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import PUBLISHED, Kind, Plan
 from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
-from gdcbuild.core.seal import MOST_SOURCES, Provenance
+from gdcbuild.core.seal import MOST_SOURCES, NO_CHECKOUT, Checkout, Provenance
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
-from gdcbuild.engine.artifacts import Artifact, named
+from gdcbuild.engine.artifacts import Artifact, files_of, named
 from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.publisher import Published, publish
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -60,8 +60,8 @@ class Target:
     """Where to publish, under which policy, and what the plan saw: which digest is published of each version, and the
     objects of those that were published by other means.
 
-    With `repair`, the objects and seals of these versions are brought back into agreement. `commit` is what the workspace
-    has checked out, as it is told in the seals.
+    With `repair`, the objects and seals of these versions are brought back into agreement. `checkout` is what the seals
+    tell of the commit.
     """
 
     remote: Remote
@@ -69,7 +69,7 @@ class Target:
     planned: Mapping[VersionId, str | None]
     repair: bool = False
     foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
-    commit: str = ""
+    checkout: Checkout = NO_CHECKOUT
 
 
 @dataclass(slots=True)
@@ -308,13 +308,13 @@ class Applying:
             seen=target.foreign.get(version.id),
             sources=artifact.sources,
             so_far=left,
-            provenance=_provenance(artifact, target),
+            provenance=self._provenance(version, artifact, target.checkout),
         )
 
-
-def _provenance(artifact: Artifact, target: Target) -> Provenance:
-    sources = artifact.made_from.sources()
-    return Provenance(artifact.made_from.key, target.commit, sources if len(sources) <= MOST_SOURCES else None)
+    def _provenance(self, version: Version, artifact: Artifact, checkout: Checkout) -> Provenance:
+        sources = artifact.made_from.sources()
+        used = {**files_of(self._graph, version, self._rebuilder.ports.workspace), **sources} if checkout.commit else {}
+        return Provenance(artifact.made_from.key, checkout.describe(used), sources if len(sources) <= MOST_SOURCES else None)
 
 
 def _raise(failed: list[GdcbuildError]) -> None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 from gdcbuild.core.digest import Blob, Digest, Tree
-from gdcbuild.core.graph import STEP, Action, Graph, Input, SourceFile, Version
+from gdcbuild.core.graph import STEP, Action, Graph, Input, SourceFile, Version, owner
 from gdcbuild.core.ports import CAS, Workspace
 from gdcbuild.errors import ActionFailed, Location, Problem
 
@@ -127,6 +127,19 @@ def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspac
             if digest is not None:
                 found.add(digest.hash)
     return frozenset(found)
+
+
+def files_of(graph: Graph, version: Version, workspace: Workspace) -> dict[str, Digest]:
+    """Every file of the workspace that decides what a version is: what its actions read, their requirements, and manifests."""
+    paths = {graph.origins[""].manifest} if "" in graph.origins else set()
+    for identifier in graph.closure([version.action]):
+        action = graph.actions[identifier]
+        paths |= {item.origin.path for item in action.inputs if isinstance(item.origin, SourceFile)}
+        if owner(identifier) in graph.origins:
+            paths.add(graph.origins[owner(identifier)].manifest)
+        if action.toolchain is not None and (requirements := graph.toolchains[action.toolchain].requirements):
+            paths.add(requirements)
+    return {path: workspace.digest(path) for path in sorted(paths)}
 
 
 def _folders(files: Iterable[str]) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.e2e.test_incremental import FILES, MANIFEST
 from tests.e2e.test_s3 import on_server
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 from tests.servers import AwkwardS3, awkward
 
 
@@ -27,7 +27,7 @@ def runner(workspace: Workspace, cache: Path) -> Workspace:
 
 
 def test_status_names_the_commit_and_the_files(workspace: Workspace) -> None:
-    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST, ".gitignore": "bucket\n*.pt\n"})
+    workspace.write({**FILES, "gdcbuild.yaml": MANIFEST, ".gitignore": "bucket\n"})
     git(workspace, "init", "-q")
     git(workspace, "add", "-A")
     git(workspace, "commit", "-q", "-m", "first")
@@ -48,6 +48,60 @@ def test_status_names_the_commit_and_the_files(workspace: Workspace) -> None:
     sources = {row["path"]: row["sha256"] for row in found["a", "1"]["sources"]}
     assert sources == {p: hashlib.sha256((workspace.root / p).read_bytes()).hexdigest() for p in sources}
     assert {"w1.pt", "handlers/helper.py"} <= sources.keys()
+
+
+SHARED = """\
+schema: 1
+environments:
+  local: {bucket: bucket}
+include: [one/gdcbuild.yaml, two/gdcbuild.yaml]
+"""
+ONE = """\
+schema: 1
+models:
+  one:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w.pt}
+handlers:
+  h: {file: h.py, files: [../vendor/net.py]}
+"""
+
+
+def test_a_version_is_dirty_by_what_went_into_it(workspace: Workspace, tmp_path: Path) -> None:
+    """Not by what went into others; and by all of it: files of submodules, untracked ones, hidden ones, its manifest."""
+    library = Workspace(tmp_path / "library", tmp_path / "cache")
+    library.write({"net.py": "x = 1\n"})
+    git(library, "init", "-q")
+    git(library, "add", "-A")
+    git(library, "commit", "-q", "-m", "first")
+    files = {"w.pt": b"weights", "h.py": HANDLER}
+    two = ONE.replace("one:", "two:").replace("../vendor/net.py", "more.py")
+    workspace.write({"gdcbuild.yaml": SHARED, ".gitignore": "bucket\n"})
+    workspace.write({"one/gdcbuild.yaml": ONE, **{f"one/{p}": c for p, c in files.items()}})
+    workspace.write({"two/gdcbuild.yaml": two, **{f"two/{p}": c for p, c in files.items()}, "two/more.py": "x = 1\n"})
+    git(workspace, "init", "-q")
+    git(workspace, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library.root), "vendor")
+    git(workspace, "add", "-A")
+    git(workspace, "commit", "-q", "-m", "first")
+    head = git(workspace, "rev-parse", "HEAD")
+
+    def commits() -> dict[str, str]:
+        workspace.ok("apply")
+        return {c["model"]: c["provenance"]["commit"] for c in workspace.ok("status", "--json").json["changes"]}
+
+    assert commits() == {"one": head, "two": head}
+    workspace.write({"vendor/net.py": "x = 2\n", "two/more.py": "x = 2\n"})
+    git(workspace, "update-index", "--assume-unchanged", "two/more.py")
+    assert commits() == {"one": f"{head}-dirty", "two": f"{head}-dirty"}
+    git(workspace, "checkout", "-q", "--recurse-submodules", "-f", "HEAD")
+    workspace.write({"vendor/net.py": "x = 1\n", "one/w.pt": b"w", "two/more.py": "x = 1\n", "two/new.pt": b"w"})
+    workspace.write({"two/gdcbuild.yaml": two.replace("w.pt", "new.pt")})
+    git(workspace, "add", "one/w.pt")
+    git(workspace, "commit", "-q", "-m", "second")
+    head = git(workspace, "rev-parse", "HEAD")
+    assert commits() == {"one": head, "two": f"{head}-dirty"}
 
 
 def test_without_a_repository_no_commit_is_named(workspace: Workspace) -> None:
