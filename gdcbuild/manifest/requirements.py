@@ -10,11 +10,5 @@ from gdcbuild.errors import Location, Problem
 
 def unpinned(file: Path, shown: str) -> list[Problem]:
     """Every line of a requirements file that does not say exactly what is installed."""
-    return [
-        Problem(
-            f"{line!r} does not say exactly what is installed",
-            "pin it: NAME==VERSION, for every package that pip would install (pip freeze lists them)",
-            Location(shown, number, 1),
-        )
-        for number, line in requirements.unpinned(file.read_text(errors="replace"))
-    ]
+    vague = requirements.unpinned(file.read_text(errors="replace"))
+    return [Problem(problem, hint, Location(shown, number, 1)) for number, problem, hint in vague]

@@ -13,6 +13,7 @@ import inspect
 import json
 import linecache
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,9 +25,10 @@ from typing import Any
 class Mistake(Exception):
     """A mistake of the user's, with what to do; shown without a traceback."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.detail = detail
 
 
 class UserCodeRaised(Exception):
@@ -37,6 +39,21 @@ class Child:
     """What a worker is given to deal with user code."""
 
     Mistake = Mistake
+
+    def framework(self, name: str, line: str) -> None:
+        """Import a framework before any user code; `line` is an example of what pins it."""
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == name:
+                hint = f"add it to the requirements of the toolchain, in the version that the image serves, as {line}"
+                raise Mistake(f"the toolchain has no {name}", hint) from error
+            frames = reversed(traceback.extract_tb(error.__traceback__)[-5:])
+            raise Mistake(
+                f"the toolchain has {name}, which cannot be imported: {summary(error)}",
+                f"pin versions that fit each other and Python {platform.python_version()}; where it failed, innermost first:",
+                "\n".join(f"{f.filename}:{f.lineno}: {f.line}" for f in frames),
+            ) from error
 
     def function(self, reference: str) -> Callable[..., Any]:
         """The function that "package.module:name" names, imported from the current folder."""
@@ -164,7 +181,7 @@ def main(request_file: str) -> int:
         Path(request_file).with_name("done").write_text(asked)
         return 0
     except Mistake as error:
-        report = {"message": str(error), "hint": error.hint, "detail": ""}
+        report = {"message": str(error), "hint": error.hint, "detail": error.detail}
     except UserCodeRaised as error:
         cause = error.__cause__ or error
         report = {

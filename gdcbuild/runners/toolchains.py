@@ -9,7 +9,7 @@ import platform
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,15 @@ from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobW
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
 from gdcbuild.errors import ActionFailed, BlobDamaged, Location, Problem, damaged
+from gdcbuild.runners.distributions import (
+    contents_of,
+    digest_of,
+    distributions,
+    packages_of,
+    refuse_editable,
+    refuse_unasked,
+    site_packages,
+)
 from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
 
@@ -43,8 +52,6 @@ _FOR_PIP = {
     "CURL_CA_BUNDLE",
     *(name for proxy in ("http_proxy", "https_proxy", "no_proxy", "all_proxy") for name in (proxy, proxy.upper())),
 }
-_UNSEEN = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "uv_cache.json")
-"""Files of a distribution's metadata that tell how it came here, not what it is."""
 
 
 class _Recipe(NamedTuple):
@@ -79,7 +86,7 @@ class VenvToolchains:
     def digest(self, toolchain: Toolchain) -> str | None:
         if toolchain.requirements is None:
             if self._interpreter is None:
-                self._interpreter = self._made_of(_site_packages(), {"gdcbuild"}, toolchain.where)
+                self._interpreter = self._made_of(site_packages(), {"gdcbuild"}, toolchain.where)
             return self._interpreter
         recipe = self._recipe(toolchain).name
         found = self._marker(recipe) or self._records.get("toolchain", recipe)
@@ -87,7 +94,7 @@ class VenvToolchains:
 
     def rests_on(self, toolchain: Toolchain) -> list[Path]:
         if toolchain.requirements is None:
-            return _site_packages()
+            return site_packages()
         return [self._folder / self._recipe(toolchain).name / MARK]
 
     def contents(self, digest: str) -> Mapping[str, str]:
@@ -102,12 +109,13 @@ class VenvToolchains:
         python = folder / "bin" / "python"
         waiting = JobWaiting(toolchain.name, "toolchain")
         with self._locks.hold(f"toolchain-{recipe.name}", cancel, partial(self._emit, waiting)):
-            if self._marker(recipe.name) is None:
-                if python.exists() and (folder / MARK).exists():  # it was finished: only the mark is damaged
+            if python.exists() and (folder / MARK).exists():
+                refuse_unasked(folder, toolchain)
+                if self._marker(recipe.name) is None:  # it was finished: only the mark is damaged
                     self._mark(recipe.name, toolchain.where)
-                else:
-                    with claimed(folder, cancel) as place:
-                        self._install(toolchain, recipe, place, cancel)
+            else:
+                with claimed(folder, cancel) as place:
+                    self._install(toolchain, recipe, place, cancel)
             os.utime(folder / MARK)  # under the lock: when it was last used is what a collection goes by
         return python
 
@@ -132,11 +140,11 @@ class VenvToolchains:
 
     def _made_of(self, folders: list[Path], ignore: set[str], where: Location | None) -> str:
         """Digest of an environment, with what it stands for remembered. Raises ActionFailed when there can be none."""
-        _refuse_editable(folders, ignore, where)
-        distributions = _distributions(folders, ignore)
-        digest = _digest(distributions)
+        refuse_editable(folders, ignore, where)
+        found = distributions(folders, ignore)
+        digest = digest_of(found)
         if not self.contents(digest):
-            self._records.put("contents", digest, _contents(distributions))
+            self._records.put("contents", digest, contents_of(found))
         return digest
 
     def _install(self, toolchain: Toolchain, recipe: _Recipe, place: Place, cancel: Flag) -> None:
@@ -158,7 +166,7 @@ class VenvToolchains:
     def _mark(self, recipe: str, where: Location | None) -> None:
         """Say in a finished environment what it is made of."""
         folder = self._folder / recipe
-        site = [p for p in folder.glob("lib/python*/site-packages") if p.is_dir()]
+        site = packages_of(folder)
         wanted = folder / _REQUIREMENTS
         ignore = _BUNDLED - _named(wanted.read_bytes() if wanted.exists() else b"")
         digest = self._made_of(site, ignore, where)
@@ -178,16 +186,18 @@ class VenvToolchains:
     def _fill(self, toolchain: Toolchain, wanted: bytes, place: Place, log: Path, cancel: Flag) -> None:
         """Make the environment in its empty folder. Raises ActionFailed when that fails."""
         copy, python = place.path / _REQUIREMENTS, place.path / "bin" / "python"
-        if vague := [line for _, line in requirements.unpinned(_text(wanted))]:
+        if vague := [*requirements.unpinned(_text(wanted))]:
             # the manifest is refused for this, unless the file has changed since
             problem = f"{toolchain.requirements} does not say exactly what is installed"
-            raise ActionFailed(Problem(problem, "pin every package: NAME==VERSION", toolchain.where, "\n".join(vague)))
+            detail = "\n".join(f"line {line.number}: {line.problem}" for line in vague)
+            raise ActionFailed(Problem(problem, vague[0].hint, toolchain.where, detail))
         copy.write_bytes(wanted)
         pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
         commands = ([sys.executable, "-I", "-m", "venv", str(place.path)], [*pip, "-r", str(copy)])
         environment = _pip_environment(os.environ)
         with log.open("wb") as output:
             if all(place.run(argv, output, cancel, env=environment) == 0 for argv in commands):
+                refuse_unasked(place.path, toolchain)
                 return
         lines = end_of(log).splitlines()
         said = [line for line in lines if line.lower().startswith("error")] or lines[-10:]
@@ -246,72 +256,3 @@ def _marked(recipe: str, digest: str) -> str:
     """What stands in the mark of an environment. Any edit shows: the check belongs to this text, in this place."""
     check = hashlib.sha256(f"{_SCHEMA} {recipe}\n{digest}".encode()).hexdigest()[:32]
     return json.dumps({"schema": _SCHEMA, "digest": digest, "check": check})
-
-
-def _site_packages() -> list[Path]:
-    return [p for p in map(Path, sys.path) if p.name in ("site-packages", "dist-packages") and p.is_dir()]
-
-
-def _interpreter() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
-
-
-def _refuse_editable(folders: Iterable[Path], ignore: set[str], where: Location | None) -> None:
-    """Raise ActionFailed for packages that are links to folders elsewhere: what changes there, nothing here tells.
-
-    (To hash those folders would not do: they are whole projects, with all that is built and published from them.)
-    """
-    names = set()
-    for folder in folders:
-        names |= {link.stem for link in folder.glob("*.egg-link")}
-        names |= {info.name.split("-")[0] for info in folder.glob("*.dist-info") if _is_editable(info)}
-    found = sorted(name for name in names if name.lower() not in ignore)
-    if found:
-        problem = f"its toolchain has {', '.join(found)} installed as editable: the code can change, and no digest tells"
-        hint = "install it without -e, again after each change; or uninstall it and name its files among the inputs"
-        raise ActionFailed(Problem(problem, hint, where))
-
-
-def _is_editable(info: Path) -> bool:
-    try:
-        return bool(json.loads((info / "direct_url.json").read_text())["dir_info"]["editable"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-
-
-def _distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[str]]:
-    """NAME-VERSION.dist-info → itself, and a row for every installed file's recorded hash.
-
-    Scripts carry the environment's own path and byte code a time, so neither counts.
-    """
-    found: dict[str, set[str]] = {}
-    for folder in folders:
-        for info in folder.glob("*.dist-info"):
-            if info.name.split("-")[0].lower() in ignore:
-                continue
-            rows = found.setdefault(info.name, {info.name})
-            try:
-                lines = (info / "RECORD").read_text(errors="replace").splitlines()
-            except OSError:
-                continue
-            for line in lines:
-                name, _, rest = line.partition(",")
-                if rest.startswith("sha256=") and not name.startswith("..") and name.rsplit("/", 1)[-1] not in _UNSEEN:
-                    rows.add(line)
-    return found
-
-
-def _digest(distributions: Mapping[str, set[str]]) -> str:
-    """Of interpreter, platform and all distributions: the same wherever the same wheels are installed."""
-    return _hash(f"{_interpreter()}\n", set().union(*distributions.values()))
-
-
-def _contents(distributions: Mapping[str, set[str]]) -> dict[str, str]:
-    """The same, taken apart for people: the interpreter, and each distribution with its version and a digest of its own."""
-    names = {info: info.removesuffix(".dist-info").partition("-") for info in distributions}
-    parts = {names[info][0]: f"{names[info][2]} sha256:{_hash('', rows)[:16]}" for info, rows in sorted(distributions.items())}
-    return {"interpreter": _interpreter(), **parts}
-
-
-def _hash(head: str, rows: Iterable[str]) -> str:
-    return hashlib.sha256((head + "".join(f"{row}\n" for row in sorted(rows))).encode()).hexdigest()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
-from tests.e2e.workspace import HANDLER, Workspace
+from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 from tests.unit.frameworks.test_tensorflow_contract import graph, model
 from tests.unit.frameworks.test_torchserve_archive import HOSTILE
 from tests.unit.frameworks.test_torchserve_pickles import tarred
@@ -288,3 +289,26 @@ def test_a_sound_archive_of_another_tool_is_taken(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": HEAD + ARCHIVE})
     workspace.ok("apply")
     assert list(workspace.served()) == ["m/1/model.mar"]
+
+
+@pytest.mark.toolchain
+def test_a_toolchain_is_what_its_file_pins(workspace: Workspace) -> None:
+    """pip installs what a pinned package needs, in whatever version is the newest: that must be pinned too."""
+    manifest = (
+        ONE_STEP.replace('[sh, -c, "%s"]', "[python, make.py, '${out}/w.pt']")
+        + """\
+    inputs: [make.py]
+    framework: pt
+frameworks:
+  pt: {image: pytorch-cpu.2-4, toolchain: {requirements: tools/r.txt}}
+"""
+    )
+    make = "import jinja2, sys\nopen(sys.argv[1], 'w').write(jinja2.__version__)\n"
+    workspace.write({"gdcbuild.yaml": manifest, "h.py": HANDLER, "make.py": make, "tools/r.txt": "jinja2==3.1.6\n"})
+    refused = workspace.run("build")
+    assert (refused.code, "Traceback" in refused.err) == (1, False)
+    assert re.search(r"gdcbuild.yaml:19:\d+: error: tools/r.txt does not pin a package that pip installs", refused.err)
+    lines = [line for line in refused.err.splitlines() if line.strip().startswith("markupsafe==")]
+    assert len(lines) == 1
+    workspace.write({"tools/r.txt": "\n".join(["jinja2==3.1.6", *lines])})  # as it is pasted
+    workspace.ok("build")

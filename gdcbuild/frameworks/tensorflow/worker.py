@@ -36,18 +36,15 @@ class Child(Protocol):
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 
+    def framework(self, name: str, line: str) -> None: ...
+
 
 def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
     """Write one SavedModel to the root of `out`, an empty folder.
 
     `params` are {"way": "keras", "file": PATH} or {"way": "function", "function": "module:name", "args": {...}}.
     """
-    try:
-        import tensorflow  # noqa: F401 - it is the toolchain that is asked here
-    except ImportError as error:
-        raise child.Mistake(
-            f"the toolchain has no usable tensorflow: {error}", "add tensorflow-cpu to its requirements"
-        ) from error
+    child.framework("tensorflow", "tensorflow-cpu==2.18.1")
     make_deterministic()
     if params["way"] == "keras":
         write(load_keras(params["file"], child), out, child)

@@ -56,6 +56,8 @@ class Child(Protocol):
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 
+    def framework(self, name: str, line: str) -> None: ...
+
 
 def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
     """Write one model to `out`, an empty folder.
@@ -64,10 +66,7 @@ def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
     parameter `export_dir` is given a folder in which to write exactly one file, the weights.
     """
     os.environ.update(ENVIRONMENT)
-    try:
-        import torch  # noqa: F401 - it is the toolchain that is asked here
-    except ImportError as error:
-        raise child.Mistake(f"the toolchain has no usable torch: {error}", "add torch to its requirements") from error
+    child.framework("torch", "torch==2.4.1")
     make_deterministic()
     function, args, method = child.function(params["function"]), dict(params["args"]), params["method"]
     weights = out / "weights"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gdcbuild.frameworks.tensorflow import worker
 from gdcbuild.runners import child
 
@@ -65,11 +67,37 @@ def test_what_an_estimator_wrote_moves_to_the_root(tmp_path: Path) -> None:
     assert not (tmp_path / "1700000000").exists()
 
 
-def test_a_toolchain_without_tensorflow(tmp_path: Path) -> None:
+def asked_of(tmp_path: Path) -> dict[str, str]:
+    """What the child reports in a Python that has only the packages in `tmp_path`/site."""
     request = {"folder": "in", "out": "out", "error": "error.json", "worker": worker.__file__, "params": {"way": "keras"}}
     (tmp_path / "request.json").write_text(json.dumps(request))
-    bare = [sys.executable, "-I", "-S", child.__file__, "request.json"]  # -S: none of the installed packages
+    run = f"runpy.run_path({child.__file__!r}, run_name='__main__')"
+    start = f"import runpy, sys; sys.path.append('site'); sys.argv[1:] = ['request.json']; {run}"
+    bare = [sys.executable, "-I", "-S", "-c", start]  # -S: none of the installed packages
     assert subprocess.run(bare, check=False, cwd=tmp_path).returncode == 1
-    report = json.loads((tmp_path / "error.json").read_text())
-    assert report["message"] == "the toolchain has no usable tensorflow: No module named 'tensorflow'"
-    assert report["hint"] == "add tensorflow-cpu to its requirements"
+    found: dict[str, str] = json.loads((tmp_path / "error.json").read_text())
+    return found
+
+
+def test_a_toolchain_without_tensorflow(tmp_path: Path) -> None:
+    report = asked_of(tmp_path)
+    assert report["message"] == "the toolchain has no tensorflow"
+    assert "add it to the requirements" in report["hint"]
+    assert "tensorflow-cpu==2." in report["hint"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise AttributeError('no ImpImporter')", "AttributeError: no ImpImporter"),
+        ("import distutils_gone", "ModuleNotFoundError: No module named 'distutils_gone'"),
+    ],
+)
+def test_a_toolchain_whose_packages_do_not_fit(tmp_path: Path, code: str, said: str) -> None:
+    (tmp_path / "site/tensorflow").mkdir(parents=True)
+    (tmp_path / "site/tensorflow/__init__.py").write_text("import setuptools_of_old")
+    (tmp_path / "site/setuptools_of_old.py").write_text(code)
+    report = asked_of(tmp_path)
+    assert report["message"] == f"the toolchain has tensorflow, which cannot be imported: {said}"
+    assert "add " not in report["hint"]
+    assert "setuptools_of_old.py:1: " in report["detail"].splitlines()[0]

@@ -80,6 +80,7 @@ def distribution(folder: Path, name: str, direct_url: str = "") -> None:
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "RECORD").write_text(f"{name}.py,sha256=abc,1\n")
+    (info / "REQUESTED").touch()
     if direct_url:
         (info / "direct_url.json").write_text(direct_url)
 
@@ -203,7 +204,10 @@ def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: 
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
     with pytest.raises(ActionFailed, match=r"r\.txt does not say exactly what is installed") as caught:
         toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
-    assert ([(p.where, p.detail) for p in caught.value.problems], commands) == ([(WHERE, "y")], [])
+    assert ([(p.where, p.detail) for p in caught.value.problems], commands) == (
+        [(WHERE, "line 2: 'y' does not say exactly what is installed")],
+        [],
+    )
 
 
 def test_modules_of_the_current_folder_are_none_of_its_business(tmp_path: Path, commands: Commands) -> None:
@@ -211,3 +215,44 @@ def test_modules_of_the_current_folder_are_none_of_its_business(tmp_path: Path, 
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
     toolchains.ensure(Toolchain("t", "r.txt"), Flag())
     assert [(argv[1:3], argv[3]) for argv in commands] == [(["-I", "-m"], "venv"), (["-I", "-m"], "pip")]
+
+
+def test_what_pip_was_not_asked_for_is_refused_with_the_lines_to_add(tmp_path: Path, commands: Commands) -> None:
+    workspace, toolchain = MemoryWorkspace({"t/r.txt": b"x==1\n"}), Toolchain("t", "t/r.txt", WHERE)
+    toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    made = toolchains.ensure(toolchain, Flag()).parent.parent
+    site = made / "lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    distribution(site, "x")
+    distribution(site, "pip")
+    toolchains.ensure(toolchain, Flag())
+    for name in ("Typing_Extensions", "setuptools"):  # the latter replaced by a newer one, because something needs it
+        distribution(site, name)
+        (site / f"{name}-1.0.dist-info" / "REQUESTED").unlink()
+    with pytest.raises(ActionFailed) as caught:
+        toolchains.ensure(toolchain, Flag())
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.message) == (WHERE, "t/r.txt does not pin 2 packages that pip installs for it")
+    assert problem.hint.splitlines()[1:] == ["setuptools==1.0", "typing-extensions==1.0"]
+
+
+def test_an_environment_with_what_pip_was_not_asked_for_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Commands
+) -> None:
+    fake = Place.run
+
+    def run(place: Place, argv: Sequence[str], *rest: object, **options: object) -> int:
+        site = place.path / "lib/python3.11/site-packages"
+        if "pip" in argv:
+            site.mkdir(parents=True)
+            (site / "markupsafe-3.0.4.dist-info").mkdir()
+        return fake(place, argv, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Place, "run", run)
+    workspace, toolchain = MemoryWorkspace({"r.txt": b"jinja2==3.1.6\n"}), Toolchain("t", "r.txt", WHERE)
+    toolchains = VenvToolchains(tmp_path, tmp_path / "logs", workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
+    for _ in range(2):
+        with pytest.raises(ActionFailed, match=r"does not pin a package that pip installs for it(?s:.*)markupsafe==3\.0\.4"):
+            toolchains.ensure(toolchain, Flag())
+        assert toolchains.digest(toolchain) is None
+    assert len(commands) == 4
