@@ -567,9 +567,10 @@ def test_the_bucket_of_an_upload(ready: Workspace) -> None:
     )
 
 
-def test_the_example_of_the_readme(ready: Workspace) -> None:
-    (script,) = (b for b in blocks(ROOT / "README.md", "sh") if "torch-model-archiver" in b.text)
-    manifest = next(b for b in blocks(ROOT / "README.md", "yaml") if b.line > script.line)
+def test_the_example_of_the_guide(ready: Workspace) -> None:
+    guide = ROOT / "docs" / "how-to" / "from-a-script.md"
+    (script,) = (b for b in blocks(guide, "sh") if "torch-model-archiver" in b.text)
+    manifest = next(b for b in blocks(guide, "yaml") if b.line > script.line)
     ready.write({"build.sh": script.text, "handler.py": HANDLER})
     assert ready.ok("import", "build.sh", "-o", "-").out.partition("\n")[2] == manifest.text
     assert "warning" not in ready.ok("import", "build.sh").err

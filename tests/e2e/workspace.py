@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forked import run
 
 HANDLER = "def handle(data, context):\n    return data\n"
 
@@ -80,16 +80,7 @@ class Workspace:
         return {**kept, "GDCBUILD_CACHE_DIR": str(self.cache), **self.variables}
 
     def run(self, *arguments: str, cwd: str = ".") -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", "gdcbuild", *arguments],
-            cwd=self.root / cwd,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(*run(arguments, self.root / cwd, self.environment()))
 
     def ok(self, *arguments: str, cwd: str = ".") -> Result:
         """Run a command that must succeed."""
