@@ -52,7 +52,7 @@ def action(identifier: str, *inputs: str, kind: str = "join", **more: object) ->
         Input(f"{n}", MadeBy(name[1:], "out")) if name.startswith("@") else Input(f"{n}", SourceFile(name))
         for n, name in enumerate(inputs)
     )
-    return Action(identifier, kind, Command(("join",)), given, outputs=("out",), **more)
+    return Action(identifier, kind, Command(("join",)), given, **{"outputs": ("out",), **more})
 
 
 def graph(actions: Sequence[Action], published: Sequence[str], toolchains: Mapping[str, Toolchain] | None = None) -> Graph:
@@ -88,10 +88,11 @@ class World:
         ports = Ports(self.cas, self.records, self.runner, self.toolchains, self.files, MemoryLocks(), self.variables)
         return Rebuilder(graph, ports)
 
-    def plan(self, graph: Graph) -> Plan:
+    def plan(self, graph: Graph, repair: bool = False) -> Plan:
         wanted = sorted(graph.versions)
         judged = judge(graph, wanted, self.rebuilder(graph))
-        return plan(desired(graph, wanted, judged), self.observe(graph, judged), "toy", "memory:", self.immutable)
+        observed = self.observe(graph, judged, repair)
+        return plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable, repair)
 
     def observe(self, graph: Graph, judged: Judged, repair: bool = False) -> Observation:
         found = observe(self.remote, sorted(graph.versions), graph.versions.keys(), jobs=1)
