@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from gdcbuild.core.plan import Desired, Plan
     from gdcbuild.core.ports import Remote
     from gdcbuild.core.seal import Provenance
+    from gdcbuild.core.standing import Standing
     from gdcbuild.core.watch import Watched
-    from gdcbuild.engine.bucket import Observation
+    from gdcbuild.engine.observe import Observation
     from gdcbuild.engine.rebuilder import Ports, Rebuilder
 
 _ATTEMPTS = 3
@@ -138,7 +139,8 @@ class Project:
 
         With `deep`, every byte of what is sealed is read; with `seals`, every seal, whole, also where a listing tells enough.
         """
-        from gdcbuild.engine.bucket import observe
+        from gdcbuild.core.standing import Unfinished, Unmanaged
+        from gdcbuild.engine.observe import Look, compare, deepened, observe
         from gdcbuild.remotes import remembered, waited
 
         partial = bool(selection.include or selection.exclude)
@@ -147,14 +149,10 @@ class Project:
         listings = nullcontext() if partial else remembered(remote, self._cache_folder / "listings", self._warn)
         with listings, waited(remote, self._warn):
             known = None if partial else desired
-            found = observe(remote, desired, known, remote.lookups, None if seals else memo, None if seals else trees)
+            found = observe(remote, desired, known, Look() if seals else Look(memo, trees))
         if deep:
-            from gdcbuild.engine.verify import deepened
-
             found = deepened(remote, found, self._watched())
-        if found.foreign or found.left:
-            from gdcbuild.engine.foreign import compare
-
+        if any(isinstance(standing, Unfinished | Unmanaged) for standing in found.standings.values()):
             found = compare(remote, found, trees, memo)
         return found
 
@@ -163,17 +161,21 @@ class Project:
 
     def status(self, environment: str | None, selection: Selection) -> tuple[Plan, Mapping[VersionId, Provenance]]:
         """The plan, and what each published version of the manifest was made from, as far as its seal says so."""
+        from gdcbuild.core.standing import Published
+
         found, observed = self._plan(environment, selection, seals=True)
-        return found, observed.provenance
+        published = {id: found for id, found in observed.standings.items() if isinstance(found, Published)}
+        return found, {id: found.provenance for id, found in published.items() if found.provenance is not None}
 
     def _plan(self, environment: str | None, selection: Selection, seals: bool = False) -> tuple[Plan, Observation]:
+        from gdcbuild.core.plan import Terms
         from gdcbuild.engine.planner import plan
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
         desired = self.workspace.desired(wanted)
         observed = self.observe(remote, selection, desired, seals=seals)
-        return plan(desired, observed, policy.name, remote.url, policy.immutable), observed
+        return plan(desired, observed, remote.url, Terms(policy.name, policy.immutable)), observed
 
     def apply(
         self,
@@ -189,7 +191,7 @@ class Project:
         With `repair`, put back what drifted too, and seal what was published by other means with the same bytes.
         """
         from gdcbuild.app.commit import checkout
-        from gdcbuild.core.plan import PUBLISHED
+        from gdcbuild.core.plan import PUBLISHED, Terms
         from gdcbuild.core.seal import NO_CHECKOUT
         from gdcbuild.engine.apply import Applying, Target
         from gdcbuild.engine.artifacts import files_of
@@ -199,13 +201,14 @@ class Project:
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
+        terms = Terms(policy.name, policy.immutable, repair)
 
         def attempt() -> None:
             desired = self.workspace.desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
-            found = plan(desired, observed, policy.name, remote.url, policy.immutable, repair)
+            found = plan(desired, observed, remote.url, terms)
             if not keep_going:
-                found.raise_if_unsafe()
+                found.refuse_conflicts()
             confirm(found, policy)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
             graph, rebuilder = self.workspace.graph({id.model for id in todo})
@@ -219,17 +222,18 @@ class Project:
                 return
             used = {p: d for id in todo for p, d in files_of(graph, graph.versions[id], rebuilder.ports.workspace).items()}
             at = checkout(self.workspace.manifest, used, self._variables, self._warn) if todo else NO_CHECKOUT
-            published = {c.id: c.published for c in found.changes}
-            target = Target(remote, policy.immutable, published, repair, observed.foreign, at)
+            target = Target(remote, terms, observed.standings, at)
             Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)
 
     def build(self, selection: Selection, workers: int, keep_going: bool) -> None:
         """Build and check; publish nothing, and look at no bucket."""
+        from gdcbuild.core.plan import Terms
+        from gdcbuild.core.standing import Absent
         from gdcbuild.engine.apply import Applying
-        from gdcbuild.engine.bucket import Observation
         from gdcbuild.engine.judge import desired, judge
+        from gdcbuild.engine.observe import Observation
         from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
 
@@ -238,7 +242,8 @@ class Project:
         def attempt() -> None:
             graph, rebuilder = self.workspace.graph({id.model for id in wanted})
             judged = judge(graph, wanted, rebuilder)
-            found = plan(desired(graph, wanted, judged), Observation({}), "build", "nothing is published", False)
+            nowhere = Observation(dict.fromkeys(wanted, Absent()))
+            found = plan(desired(graph, wanted, judged), nowhere, "nothing is published", Terms("build"))
             Applying(graph, judged, rebuilder, FRAMEWORKS, None, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)
@@ -247,21 +252,22 @@ class Project:
         """Whether the manifest has the version."""
         return id.version in self.workspace.models().get(id.model, ())
 
-    def verify(self, environment: str | None, selection: Selection, deep: bool) -> dict[VersionId, tuple[str, ...]]:
-        """What is wrong with each published version, one line a file.
+    def verify(self, environment: str | None, selection: Selection, deep: bool) -> Mapping[VersionId, Standing]:
+        """What each version is in the bucket, with `deep` by reading every byte.
 
-        Without a selection, of all in the manifest, all that is sealed, and all that a server would load.
+        Without a selection, all in the manifest, all that is sealed, and all that a server would load.
         """
-        from gdcbuild.engine.verify import verify
+        from gdcbuild.engine.observe import Look, audit, observe
         from gdcbuild.frameworks import FRAMEWORKS
         from gdcbuild.remotes import waited
 
-        everything = not (selection.include or selection.exclude)
         _, remote = self.environment(environment)
         wanted = self.select(selection)
-        entries = {framework.entry for framework in FRAMEWORKS.values()}
+        look = Look(deep=self._watched() if deep else None)
         with waited(remote, self._warn):
-            return verify(remote, None if everything else wanted, deep, watched=self._watched(), known=wanted, entries=entries)
+            if selection.include or selection.exclude:
+                return observe(remote, wanted, look=look).standings
+            return audit(remote, wanted, {framework.entry for framework in FRAMEWORKS.values()}, look).standings
 
     def _despite_damage(self, attempt: Callable[[], None]) -> None:
         """Blobs that are damaged, or gone, are found when they are read; beginning anew makes them anew.

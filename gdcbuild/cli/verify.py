@@ -6,11 +6,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from gdcbuild.cli import options
-from gdcbuild.engine.bucket import BEGUN, FOREIGN, UNSEALED
+from gdcbuild.core.standing import BEGUN, Absent, Published, Unfinished, Unmanaged, damage
 from gdcbuild.errors import DamageFound, Problem
 
 if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.standing import Standing
 
 
 def verify(
@@ -30,33 +31,38 @@ def verify(
         project = options.project(directory, file, cache_dir, reporter)
         found = project.verify(env, options.selection(versions, exclude), deep)
     if as_json:
-        show(jsonl.dumps(jsonl.findings(found)))
+        show(jsonl.dumps(jsonl.standings(found)))
     chosen = f" --env {env}" if env else ""
-    damage = [_problem(version, lines, project.has(version), chosen) for version, lines in found.items() if lines]
-    if damage:
-        raise DamageFound(*damage)
-    sys.stderr.write(f"Whole: {text.amount(len(found), 'version')}{', every byte read' if deep else ''}.\n")
+    damaged = [_problem(id, standing, project.has(id), chosen) for id, standing in found.items() if damage(standing)]
+    if damaged:
+        raise DamageFound(*damaged)
+    absent = [str(id) for id, standing in found.items() if isinstance(standing, Absent)]
+    if absent:
+        more = f" and {len(absent) - text.FEW} more" if len(absent) > text.FEW else ""
+        sys.stderr.write(f"Not published yet: {', '.join(map(text.plain, absent[: text.FEW]))}{more}.\n")
+    sys.stderr.write(f"Whole: {text.amount(len(found) - len(absent), 'version')}{', every byte read' if deep else ''}.\n")
 
 
-def _problem(version: VersionId, lines: tuple[str, ...], known: bool, chosen: str) -> Problem:
-    mend = _mend(lines, known, version, chosen)
-    if lines[-1] == UNSEALED and lines[0] == BEGUN:
-        return Problem(f"{version} is not published: {BEGUN}", mend)
-    if lines[0] in (UNSEALED, FOREIGN):
-        return Problem(f"{version} {lines[0]}", mend)
-    return Problem(f"{version} is not what was published", mend, detail="\n".join(lines))
-
-
-def _mend(lines: tuple[str, ...], known: bool, version: VersionId, chosen: str) -> str:
-    if lines[0] == BEGUN:
-        return f"finish it: gdcbuild apply {version}{chosen}"
-    if lines[0] == UNSEALED:
-        return f"publish it: gdcbuild apply {version}{chosen}; if it was published before, it was lost, seal and all"
-    if lines[0] == FOREIGN and known:
-        return f"look at the plan; where it shows the same bytes, seal it: gdcbuild apply --repair {version}{chosen}"
-    if lines[0] == FOREIGN:
-        return "bring it into the manifest, or remove it where no server is to load it, its entry object first"
-    if known:
-        return f"find out who changed it; then put it right: gdcbuild apply --repair {version}{chosen}"
-    seals = f".gdcbuild/v1/seals/{version.model}/{version.version}/"
-    return f"it is not in the manifest: find out who changed it; where it is being taken out, remove its seal, too: {seals}"
+def _problem(version: VersionId, standing: Standing, known: bool, chosen: str) -> Problem:
+    message, detail = f"{version} is not what was published", "\n".join(damage(standing))
+    repair = f"gdcbuild apply --repair {version}{chosen}"
+    match standing:
+        case Unfinished():
+            message, detail = f"{version} is not published: {BEGUN}", ""
+            hint = f"finish it: gdcbuild apply {version}{chosen}"
+        case Published(claimed=claimed) if claimed:
+            hint = f"finish it: gdcbuild apply {version}{chosen}"
+        case Unmanaged():
+            message, detail = f"{version} has files in the bucket that gdcbuild did not publish", "\n".join(standing.files)
+            if known:
+                hint = f"look at the plan; where it shows the same bytes, seal it: {repair}"
+            else:
+                hint = "add it to the manifest, or remove it where no server is to load it, its entry object first"
+        case _ if known:
+            hint = f"find out who changed it; then put it right: {repair}"
+        case _:
+            seals = f".gdcbuild/v1/seals/{version.model}/{version.version}/"
+            hint = (
+                f"it is not in the manifest: find out who changed it; to take it out of service, remove its seal, too: {seals}"
+            )
+    return Problem(message, hint, detail=detail)

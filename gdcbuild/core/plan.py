@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
-from gdcbuild.errors import Problem, Refused
+from gdcbuild.errors import Problem, Refused, raise_all
 
 
 class Kind(StrEnum):
@@ -17,6 +17,7 @@ class Kind(StrEnum):
     NONE = "none"
     CREATE = "create"
     REPLACE = "replace"
+    REPAIR = "repair"
     CONFLICT = "conflict"
     DRIFT = "drift"
     ORPHAN = "orphan"
@@ -29,6 +30,18 @@ class Build(StrEnum):
     SOURCE = "source"
     CACHED = "cached"
     BUILD = "build"
+
+
+class Terms(NamedTuple):
+    """What may be done to versions in an environment.
+
+    Where they are immutable a published version never changes. With `repair`, what drifted is put back, and what others
+    published with the same bytes is sealed.
+    """
+
+    environment: str
+    immutable: bool = False
+    repair: bool = False
 
 
 class Desired(NamedTuple):
@@ -63,10 +76,25 @@ class Change(NamedTuple):
     removed: tuple[str, ...] = ()
 
 
-PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.UNKNOWN})
+PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.REPAIR, Kind.UNKNOWN})
 """The kinds for which apply has something to publish."""
 
-PENDING = frozenset({Kind.CREATE, Kind.REPLACE, Kind.CONFLICT, Kind.DRIFT, Kind.UNKNOWN})
+PENDING = PUBLISHED | {Kind.CONFLICT, Kind.DRIFT}
+
+
+def refused(change: Change, environment: str) -> Refused | None:
+    """Why a version must not be applied; None when it may be."""
+    if change.kind is Kind.DRIFT:
+        message = f"{change.id} is not what was published, and is left alone"
+        hint = f"find out who changed it; then put it right: gdcbuild apply --repair {change.id} --env {environment}"
+    elif change.kind is Kind.CONFLICT:
+        state = "cannot be published" if change.hint else "is published and may not change"
+        digests = f" (sha256:{change.published}, now {change.digest})" if change.published else ""
+        message = f"{change.id} {state} in {environment}: {change.why}{digests}"
+        hint = change.hint or f"give the new artifact a new version id, beside {change.id.version!r}"
+    else:
+        return None
+    return Refused(Problem(message, hint, detail="\n".join(change.detail)))
 
 
 class Plan(NamedTuple):
@@ -86,25 +114,11 @@ class Plan(NamedTuple):
         return any(c.kind in PENDING for c in self.changes)
 
     @property
-    def conflicts(self) -> tuple[Refused, ...]:
+    def refusals(self) -> tuple[Refused, ...]:
         """Why rows must not be applied, one error for each that must not."""
-        return tuple(
-            Refused(
-                Problem(
-                    f"{c.id} {_refusal(c)} in {self.environment}: {c.why}",
-                    c.hint or f"give the new artifact a new version id, beside {c.id.version!r}",
-                    detail="\n".join(c.detail),
-                )
-            )
-            for c in self.changes
-            if c.kind is Kind.CONFLICT
-        )
+        return tuple(error for c in self.changes if (error := refused(c, self.environment)) is not None)
 
-    def raise_if_unsafe(self) -> None:
-        """Raise Refused for every row that must not be applied."""
-        if conflicts := self.conflicts:
-            raise Refused(*(problem for error in conflicts for problem in error.problems))
-
-
-def _refusal(change: Change) -> str:
-    return "cannot be published" if change.hint else "is published and may not change"
+    def refuse_conflicts(self) -> None:
+        """Raise Refused when there are rows in conflict, with the problems of all of them."""
+        conflicts = Plan(self.environment, self.url, tuple(c for c in self.changes if c.kind is Kind.CONFLICT))
+        raise_all(Refused, (problem for error in conflicts.refusals for problem in error.problems))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
@@ -28,17 +28,18 @@ from gdcbuild.core.events import (
 )
 from gdcbuild.core.graph import Graph, Version
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import PUBLISHED, Kind, Plan
-from gdcbuild.core.ports import Flag, Framework, Remote, RemoteObject
+from gdcbuild.core.plan import PUBLISHED, Kind, Plan, Terms
+from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.seal import MOST_SOURCES, NO_CHECKOUT, Checkout, Provenance
+from gdcbuild.core.standing import Standing
 from gdcbuild.core.verdict import Hit, Taken
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, files_of, named
 from gdcbuild.engine.judge import Judged
-from gdcbuild.engine.publisher import Published, publish
+from gdcbuild.engine.publisher import Publication, publish
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.engine.writer import SoFar
+from gdcbuild.engine.writer import Release, SoFar
 from gdcbuild.errors import (
     BlobDamaged,
     Caution,
@@ -57,18 +58,11 @@ from gdcbuild.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, under which policy, and what the plan saw: which digest is published of each version, and the
-    objects of those that were published by other means.
-
-    With `repair`, the objects and seals of these versions are brought back into agreement. `checkout` is what the seals
-    tell of the commit.
-    """
+    """Where to publish, on which terms, what the plan saw of every version, and the commit that the seals name."""
 
     remote: Remote
-    immutable: bool
-    planned: Mapping[VersionId, str | None]
-    repair: bool = False
-    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = field(default_factory=dict)
+    terms: Terms
+    seen: Mapping[VersionId, Standing]
     checkout: Checkout = NO_CHECKOUT
 
 
@@ -124,7 +118,7 @@ class Applying:
             self._emit(JobSkipped(job, cause))
         for job in report.not_started:
             self._emit(JobNotStarted(job))
-        failed = [*report.failed.values(), *self._drifted(plan), *plan.conflicts]
+        failed = [*report.failed.values(), *(plan.refusals if self._target else ())]
         counts = self.counts
         self._emit(Summed(counts.actions, counts.published, counts.objects, len(failed), time.monotonic() - started))
         _raise(failed)
@@ -143,16 +137,6 @@ class Applying:
         """The versions there is something to do for."""
         kinds = PUBLISHED if self._target else set(Kind) - {Kind.ORPHAN}
         return [self._graph.versions[c.id] for c in plan.changes if c.kind in kinds]
-
-    def _drifted(self, plan: Plan) -> Iterable[GdcbuildError]:
-        for change in plan.changes:
-            if change.kind is Kind.DRIFT and self._target:
-                hint = (
-                    f"find out who changed it; then put it right: gdcbuild apply --repair {change.id} --env {plan.environment}"
-                )
-                yield Refused(
-                    Problem(f"{change.id} is not what was published, and is left alone", hint, detail="\n".join(change.detail))
-                )
 
     def _builds(self, versions: Iterable[Version]) -> list[scheduler.Job]:
         """A job for every action that must run, or may: those whose bytes somebody needs and the cache does not have."""
@@ -280,7 +264,7 @@ class Applying:
         for message, hint, detail in cautions:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
-    def _publish(self, version: Version, artifact: Artifact, left: SoFar, target: Target, cancel: Flag) -> Published:
+    def _publish(self, version: Version, artifact: Artifact, left: SoFar, target: Target, cancel: Flag) -> Publication:
         sent, due, lock, total = 0, 0.0, threading.Lock(), artifact.tree.digest.size
 
         def progress(count: int) -> None:
@@ -294,22 +278,16 @@ class Applying:
                     due = now + EVERY
                     self._emit(Progress(str(version.id), sent, total))
 
-        entry = self._frameworks[version.image.kind].entry
-        return publish(
-            target.remote,
+        ports = self._rebuilder.ports
+        release = Release(
             version.id,
-            artifact.blobs(self._rebuilder.ports.cas, self._rebuilder.ports.workspace),
-            entry,
-            target.planned.get(version.id),
-            target.immutable,
+            artifact.blobs(ports.cas, ports.workspace),
+            self._frameworks[version.image.kind].entry,
             f"gdcbuild {__version__}",
-            progress=progress,
-            repair=target.repair,
-            seen=target.foreign.get(version.id),
-            sources=artifact.sources,
-            so_far=left,
-            provenance=self._provenance(version, artifact, target.checkout),
+            self._provenance(version, artifact, target.checkout),
+            artifact.sources,
         )
+        return publish(target.remote, release, target.seen[version.id], target.terms, left, progress)
 
     def _provenance(self, version: Version, artifact: Artifact, checkout: Checkout) -> Provenance:
         sources = artifact.made_from.sources()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from gdcbuild.core.digest import Digest, Tree, hash_stream
@@ -20,17 +19,13 @@ from gdcbuild.errors import Problem, RemoteError
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.ports import Records, Remote
-    from gdcbuild.core.seal import Provenance, Seal
+    from gdcbuild.core.seal import Seal
 
 RECORDS = ".gdcbuild"
 CLAIMS = f"{RECORDS}/v1/claims/"
 SEALS = f"{RECORDS}/v1/seals/"
 MEMO_TABLE = "sealed"
-BEGUN = "a publishing was begun and not ended"
-UNSEALED = "is not published: it has no seal"
-FOREIGN = "is served, and nobody has sealed it: published by other means"
 PAGE = 1000
-JOBS = 8
 
 
 class Sealed(NamedTuple):
@@ -46,80 +41,12 @@ class Sealed(NamedTuple):
         return f"{SEALS}{self.id.model}/{self.id.version}/{self.generation:08}-{self.digest}.json"
 
 
-class Observation(NamedTuple):
-    """The bucket as it was found.
-
-    `sealed` holds the newest seal of every version asked for that has one. `orphans` are sealed and not in the manifest.
-    `drifted` tells, for versions that are not what their seal says, how. `unfinished` are versions that are not what a
-    seal says because a newer publishing has begun and not ended; it names the digest that was claimed.
-    `foreign` are versions that have objects, and neither a seal nor a claim: published by other means. `left` are those
-    that have objects and a claim, and no seal. Path → object of each; `unlike` tells, of those that have been compared, how
-    what lies there differs from the artifact, and of the foreign what is missing too. `provenance` says what sealed versions
-    were made from, of those whose seals were read and say so.
-    """
-
-    sealed: Mapping[VersionId, Sealed]
-    orphans: Mapping[VersionId, Sealed] = MappingProxyType({})
-    drifted: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
-    unfinished: Mapping[VersionId, str] = MappingProxyType({})
-    foreign: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
-    left: Mapping[VersionId, Mapping[str, RemoteObject]] = MappingProxyType({})
-    unlike: Mapping[VersionId, tuple[str, ...]] = MappingProxyType({})
-    provenance: Mapping[VersionId, Provenance] = MappingProxyType({})
-
-    def drift(self, id: VersionId) -> tuple[str, ...]:
-        """How the bucket differs from the version's seal, one line a file; empty when it does not."""
-        return self.drifted.get(id, ())
-
-
-def observe(
-    remote: Remote,
-    ids: Collection[VersionId],
-    known: Collection[VersionId] | None = None,
-    jobs: int = JOBS,
-    memo: Records | None = None,
-    trees: Mapping[VersionId, Tree] | None = None,
-) -> Observation:
-    """Look at the versions `ids`, and for orphans among all that is sealed when `known`, the whole manifest, is given.
-
-    Two listings, in ranges when there is much to list, and one small read for every sealed version whose seal `memo`
-    does not hold; but for those that need not be read, since a listing without etags shows the tree of `trees` that was sealed.
-    A third listing, of claims, for versions that are not what a seal says, those without one among them.
-    """
-    everything = newest_seals(remote, None if known is not None else ids, jobs)
-    sealed = {id: everything[id] for id in sorted(ids) if id in everything}
-    found = contents(remote, ids, jobs)
-
-    def look(newest: Sealed) -> tuple[tuple[str, ...], Provenance | None]:
-        tree = trees.get(newest.id) if trees else None
-        here = found[newest.id]
-        if tree is not None and tree.digest.hash == newest.digest and as_listed(tree, here):
-            return (), None
-        seal = read_seal(remote, newest, memo)
-        return differences(seal, here), seal.provenance if seal is not None else None
-
-    looks = dict(zip(sealed, each(jobs, look, sealed.values()), strict=True))
-    drifted = {id: lines for id, (lines, _) in looks.items() if lines}
-    unsealed = [id for id in ids if id not in sealed]
-    claims = newest_claims(remote, [*drifted, *unsealed], jobs)
-    begun = [id for id, claim in claims.items() if id not in sealed or claim > sealed[id].generation]
-    return Observation(
-        sealed=sealed,
-        orphans={} if known is None else {id: everything[id] for id in sorted(set(everything) - set(known))},
-        drifted=drifted,
-        unfinished=dict(zip(begun, each(jobs, lambda id: claimed(remote, id, claims[id]), begun), strict=True)),
-        foreign={id: found[id] for id in unsealed if found[id] and id not in claims},
-        left={id: found[id] for id in unsealed if found[id] and id in claims},
-        provenance={id: origin for id, (_, origin) in looks.items() if origin is not None},
-    )
-
-
-def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None, jobs: int = JOBS) -> dict[VersionId, Sealed]:
+def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None) -> dict[VersionId, Sealed]:
     """The newest seal of each of the versions that has one, or of every version there is when None, from names alone."""
     if ids is None:
         listing = remote.list(SEALS)
     else:
-        listing = (item for _, item in _below(remote, {f"{SEALS}{id.model}/{id.version}/" for id in ids}, jobs))
+        listing = (item for _, item in _below(remote, {f"{SEALS}{id.model}/{id.version}/" for id in ids}))
     return {s.id: s for s in map(_sealed, listing) if s is not None}  # sorted by key, so the newest comes last
 
 
@@ -139,11 +66,11 @@ def claim_key(id: VersionId, generation: int) -> str:
     return f"{CLAIMS}{id.model}/{id.version}/{generation:08}"
 
 
-def newest_claims(remote: Remote, ids: Iterable[VersionId], jobs: int = JOBS) -> dict[VersionId, int]:
+def newest_claims(remote: Remote, ids: Iterable[VersionId]) -> dict[VersionId, int]:
     """The newest generation that somebody has begun to write, of each of the versions that has one."""
     found: dict[VersionId, int] = {}
     prefixes = {f"{CLAIMS}{id.model}/{id.version}/": id for id in ids}
-    for prefix, item in _below(remote, prefixes, jobs):
+    for prefix, item in _below(remote, prefixes):
         name = item.key.removeprefix(prefix)
         if name.isdecimal():
             id = prefixes[prefix]
@@ -200,13 +127,23 @@ def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Diges
     return found
 
 
-def contents(remote: Remote, ids: Collection[VersionId], jobs: int = JOBS) -> dict[VersionId, dict[str, RemoteObject]]:
+def contents(remote: Remote, ids: Collection[VersionId]) -> dict[VersionId, dict[str, RemoteObject]]:
     """Path → object of everything below each version's prefix."""
     found: dict[VersionId, dict[str, RemoteObject]] = {id: {} for id in ids}
     below = {f"{id.model}/{id.version}/": there for id, there in found.items()}
-    for prefix, item in _below(remote, below, jobs):
+    for prefix, item in _below(remote, below):
         if not is_marker(item):
             below[prefix][item.key[len(prefix) :]] = item
+    return found
+
+
+def everything(remote: Remote) -> dict[VersionId, dict[str, RemoteObject]]:
+    """Path → object of all that lies below any MODEL/VERSION/."""
+    found: dict[VersionId, dict[str, RemoteObject]] = {}
+    for item in remote.list(""):
+        parts = item.key.split("/", 2)
+        if len(parts) == 3 and parts[0] != RECORDS and not is_marker(item):
+            found.setdefault(VersionId(parts[0], parts[1]), {})[parts[2]] = item
     return found
 
 
@@ -245,12 +182,12 @@ def differences(
     return tuple(lines)
 
 
-def _below(remote: Remote, prefixes: Iterable[str], jobs: int) -> Iterator[tuple[str, RemoteObject]]:
+def _below(remote: Remote, prefixes: Iterable[str]) -> Iterator[tuple[str, RemoteObject]]:
     """Objects below the prefixes, none of which lies within another, each with its own, in key order."""
     todo = sorted(prefixes)
-    size = max(1, -(-len(todo) // jobs))
+    size = max(1, -(-len(todo) // remote.lookups))
     ranges = [todo[i : i + size] for i in range(0, len(todo), size)]
-    for found in each(jobs, lambda r: list(_scan(remote, r)), ranges):
+    for found in each(remote.lookups, lambda r: list(_scan(remote, r)), ranges):
         yield from found
 
 

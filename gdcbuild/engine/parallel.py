@@ -8,6 +8,9 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+JOBS = 8
+"""How many objects are read or written at a time."""
+
 
 def each(jobs: int, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Results in the order of the items, at most `jobs` at a time; with one job in the calling thread.

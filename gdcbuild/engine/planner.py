@@ -1,110 +1,115 @@
-"""Desired against observed: the change of every version. Builds and writes nothing."""
+"""Desired against observed: what is to be done with every version. Pure: builds, reads and writes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.core.plan import Change, Kind, Plan
-from gdcbuild.engine.bucket import BEGUN
+from gdcbuild.core.standing import BEGUN, Absent, Published, Unfinished, Unmanaged
 
 if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
-    from gdcbuild.core.plan import Desired
-    from gdcbuild.engine.bucket import Observation
+    from gdcbuild.core.plan import Desired, Terms
+    from gdcbuild.core.standing import Standing
+    from gdcbuild.engine.observe import Observation
 
 SAME = "up to date: published from the same inputs"
 
 
-def plan(
-    desired: Mapping[VersionId, Desired],
-    observed: Observation,
-    environment: str,
-    url: str,
-    immutable: bool,
-    repair: bool = False,
-) -> Plan:
-    """The change of every desired version, and a row for each orphan that was observed. All sorted.
+class _Decision(NamedTuple):
+    kind: Kind
+    why: str
+    detail: tuple[str, ...] = ()
+    hint: str = ""
 
-    With `repair`, drift is to be put back, and what others published with the same bytes is to be sealed.
-    """
-    changes = [_change(id, version, observed, immutable, repair) for id, version in desired.items()]
+
+def plan(desired: Mapping[VersionId, Desired], observed: Observation, url: str, terms: Terms) -> Plan:
+    """The change of every desired version, and a row for each orphan that was observed. All sorted."""
+    changes = [change_of(id, version, observed.standings[id], terms) for id, version in desired.items()]
     changes += [
-        Change(id, Kind.ORPHAN, None, "published, but not in the manifest", None, sealed.digest)
-        for id, sealed in observed.orphans.items()
+        Change(id, Kind.ORPHAN, None, "published, but not in the manifest", None, digest)
+        for id, digest in observed.orphans.items()
     ]
-    return Plan(environment, url, tuple(sorted(changes, key=lambda c: c.id)))
+    return Plan(terms.environment, url, tuple(sorted(changes, key=lambda c: c.id)))
 
 
-def _change(id: VersionId, desired: Desired, observed: Observation, immutable: bool, repair: bool) -> Change:
-    sealed = observed.sealed.get(id)
-    published = sealed.digest if sealed else None
+def change_of(id: VersionId, desired: Desired, standing: Standing, terms: Terms) -> Change:
+    """What is to be done with a version of that standing, that should be what is desired."""
+    match standing:
+        case Absent():
+            found = _Decision(Kind.CREATE, _because("not published yet", desired))
+        case Unfinished():
+            found = _unfinished(id, desired, standing, terms)
+        case Unmanaged():
+            found = _unmanaged(desired, standing, terms)
+        case Published():
+            found = _published(id, desired, standing, terms)
     digest = desired.tree.digest if desired.tree is not None else None
-    other = Kind.CONFLICT if immutable else Kind.REPLACE
-    lines: tuple[str, ...] = ()
-    hint = ""
-    if sealed and observed.drift(id) and id not in observed.unfinished and not repair:
-        # whatever is to come: what lies there is nobody's that is known, and is not to be removed unseen
-        lines = observed.drift(id)
-        kind, why = Kind.DRIFT, lines[0]
-    elif sealed and digest is None:
-        kind, why = (Kind.NONE, SAME) if _is_made_from_the_same(id, desired, observed) else (Kind.UNKNOWN, desired.why)
-    elif digest and immutable and observed.unfinished.get(id, str(digest)) != str(digest):
-        kind, why = Kind.CONFLICT, f"it was begun with {observed.unfinished[id]}"
-        hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
-    elif sealed is None:
-        kind, why, lines = _unsealed(id, desired, observed, other, repair)
-        if kind is Kind.CONFLICT and not immutable:
-            hint = "leave it out (--exclude), or have it replaced, by an apply without --repair"
-    elif digest and digest.hash != published:
-        lines = observed.drift(id)
-        kind, why = other, f"{BEGUN}; {lines[0]}" if lines and id in observed.unfinished else "published with other bytes"
-    else:
-        lines = observed.drift(id)
-        kind, why = _sealed(lines, id in observed.unfinished, repair)
-    removed = _removed(id, desired, observed) if kind is Kind.REPLACE else ()
-    return Change(id, kind, desired.build, why, digest, published, lines, hint, removed)
+    published = standing.digest if isinstance(standing, Published) else None
+    removed: tuple[str, ...] = ()
+    if found.kind is Kind.REPLACE and isinstance(standing, Unfinished | Unmanaged):
+        removed = tuple(sorted(path for path in standing.files if path not in (desired.tree or ())))
+    return Change(id, found.kind, desired.build, found.why, digest, published, found.detail, found.hint, removed)
 
 
-def _is_made_from_the_same(id: VersionId, desired: Desired, observed: Observation) -> bool:
-    """Whether what is published, and still lies there, was made from what its artifact would be made from now."""
-    origin = observed.provenance.get(id)
-    same = origin is not None and origin.key == desired.key != ""
-    return same and not observed.drift(id) and id not in observed.unfinished
+def _published(id: VersionId, desired: Desired, standing: Published, terms: Terms) -> _Decision:
+    drift, claimed = standing.drift, standing.claimed
+    if drift and not claimed and not terms.repair:
+        # whatever is to come: what is there is nobody's that is known, and is not to be removed unseen
+        return _Decision(Kind.DRIFT, drift[0], drift)
+    if desired.tree is None:
+        origin = standing.provenance
+        same = not drift and origin is not None and origin.key == desired.key != ""
+        return _Decision(Kind.NONE, SAME) if same else _Decision(Kind.UNKNOWN, desired.why)
+    digest = desired.tree.digest
+    if terms.immutable and claimed not in ("", str(digest)):
+        return _begun_with_other_bytes(id, claimed)
+    if digest.hash != standing.digest:
+        why = f"{BEGUN}; {drift[0]}" if claimed else "published with other bytes"
+        return _Decision(_other(terms), why, drift)
+    if not drift:
+        return _Decision(Kind.NONE, "up to date")
+    if claimed:
+        return _Decision(Kind.REPLACE, "another publishing was begun and not ended", drift)
+    return _Decision(Kind.REPAIR, f"to be put back; {drift[0]}", drift)
 
 
-def _removed(id: VersionId, desired: Desired, observed: Observation) -> tuple[str, ...]:
-    there = observed.foreign.get(id) or observed.left.get(id) or ()
-    return tuple(sorted(path for path in there if path not in (desired.tree or ())))
+def _unfinished(id: VersionId, desired: Desired, standing: Unfinished, terms: Terms) -> _Decision:
+    if not standing.files and not terms.immutable:
+        return _Decision(Kind.CREATE, _because("not published yet", desired))
+    if desired.tree is None:
+        # what is there may have to go, or may not change: that is known when the bytes are
+        return _Decision(Kind.UNKNOWN, _because(BEGUN, desired))
+    if terms.immutable and standing.claimed != str(desired.tree.digest):
+        return _begun_with_other_bytes(id, standing.claimed)
+    if standing.unlike:
+        return _Decision(_other(terms), f"{BEGUN}; {standing.unlike[0]}", standing.unlike)
+    return _Decision(Kind.CREATE, _because(BEGUN, desired))
 
 
-def _unsealed(
-    id: VersionId, desired: Desired, observed: Observation, other: Kind, repair: bool
-) -> tuple[Kind, str, tuple[str, ...]]:
-    unlike = observed.unlike.get(id, ())
-    begun = id in observed.left or (other is Kind.CONFLICT and id in observed.unfinished)
-    state = "published by other means" if id in observed.foreign else BEGUN if begun else "not published yet"
-    if desired.tree is None and (begun or id in observed.foreign):
-        # what lies there may have to go, or may not change: that is told when the bytes are known
-        return Kind.UNKNOWN, f"{state}; {desired.why}", ()
-    if id in observed.foreign:
-        return *_foreign(other, bool(unlike), repair), unlike or ("it has no seal",)
+def _unmanaged(desired: Desired, standing: Unmanaged, terms: Terms) -> _Decision:
+    unlike = standing.unlike
+    if desired.tree is None:
+        return _Decision(Kind.UNKNOWN, _because("published by other means", desired))
+    if unlike and terms.repair:
+        hint = "" if terms.immutable else "leave it out (--exclude), or have it replaced, by an apply without --repair"
+        why = "published by other means, with other bytes, which a repair leaves alone"
+        return _Decision(Kind.CONFLICT, why, unlike, hint)
     if unlike:
-        return other, f"{state}; {unlike[0]}", unlike
-    return Kind.CREATE, "; ".join(w for w in (state, desired.why) if w), ()
+        return _Decision(_other(terms), "published by other means, with other bytes", unlike)
+    same, detail = "published by other means, with the same bytes", ("it has no seal",)
+    return _Decision(Kind.REPAIR, f"{same}; to be sealed", detail) if terms.repair else _Decision(Kind.NONE, same, detail)
 
 
-def _foreign(other: Kind, unlike: bool, repair: bool) -> tuple[Kind, str]:
-    if unlike:
-        others = "published by other means, with other bytes"
-        return (Kind.CONFLICT, f"{others}, which a repair leaves alone") if repair else (other, others)
-    same = "published by other means, with the same bytes"
-    return (Kind.CREATE, f"{same}; to be sealed") if repair else (Kind.NONE, same)
+def _other(terms: Terms) -> Kind:
+    return Kind.CONFLICT if terms.immutable else Kind.REPLACE
 
 
-def _sealed(lines: tuple[str, ...], unfinished: bool, repair: bool) -> tuple[Kind, str]:
-    if not lines:
-        return Kind.NONE, "up to date"
-    if unfinished:
-        return Kind.REPLACE, "another publishing was begun and not ended"
-    return (Kind.REPLACE, f"to be put back; {lines[0]}") if repair else (Kind.DRIFT, lines[0])
+def _begun_with_other_bytes(id: VersionId, claimed: str) -> _Decision:
+    hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
+    return _Decision(Kind.CONFLICT, f"it was begun with {claimed}", hint=hint)
+
+
+def _because(state: str, desired: Desired) -> str:
+    return f"{state}; {desired.why}" if desired.why else state

@@ -16,30 +16,24 @@ shown as such.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-from gdcbuild.core.digest import Blob, Tree
-from gdcbuild.core.ids import VersionId
-from gdcbuild.core.ports import Remote, RemoteObject
-from gdcbuild.core.seal import Provenance
-from gdcbuild.engine.bucket import (
-    JOBS,
-    contents,
-    differences,
-    newest_claims,
-    newest_seals,
-    read_seal,
-)
-from gdcbuild.engine.writer import SoFar, Writer, conflict
+from gdcbuild.core.plan import Build, Desired, Kind, Terms, refused
+from gdcbuild.core.ports import Remote
+from gdcbuild.core.standing import Published, Standing, Unmanaged
+from gdcbuild.engine.bucket import claimed, contents, differences, newest_claims, newest_seals, read_seal
+from gdcbuild.engine.observe import standing_of
+from gdcbuild.engine.planner import change_of
+from gdcbuild.engine.writer import Release, SoFar, Writer
 from gdcbuild.errors import Problem, Refused
 
 Outcome = Literal["created", "replaced", "repaired", "unchanged"]
 
+_OUTCOMES: dict[Kind, Outcome] = {Kind.CREATE: "created", Kind.REPLACE: "replaced", Kind.REPAIR: "repaired"}
 
-@dataclass(frozen=True, slots=True)
-class Published:
+
+class Publication(NamedTuple):
     """What publishing a version came to, and how many objects it wrote (records included)."""
 
     outcome: Outcome
@@ -48,80 +42,55 @@ class Published:
 
 def publish(
     remote: Remote,
-    id: VersionId,
-    artifact: Mapping[str, Blob],
-    entry: str,
-    planned: str | None,
-    immutable: bool,
-    tool: str,
-    jobs: int = JOBS,
-    progress: Callable[[int], None] | None = None,
-    repair: bool = False,
-    seen: Mapping[str, RemoteObject] | None = None,
-    sources: Collection[str] = (),
+    release: Release,
+    planned: Standing,
+    terms: Terms,
     so_far: SoFar | None = None,
-    provenance: Provenance | None = None,
-) -> Published:
-    """Make the artifact (path → blob, `entry` among them) the version's published content, and seal it.
+    progress: Callable[[int], None] = lambda _: None,
+) -> Publication:
+    """Make the release its version's published content, and seal it.
 
-    `planned` is the digest (64 hex digits) that was sealed when the plan was made, None when none was. `tool` and
-    `provenance` go into the seal: what wrote it, and what it was made from. `progress` is told the bytes that have gone,
-    from several threads, and may raise to stop. `repair` believes nothing but content, puts back what drifted, and seals
-    what somebody else published with these bytes.
-    `seen` are the objects that the plan saw of a version that was published by other means: no others are replaced.
-    `sources` are the paths that are files of the user's, which may change meanwhile: they are read before anything is
-    written or removed. `so_far` is kept up to date, for whoever cannot wait for the end.
+    `planned` is what the plan saw of the version. `so_far` is kept up to date, for whoever cannot wait for the end.
+    `progress` is told the bytes that have gone, from several threads, and may raise to stop.
 
-    Raises Refused when the version is published with other bytes and is immutable, has changed since it was planned, has
-    drifted, or is taken over by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun
-    with the same bytes completes what was begun.
+    Raises Refused when the version may not be published, was published by somebody else since it was planned, or is taken
+    over by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun with the same bytes
+    completes what was begun.
     """
-    tree = Tree((path, blob.digest) for path, blob in artifact.items())
+    id = release.id
     newest = newest_seals(remote, [id]).get(id)
     seal = read_seal(remote, newest) if newest else None
+    found = contents(remote, [id])[id]
+    begun = newest_claims(remote, [id]).get(id, 0)  # last: who changes what is there has claimed it before
     generation = newest.generation if newest else 0
-    found = contents(remote, [id], jobs)[id]
-    begun = newest_claims(remote, [id]).get(id, 0)  # last: who changes what lies there has claimed it before
-    writer = Writer(remote, id, artifact, tree, entry, immutable, jobs, progress, so_far or SoFar())
-    if not repair:
+    claim = claimed(remote, id, begun) if begun > generation else ""
+    writer = Writer(remote, release, terms.immutable, so_far or SoFar(), progress)
+    if not terms.repair:  # which believes nothing but content
         writer.learn(seal)
-    drift = differences(seal, found) if newest else ()
-    foreign = bool(found) and not newest and not begun
-    same = newest is not None and newest.digest == tree.digest.hash
-    if same:
-        if not drift and (not repair or writer.is_whole(found)):
-            return Published("unchanged", 0)
-        if begun <= generation and not repair:
-            raise Refused(_drifted(id, drift))
-        writer.removes = True  # to put back the sealed bytes, and no others, also where versions may not change
-    elif newest and immutable:
-        raise Refused(conflict(id, f"is published with sha256:{newest.digest}", tree))
-    elif (newest.digest if newest else None) != planned:
-        raise Refused(Problem(f"{id} has been published by somebody else since the plan was made", "run it again"))
-    elif drift and begun <= generation and not repair:
-        raise Refused(_drifted(id, drift))
-    elif foreign:
-        whole = writer.is_whole(found)
-        if whole and not repair:
-            return Published("unchanged", 0)
-        if not whole and immutable:
-            raise Refused(conflict(id, "is published by other means, with other bytes,", tree))
-        if not whole and repair:
-            message = f"{id} is published by other means, with other bytes, which a repair leaves alone"
-            raise Refused(Problem(message, "leave it out (--exclude), or have it replaced, by an apply without --repair"))
-        if not whole and found != seen:
-            message = f"{id} has been published by other means since the plan was made"
-            raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(found))))
-    writer.freeze(sources, found)
-    writer.claim(begun if begun > generation else generation + 1)
-    writer.seal(writer.settle(), tool, provenance)
+    now = writer.compared(standing_of(newest, differences(seal, found) if newest else (), found, claim), found, terms)
+    change = change_of(id, Desired(Build.CACHED, "", release.tree), now, terms)
+    if error := refused(change, terms.environment):
+        raise error
+    if change.kind is Kind.NONE:
+        return Publication("unchanged", 0)
+    _refuse_moved(release, planned, now)
+    writer.removes = not terms.immutable or isinstance(now, Published)  # there, to put back the sealed bytes and no others
+    writer.freeze(found)
+    writer.claim(max(begun, generation + 1))
+    writer.seal(writer.settle())
     written = writer.so_far.objects
-    if not written:  # somebody else was quicker, with the same bytes
-        return Published("unchanged", 0)
-    outcome: Outcome = "replaced" if newest or foreign else "created"
-    return Published("repaired" if repair and (same or drift or foreign) else outcome, written)
+    return Publication(_OUTCOMES[change.kind] if written else "unchanged", written)  # none: others were quicker, alike
 
 
-def _drifted(id: VersionId, lines: tuple[str, ...]) -> Problem:
-    hint = f"find out who changed it; then put it right: gdcbuild apply --repair {id}"
-    return Problem(f"{id} is not what was published", hint, detail="\n".join(lines))
+def _refuse_moved(release: Release, planned: Standing, now: Standing) -> None:
+    """Refuse to replace what the plan has not seen, but for what other publishers have begun and not ended."""
+    match planned, now:
+        case _, Published(digest) if digest == release.tree.digest.hash:
+            return
+        case (Published(before), Published(after)) if before == after:
+            return
+        case (Published(), _) | (_, Published()):
+            raise Refused(Problem(f"{release.id} has been published by somebody else since the plan was made", "run it again"))
+        case (_, Unmanaged(files, unlike)) if unlike and not (isinstance(planned, Unmanaged) and planned.files == files):
+            message = f"{release.id} has been published by other means since the plan was made"
+            raise Refused(Problem(message, "run it again, and look at the plan", detail="\n".join(sorted(files))))

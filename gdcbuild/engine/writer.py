@@ -1,17 +1,21 @@
-"""The steps of a publishing, each by itself: freeze, claim, settle, seal. What they do together is the publisher's."""
+"""The steps of a publishing, each by itself: compare, freeze, claim, settle, seal. What they do together is the publisher's."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree, copy_verified, hash_stream
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.seal import Provenance, Seal, SealedFile
+from gdcbuild.core.standing import Published, Standing, Unfinished, Unmanaged
+from gdcbuild.engine import parallel
 from gdcbuild.engine.bucket import (
     Sealed,
     claim_key,
@@ -21,7 +25,7 @@ from gdcbuild.engine.bucket import (
     newest_claims,
     read_seal,
 )
-from gdcbuild.engine.parallel import each
+from gdcbuild.engine.observe import other_content, unlike_as_listed
 from gdcbuild.errors import Problem, Refused, RemoteError
 
 CLAIM_SCHEMA = 1
@@ -50,37 +54,39 @@ class SoFar:
     """How many objects it has written, records included."""
 
 
-def conflict(id: VersionId, state: str, tree: Tree) -> Problem:
-    """Why a version that may not change is not published."""
-    return Problem(
-        f"{id} {state} and may not change to {tree.digest}", f"give it a version id of its own, beside {id.version!r}"
-    )
+class Release(NamedTuple):
+    """What is to be published of one version: path → blob, `entry` among them.
+
+    `tool` and `provenance` go into its seal: what wrote it, and what it was made from. `sources` are the paths that are
+    files of the user's, which may change meanwhile: they are read before anything is written or removed.
+    """
+
+    id: VersionId
+    files: Mapping[str, Blob]
+    entry: str
+    tool: str
+    provenance: Provenance | None = None
+    sources: Collection[str] = ()
+
+    @property
+    def tree(self) -> Tree:
+        return Tree((path, blob.digest) for path, blob in self.files.items())
 
 
 class Writer:
-    """One publishing of one version, from the claim on."""
+    """One publishing of one version."""
 
     def __init__(
-        self,
-        remote: Remote,
-        id: VersionId,
-        artifact: Mapping[str, Blob],
-        tree: Tree,
-        entry: str,
-        immutable: bool,
-        jobs: int,
-        progress: Callable[[int], None] | None,
-        so_far: SoFar,
+        self, remote: Remote, release: Release, immutable: bool, so_far: SoFar, progress: Callable[[int], None]
     ) -> None:
         self.so_far = so_far
-        self.removes = not immutable
+        self.removes = False
         self._remote = remote
-        self._id = id
-        self._artifact = artifact
-        self._tree = tree
-        self._entry = entry
+        self._release = release
+        self._id = release.id
+        self._tree = release.tree
+        self._entry = release.entry
         self._immutable = immutable
-        self._jobs = jobs
         self._progress = progress
         self._generation = 0
         self._lock = threading.Lock()
@@ -88,16 +94,16 @@ class Writer:
         # (path, etag) → SHA-256 of content that is known without reading it: sealed so, sent by us, or read before.
         self._known: dict[tuple[str, str], str] = {}
 
-    def freeze(self, sources: Collection[str], found: Mapping[str, RemoteObject]) -> None:
-        """Make sure that what is to be sent of `sources` can be read, and is what was judged. Raises BlobDamaged.
+    def freeze(self, found: Mapping[str, RemoteObject]) -> None:
+        """Make sure that what is to be sent of the user's files can be read, and is what was judged. Raises BlobDamaged.
 
         After the claim it would be too late: a version may have been taken out of service for bytes that are no more.
         """
 
         def read(path: str) -> None:
-            copy_verified(self._artifact[path], lambda _: self._told(0))
+            copy_verified(self._release.files[path], lambda _: self._progress(0))
 
-        each(self._jobs, read, [path for path in sorted(sources) if not self._is_there(path, found)])
+        _all(read, (path for path in sorted(self._release.sources) if not self._is_there(path, found)))
 
     def _is_there(self, path: str, found: Mapping[str, RemoteObject]) -> bool:
         """Whether the artifact's bytes are known to lie there already, without reading them."""
@@ -110,7 +116,7 @@ class Writer:
         claim = BytesBlob(json.dumps({"schema": CLAIM_SCHEMA, "digest": digest}).encode() + b"\n")
         taken_over = False
         for _ in range(MOST_CLAIMS):
-            self._told(0)
+            self._progress(0)
             stored = self._remote.create(claim_key(self._id, generation), claim)
             if stored.outcome != "other":
                 break
@@ -118,7 +124,12 @@ class Writer:
             if other == digest:
                 break
             if self._immutable:
-                raise Refused(conflict(self._id, f"was begun with {other}", self._tree))
+                raise Refused(
+                    Problem(
+                        f"{self._id} was begun with {other} and may not change to {digest}",
+                        f"give it a version id of its own, beside {self._id.version!r}",
+                    )
+                )
             generation, taken_over = generation + 1, True
         else:
             raise RemoteError(Problem(f"{MOST_CLAIMS} others claim {self._id}, one after the other", "see what answers there"))
@@ -133,9 +144,18 @@ class Writer:
         if seal is not None:
             self._known.update({(p, f.etag): f.digest.hash for p, f in seal.files.items() if f.etag})
 
-    def is_whole(self, found: Mapping[str, RemoteObject]) -> bool:
-        """Whether a listing shows exactly the artifact; read where it cannot be told otherwise."""
-        return found.keys() == self._tree.keys() and not self._wrong(found)
+    def compared(self, standing: Standing, found: Mapping[str, RemoteObject], terms: Terms) -> Standing:
+        """The standing with what only content tells: how it differs from the artifact, or, in a repair, has drifted."""
+        match standing:
+            case Unmanaged() | Unfinished():
+                unlike = unlike_as_listed(self._tree, standing)
+                return standing._replace(unlike=unlike or self._unlike(found))
+            case Published(digest, ()) if terms.repair and digest == self._tree.digest.hash:
+                return standing._replace(drift=self._unlike(found))
+        return standing
+
+    def _unlike(self, found: Mapping[str, RemoteObject]) -> tuple[str, ...]:
+        return tuple(other_content(path) for path in sorted(self._wrong(found)))
 
     def settle(self) -> dict[str, RemoteObject]:
         """Bring the prefix into order, round after round, until a listing shows exactly the artifact; returns that listing.
@@ -145,7 +165,7 @@ class Writer:
         for _ in range(ROUNDS):
             # without an etag nothing says that it is still what it was
             self._known = {(path, etag): digest for (path, etag), digest in self._known.items() if etag}
-            found = contents(self._remote, [self._id], self._jobs)[self._id]
+            found = contents(self._remote, [self._id])[self._id]
             wrong = self._wrong(found)
             missing = [path for path in self._tree if path in wrong or path not in found]
             self._stop_if_overtaken()
@@ -156,9 +176,9 @@ class Writer:
                 self._refuse(wrong)
             elif self._entry in found and (wrong or others):
                 self._remove(found[self._entry])
-            each(self._jobs, self._remove, [found[path] for path in sorted(wrong - {self._entry})])
+            _all(self._remove, (found[path] for path in sorted(wrong - {self._entry})))
             if others:
-                each(self._jobs, self._create, others)
+                _all(self._create, others)
             elif missing:
                 self._create(self._entry)
         raise RemoteError(
@@ -172,12 +192,12 @@ class Writer:
         """Paths at which something lies that is not the artifact's; read where it cannot be told otherwise."""
         wrong = {p for p, o in found.items() if p not in self._tree or o.size != self._tree[p].size}
         unknown = [o for p, o in found.items() if p not in wrong and (p, o.etag) not in self._known]
-        each(self._jobs, self._read, unknown)
+        _all(self._read, unknown)
         known = self._known
         return wrong | {p for p, o in found.items() if p not in wrong and known.get((p, o.etag)) != self._tree[p].hash}
 
     def _read(self, found: RemoteObject) -> None:
-        digest = content(self._remote, found, lambda s: hash_stream(s, lambda _: self._told(0)))
+        digest = content(self._remote, found, lambda s: hash_stream(s, lambda _: self._progress(0)))
         if digest is not None:  # else it has gone since it was listed, or is another one: the next listing tells
             self._known[found.key.split("/", 2)[2], found.etag] = digest.hash
 
@@ -192,7 +212,7 @@ class Writer:
 
     def _create(self, path: str) -> None:
         self._stop_if_overtaken(CHECK_EVERY)
-        stored = self._remote.create(self._key(path), self._artifact[path], self._sent)
+        stored = self._remote.create(self._key(path), self._release.files[path], self._sent)
         if stored.outcome == "other":  # somebody was quicker: the next listing is to be read, not believed
             self._known.pop((path, stored.etag), None)
         else:
@@ -201,13 +221,8 @@ class Writer:
         with self._lock:
             self.so_far.objects += stored.outcome == "created"
 
-    def _told(self, size: int) -> None:
-        """Tell how much has gone, which may also raise: then it is time to stop."""
-        if self._progress is not None:
-            self._progress(size)
-
     def _sent(self, size: int) -> None:
-        self._told(size)
+        self._progress(size)
         self._stop_if_overtaken(CHECK_EVERY)
 
     def _remove(self, found: RemoteObject) -> None:
@@ -240,11 +255,18 @@ class Writer:
         if newest_claims(self._remote, [self._id]).get(self._id, 0) > self._generation:
             raise Refused(Problem(f"another publisher has taken {self._id} over with other bytes", "see what it published"))
 
-    def seal(self, found: Mapping[str, RemoteObject], tool: str, provenance: Provenance | None) -> None:
+    def seal(self, found: Mapping[str, RemoteObject]) -> None:
         """Record that the version is complete, and make sure that the record can be read."""
         files = {path: SealedFile(digest, found[path].etag) for path, digest in self._tree.items()}
         sealed = Sealed(self._id, self._generation, self._tree.digest.hash)
-        stored = self._remote.create(sealed.key, Seal(files, tool, provenance).blob())
+        stored = self._remote.create(sealed.key, Seal(files, self._release.tool, self._release.provenance).blob())
         self.so_far.objects += stored.outcome == "created"
         if read_seal(self._remote, sealed) is None:
             raise RemoteError(Problem(f"the seal of {self._id} does not read as it was written", "remove it and run it again"))
+
+
+T = TypeVar("T")
+
+
+def _all(function: Callable[[T], None], items: Iterable[T]) -> None:
+    parallel.each(parallel.JOBS, function, items)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.key import Difference
     from gdcbuild.core.plan import Change, Plan
     from gdcbuild.core.seal import Provenance
+    from gdcbuild.core.standing import Standing
     from gdcbuild.core.verdict import Explanation
     from gdcbuild.errors import Problem
 
@@ -132,7 +133,12 @@ def explanations(found: Mapping[str, Iterable[Explanation]]) -> dict[str, Any]:
     }
 
 
-def findings(found: Mapping[VersionId, Iterable[str]]) -> dict[str, Any]:
+def standings(found: Mapping[VersionId, Standing]) -> dict[str, Any]:
     """The document of `verify --json`."""
-    rows = [{"model": v.model, "version": v.version, "findings": list(lines)} for v, lines in found.items()]
+    from gdcbuild.core.standing import damage
+
+    rows = [
+        {"model": v.model, "version": v.version, "standing": type(s).__name__.lower(), "findings": list(damage(s))}
+        for v, s in found.items()
+    ]
     return {"schema": SCHEMA, "versions": rows}

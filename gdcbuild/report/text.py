@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _MARKS = {
     Kind.CREATE: "+",
     Kind.REPLACE: "~",
+    Kind.REPAIR: "~",
     Kind.UNKNOWN: "?",
     Kind.CONFLICT: "!",
     Kind.DRIFT: "!",
@@ -25,6 +26,7 @@ _MARKS = {
 _COUNTED = {
     Kind.CREATE: "to create",
     Kind.REPLACE: "to replace",
+    Kind.REPAIR: "to repair",
     Kind.UNKNOWN: "to build first",
     Kind.CONFLICT: "in conflict",
     Kind.DRIFT: "drifted",
@@ -110,6 +112,7 @@ def amount(count: int, one: str) -> str:
 _STATES = {
     Kind.CREATE: "not published",
     Kind.REPLACE: "outdated",
+    Kind.REPAIR: "to repair",
     Kind.UNKNOWN: "to be built first",
     Kind.CONFLICT: "outdated, and may not change",
     Kind.DRIFT: "drifted",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from gdcbuild.core.digest import Blob, BytesBlob
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote
-from gdcbuild.engine.bucket import newest_seals, observe
-from gdcbuild.engine.publisher import Published, publish
-from gdcbuild.engine.verify import verify
+from gdcbuild.engine.observe import observe
+from gdcbuild.engine.publisher import Publication, publish
+from gdcbuild.engine.writer import Release
+from tests.unit.engine.world import verify
 
 ID = VersionId("digits", "1")
 ENTRY = "saved_model.pb"
@@ -15,17 +17,16 @@ FIRST = {ENTRY: b"graph 1", "variables/data": bytes(17 << 20), "variables/index"
 SECOND = {ENTRY: b"graph 2", "variables/data": bytes(17 << 20), "variables/index": b"other", "new": b"y"}
 
 
-def run(remote: Remote, files: dict[str, bytes]) -> Published:
-    sealed = newest_seals(remote, [ID]).get(ID)
+def run(remote: Remote, files: dict[str, bytes]) -> Publication:
     blobs: dict[str, Blob] = {path: BytesBlob(data) for path, data in files.items()}
-    return publish(remote, ID, blobs, ENTRY, sealed.digest if sealed else None, False, "test")
+    return publish(remote, Release(ID, blobs, ENTRY, "test"), observe(remote, [ID]).standings[ID], Terms("test"))
 
 
 def test_created_left_alone_replaced_damaged_found(remote: Remote) -> None:
-    assert run(remote, FIRST) == Published("created", 6)
-    assert run(remote, FIRST) == Published("unchanged", 0)
-    assert run(remote, SECOND) == Published("replaced", 5)  # the large file stays: claim, two changed, one new, seal
-    assert run(remote, SECOND) == Published("unchanged", 0)
+    assert run(remote, FIRST) == Publication("created", 6)
+    assert run(remote, FIRST) == Publication("unchanged", 0)
+    assert run(remote, SECOND) == Publication("replaced", 5)  # the large file stays: claim, two changed, one new, seal
+    assert run(remote, SECOND) == Publication("unchanged", 0)
     assert [found.key for found in remote.list("digits/")] == sorted(f"digits/1/{path}" for path in SECOND)
     assert verify(remote, deep=True) == {ID: ()}
     assert list(observe(remote, [ID], known=[]).orphans) == [ID]

@@ -10,13 +10,14 @@ from gdcbuild.core.digest import Blob, BytesBlob
 from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Summed, Warned
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Build, Kind
+from gdcbuild.core.plan import Build, Kind, Terms
 from gdcbuild.core.ports import Flag, Run, Stored
 from gdcbuild.core.result import ActionResult
+from gdcbuild.core.standing import Absent
 from gdcbuild.core.verdict import Hit
 from gdcbuild.engine.apply import Applying, Target, _raise
-from gdcbuild.engine.bucket import Observation
 from gdcbuild.engine.judge import desired, judge
+from gdcbuild.engine.observe import Observation
 from gdcbuild.engine.planner import plan
 from gdcbuild.errors import (
     ActionFailed,
@@ -171,7 +172,7 @@ def test_an_upload_stops_when_it_is_told_to(world: World) -> None:
     found = one()
     rebuilder = world.rebuilder(found)
     judged = judge(found, [M], rebuilder)
-    target = Target(world.remote, False, {})
+    target = Target(world.remote, Terms("toy"), {M: Absent()})
     run = Applying(found, judged, rebuilder, {"toy": Toy()}, target, world.recorder.emit)
     run._build("m", Flag())
     cancel = Flag()
@@ -220,7 +221,7 @@ def build(world: World, found: Graph) -> list[str]:
     wanted = sorted(found.versions)
     rebuilder = world.rebuilder(found)
     judged = judge(found, wanted, rebuilder)
-    planned = plan(desired(found, wanted, judged), Observation({}), "build", "", False)
+    planned = plan(desired(found, wanted, judged), Observation(dict.fromkeys(wanted, Absent())), "", Terms("build"))
     Applying(found, judged, rebuilder, {"toy": Toy()}, None, world.recorder.emit).run(planned, 1, False)
     return world.ran
 

@@ -10,14 +10,17 @@ import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.seal import Provenance, Seal, SealedFile
-from gdcbuild.engine.bucket import claim_key, content, contents, newest_seals, observe, read_seal
-from gdcbuild.engine.foreign import compare
+from gdcbuild.core.standing import Absent, Published
+from gdcbuild.engine.bucket import claim_key, content, contents, newest_seals, read_seal
+from gdcbuild.engine.observe import Look, Observation, compare, observe
 from gdcbuild.engine.publisher import publish
-from gdcbuild.engine.verify import verify
+from gdcbuild.engine.writer import Release
 from gdcbuild.errors import RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
+from tests.unit.engine.world import verify
 
 PAGE = 1000
 
@@ -61,8 +64,11 @@ def put(remote: Remote, key: str, data: bytes = b"x") -> None:
 
 def add(remote: Remote, id: VersionId, data: bytes = b"x") -> None:
     blobs: dict[str, Blob] = {"model.mar": BytesBlob(data)}
-    sealed = newest_seals(remote, [id]).get(id)
-    publish(remote, id, blobs, "model.mar", sealed.digest if sealed else None, False, "test", jobs=1)
+    publish(remote, Release(id, blobs, "model.mar", "test"), observe(remote, [id]).standings[id], Terms("test"))
+
+
+def drifted(observed: Observation) -> dict[VersionId, tuple[str, ...]]:
+    return {id: s.drift for id, s in observed.standings.items() if isinstance(s, Published) and s.drift}
 
 
 def workspace(models: int) -> list[VersionId]:
@@ -97,7 +103,7 @@ def test_orphans_are_looked_for_only_when_the_whole_manifest_is_given() -> None:
         add(remote, id)
     assert observe(remote, ids[:1]).orphans == {}
     assert observe(remote, ids[:1], known=ids[:2]).orphans.keys() == {ids[2]}
-    assert list(observe(remote, ids[:1], known=ids[:2]).sealed) == ids[:1]
+    assert list(observe(remote, ids[:1], known=ids[:2]).standings) == ids[:1]
 
 
 @pytest.mark.parametrize("wanted", [1, 8, 9, 24])
@@ -118,10 +124,10 @@ def test_a_large_workspace_is_listed_by_pages_not_by_versions() -> None:
         add(remote, id)
     remote.pages = remote.reads = 0
     memo = Memo()
-    assert observe(remote, ids, known=ids, memo=memo).drifted == {}
+    assert drifted(observe(remote, ids, known=ids, look=Look(memo))) == {}
     assert remote.pages <= 8 + 1
     assert remote.reads == 1000
-    assert observe(remote, ids, known=ids, memo=memo).drifted == {}
+    assert drifted(observe(remote, ids, known=ids, look=Look(memo))) == {}
     assert remote.reads == 1000
 
 
@@ -132,7 +138,7 @@ def test_what_else_is_in_the_bucket_costs_little() -> None:
     for number in range(20 * PAGE):
         put(remote, f"m/{number}")
     remote.pages = 0
-    assert all(contents(remote, ids, jobs=1).values())
+    assert all(contents(remote, ids).values())
     assert remote.pages <= 4
 
 
@@ -176,8 +182,8 @@ def test_a_damaged_seal_is_found(case: str) -> None:
     remote, id = MemoryRemote(), VersionId("m", "1")
     put(remote, f".gdcbuild/v1/seals/m/1/00000001-{SEAL.tree.digest.hash}.json", DAMAGED[case])
     put(remote, "m/1/f")
-    assert observe(remote, [id]).drift(id) == ("its seal is damaged, or of a newer gdcbuild",)
-    assert verify(remote, deep=True)[id] == observe(remote, [id]).drift(id)
+    assert drifted(observe(remote, [id])) == {id: ("its seal is damaged, or of a newer gdcbuild",)}
+    assert verify(remote, deep=True) == drifted(observe(remote, [id]))
 
 
 def test_what_was_listed_is_what_is_read() -> None:
@@ -200,10 +206,10 @@ def test_what_is_written_between_listing_and_reading_is_not_remembered() -> None
     observed = observe(remote, [id])
     remote.delete("m/1/f")
     put(remote, "m/1/f", b"ours")
-    assert compare(remote, observed, {id: tree}, memo).unlike[id]
+    assert compare(remote, observed, {id: tree}, memo).standings[id].unlike
     remote.delete("m/1/f")
     put(remote, "m/1/f", b"else")
-    assert compare(remote, observe(remote, [id]), {id: tree}, memo).unlike[id]
+    assert compare(remote, observe(remote, [id]), {id: tree}, memo).standings[id].unlike
     assert list(memo.rows.values()) == [Digest.of(b"else").hash]
 
 
@@ -215,38 +221,44 @@ def test_verify_finds_what_no_listing_shows() -> None:
     key = f"{ids[1].model}/1/model.mar"
     remote.delete(key)
     put(remote, key, b"MODEL-0001@1")
-    assert observe(remote, ids).drifted.keys() == {ids[1]}
+    assert drifted(observe(remote, ids)).keys() == {ids[1]}
     assert verify(remote, deep=True) == {
         ids[0]: (),
         ids[1]: ("model.mar: has other content than was published",),
         ids[2]: (),
     }
     never = VersionId("never", "1")
-    assert verify(remote, [ids[0], never]) == {ids[0]: (), never: ("is not published: it has no seal",)}
+    assert verify(remote, [ids[0], never]) == {ids[0]: (), never: ()}, "what was never published is not damaged"
+    assert observe(remote, [never]).standings == {never: Absent()}
 
 
 def test_verify_sees_what_has_no_seal() -> None:
     remote = MemoryRemote()
-    sound, lost, begun, foreign, unknown = (VersionId(name, "1") for name in ("sound", "lost", "begun", "foreign", "unknown"))
+    names = ("sound", "lost", "begun", "foreign", "unknown", "absent")
+    sound, lost, begun, foreign, unknown, absent = (VersionId(name, "1") for name in names)
     add(remote, sound)
+    add(remote, lost)
+    for key in (newest_seals(remote)[lost].key, "lost/1/model.mar"):  # its claim stays
+        remote.delete(key)
     put(remote, claim_key(begun, 1), b"{}")
     for key in ("begun/1/more", "foreign/1/model.mar", "unknown/1/model.mar"):
         put(remote, key)
     for key in ("model.mar", "docs/model.mar", "docs/images/a.png", "team/sound/1/model.mar", ".gdcbuild/v1/model.mar"):
         put(remote, key)
     expected = {
-        begun: ("a publishing was begun and not ended", "is not published: it has no seal"),
-        foreign: ("is served, and nobody has sealed it: published by other means",),
-        lost: ("is not published: it has no seal",),
+        absent: (),
+        begun: ("a publishing was begun and not ended", "it has no seal"),
+        foreign: ("it has no seal: not published by gdcbuild",),
+        lost: ("a publishing was begun and not ended", "it has no seal"),
         sound: (),
-        unknown: ("is served, and nobody has sealed it: published by other means",),
+        unknown: ("it has no seal: not published by gdcbuild",),
     }
-    known = [sound, lost, begun, foreign]
+    known = [sound, lost, begun, foreign, absent]
     assert verify(remote, known=known, entries={"model.mar"}) == expected
     assert verify(remote, known, entries={"model.mar"}) == {id: lines for id, lines in expected.items() if id != unknown}
     for item in list(remote.list("")):
         remote.delete(item.key)
-    assert verify(remote, known=known) == dict.fromkeys(sorted(known), ("is not published: it has no seal",))
+    assert verify(remote, known=known) == dict.fromkeys(sorted(known), ())
 
 
 def test_a_rewrite_of_the_same_bytes_is_no_damage() -> None:

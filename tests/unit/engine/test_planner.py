@@ -73,11 +73,11 @@ def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
     assert (row(world).kind, row(world).why) == (Kind.CREATE, "not published yet; not built yet")
     world.immutable = True
     assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "a publishing was begun and not ended; not built yet")
-    with pytest.raises(Refused, match="m@1 was begun with sha256:other and may not change to"):
+    with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
         world.apply(ONE)
     assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
     with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
-        world.plan(ONE).raise_if_unsafe()
+        world.plan(ONE).refuse_conflicts()
     world.remote.delete(claim_key(M, 1))
     world.remote.create(claim_key(M, 1), BytesBlob(f'{{"digest": "{row(world).digest}"}}'.encode()))
     assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended")
@@ -94,7 +94,7 @@ def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> 
     world.apply(ONE)
     assert list(world.objects()) == ["m/1/out"]
     assert [(c.kind, c.why) for c in world.apply(ONE, repair=True).changes] == [
-        (Kind.CREATE, "published by other means, with the same bytes; to be sealed")
+        (Kind.REPAIR, "published by other means, with the same bytes; to be sealed")
     ]
     assert newest_seals(world.remote).keys() == {M}
     assert row(world).why == "up to date"
@@ -208,7 +208,7 @@ def test_every_conflict_is_refused_in_one_go(world: World) -> None:
     world.files.files.update(a=b"1", b=b"2")
     world.immutable = True
     with pytest.raises(Refused) as caught:
-        world.plan(found).raise_if_unsafe()
+        world.plan(found).refuse_conflicts()
     assert [(p.message.split(" ")[0], bool(p.hint)) for p in caught.value.problems] == [("m@1", True), ("n@1", True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -11,13 +11,16 @@ import pytest
 
 from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
-from gdcbuild.engine.bucket import contents, newest_seals, observe
-from gdcbuild.engine.publisher import Published, publish
-from gdcbuild.engine.verify import verify
-from gdcbuild.engine.writer import SoFar
+from gdcbuild.core.standing import Absent, Published, Standing, Unmanaged
+from gdcbuild.engine.bucket import newest_seals
+from gdcbuild.engine.observe import observe
+from gdcbuild.engine.publisher import Publication, publish
+from gdcbuild.engine.writer import Release, SoFar
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
 from gdcbuild.remotes.memory import MemoryRemote
+from tests.unit.engine.world import verify
 
 ID = VersionId("digits", "1")
 ENTRY = "saved_model.pb"
@@ -47,11 +50,23 @@ def sealed_digest(remote: Remote) -> str | None:
     return sealed.digest if sealed else None
 
 
-def run(remote: Remote, build: Build, immutable: bool = False, jobs: int = 1, repair: bool = False) -> Published:
-    planned, seen = sealed_digest(remote), contents(remote, [ID])[ID]
-    return publish(
-        remote, ID, blobs(build), entry_of(build), planned, immutable, "gdcbuild test", jobs=jobs, repair=repair, seen=seen
-    )
+def standing(remote: Remote) -> Standing:
+    return observe(remote, [ID]).standings[ID]
+
+
+def drift(remote: Remote) -> tuple[str, ...]:
+    found = standing(remote)
+    assert isinstance(found, Published)
+    return found.drift
+
+
+def release(files: Mapping[str, Blob], entry: str = ENTRY, sources: Sequence[str] = ()) -> Release:
+    return Release(ID, files, entry, "gdcbuild test", sources=sources)
+
+
+def run(remote: Remote, build: Build, immutable: bool = False, repair: bool = False) -> Publication:
+    terms = Terms("test", immutable, repair)
+    return publish(remote, release(blobs(build), entry_of(build)), standing(remote), terms)
 
 
 def served(remote: Remote) -> dict[str, bytes]:
@@ -78,6 +93,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look before every write whether somebody has taken over, and leave nobody time."""
     monkeypatch.setattr("gdcbuild.engine.writer.CHECK_EVERY", 0.0)
     monkeypatch.setattr("gdcbuild.engine.writer.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 1)
 
 
 class Killed(Exception):
@@ -94,6 +110,7 @@ class Wrapped:
     etags: bool = True
     writes: list[str] = field(default_factory=list)
     url: str = "wrapped:"
+    lookups: int = 1
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         self.before("list", prefix)
@@ -167,7 +184,7 @@ def test_killed_at_every_step_and_run_again(scene: str, etags: bool) -> None:
         run(remote, second if killed else first)
         assert served(remote) == (second if killed else first)
         assert sealed_digest(remote) == digest(second if killed else first)
-        assert run(remote, second if killed else first) == Published("unchanged", 0)
+        assert run(remote, second if killed else first) == Publication("unchanged", 0)
         if not killed:
             assert step >= 2, "a claim and a seal at least"
             return
@@ -181,7 +198,7 @@ def test_whoever_comes_after_others_were_killed_can_finish() -> None:
         with pytest.raises(Killed):
             run(remote, build)
     remote.before = lambda operation, key: None
-    assert run(remote, A).outcome == "created"
+    assert run(remote, A).outcome == "replaced"
     assert served(remote) == A
 
 
@@ -229,12 +246,12 @@ def test_an_immutable_version_is_completed_by_the_same_bytes_only() -> None:
 
 def test_what_is_up_to_date_is_left_alone() -> None:
     remote = Wrapped(MemoryRemote())
-    assert run(remote, A) == Published("created", len(A) + 2)
+    assert run(remote, A) == Publication("created", len(A) + 2)
     assert remote.writes[0].startswith(".gdcbuild/v1/claims/digits/1/")
     assert remote.writes[-2] == f"digits/1/{ENTRY}"
     assert remote.writes[-1].startswith(".gdcbuild/v1/seals/digits/1/")
     remote.writes.clear()
-    assert run(remote, A) == run(remote, A, immutable=True) == Published("unchanged", 0)
+    assert run(remote, A) == run(remote, A, immutable=True) == Publication("unchanged", 0)
     assert remote.writes == []
 
 
@@ -244,7 +261,7 @@ def test_a_replacement_sends_only_what_changed_and_reads_nothing_back() -> None:
     remote.writes.clear()
     opened: list[str] = []
     remote.before = lambda operation, key: opened.append(key) if operation == "open" else None
-    assert run(remote, B) == Published("replaced", 5)
+    assert run(remote, B) == Publication("replaced", 5)
     assert sorted(k for k in remote.writes if k.startswith("digits/")) == [
         "digits/1/labels",
         f"digits/1/{ENTRY}",
@@ -267,8 +284,8 @@ def test_a_plan_that_is_no_longer_true_is_refused() -> None:
     remote = MemoryRemote()
     run(remote, A)
     with pytest.raises(Refused, match="since the plan was made"):
-        publish(remote, ID, blobs(B), ENTRY, None, False, "test")
-    assert publish(remote, ID, blobs(A), ENTRY, None, False, "test").outcome == "unchanged"
+        publish(remote, release(blobs(B)), Absent(), Terms("test"))
+    assert publish(remote, release(blobs(A)), Absent(), Terms("test")).outcome == "unchanged"
 
 
 DRIFT: dict[str, tuple[Build, tuple[str, ...], str]] = {
@@ -288,15 +305,15 @@ def test_drift_is_shown_and_never_repaired(case: str) -> None:
         remote.delete(f"digits/1/{path}")
     put(remote, added)
     drifted = served(remote)
-    assert line in observe(remote, [ID]).drift(ID)[0]
-    assert observe(remote, [ID]).unfinished == {}
-    assert verify(remote)[ID] == observe(remote, [ID]).drift(ID)
+    assert line in drift(remote)[0]
+    assert standing(remote).claimed == ""
+    assert verify(remote)[ID] == drift(remote)
     for build in (B, A):  # whatever is to come: nobody's bytes are removed unseen
         with pytest.raises(Refused) as raised:
             run(remote, build)
         assert line in raised.value.problems[0].detail
         assert served(remote) == drifted
-    assert run(remote, A, repair=True).outcome == "repaired"
+    assert run(remote, A, repair=True).outcome == "replaced"
     assert served(remote) == A
 
 
@@ -331,10 +348,10 @@ def test_a_repair_killed_at_every_step_and_run_again(case: str, etags: bool, imm
             done = run(remote, B, immutable, repair=True)
         assert served(remote) == B
         assert sealed_digest(remote) == digest(B)
-        assert not observe(remote, [ID]).drifted
+        assert not drift(remote)
         assert verify(remote, deep=True)[ID] == ()
         remote.writes.clear()
-        assert run(remote, B, immutable, repair=True) == run(remote, B, immutable) == Published("unchanged", 0)
+        assert run(remote, B, immutable, repair=True) == run(remote, B, immutable) == Publication("unchanged", 0)
         assert remote.writes == []
         if remote.before is kill:
             assert (done.outcome, step >= 2) == ("repaired", True), "a claim and a seal at least"
@@ -379,7 +396,7 @@ def test_a_repair_that_was_begun_is_completed_by_any_run() -> None:
     with pytest.raises(Killed):
         run(remote, B, immutable=True, repair=True)
     remote.before = lambda operation, key: None
-    assert observe(remote, [ID]).unfinished == {ID: f"sha256:{digest(B)}"}
+    assert standing(remote).claimed == f"sha256:{digest(B)}"
     assert run(remote, B, immutable=True).outcome == "replaced"
     assert served(remote) == B
 
@@ -388,28 +405,28 @@ def test_a_repair_that_was_begun_is_completed_by_any_run() -> None:
 def test_what_others_published(immutable: bool) -> None:
     remote = Wrapped(MemoryRemote())
     put(remote, {**A, "labels": b"foreign"})
-    assert observe(remote, [ID]).foreign.keys() == {ID}
+    assert isinstance(standing(remote), Unmanaged)
     if immutable:
         with pytest.raises(Refused, match="by other means, with other bytes"):
             run(remote, A, immutable=True)
     remote.delete("digits/1/labels")
     remote.writes.clear()
-    assert run(remote, A, immutable) == Published("unchanged", 0)
+    assert run(remote, A, immutable) == Publication("unchanged", 0)
     assert remote.writes == []
-    assert run(remote, A, immutable, repair=True) == Published("repaired", 2)
+    assert run(remote, A, immutable, repair=True) == Publication("repaired", 2)
     assert [key.split("/")[2] for key in remote.writes] == ["claims", "seals"]
-    assert run(remote, A, immutable) == Published("unchanged", 0)
+    assert run(remote, A, immutable) == Publication("unchanged", 0)
 
 
 @pytest.mark.parametrize("planned", [{}, {"notes": b"seen"}, {**B, "notes": b"seen"}])
 def test_what_others_publish_after_the_plan_is_not_replaced(planned: Build) -> None:
     remote = MemoryRemote()
     put(remote, planned)
-    seen = contents(remote, [ID])[ID]
+    seen = standing(remote)
     put(remote, {**B, "more": b"unseen"})
     before = {item.key for item in remote.list("")}
     with pytest.raises(Refused, match="by other means since the plan was made") as raised:
-        publish(remote, ID, blobs(A), ENTRY, None, False, "test", seen=seen)
+        publish(remote, release(blobs(A)), seen, Terms("test"))
     assert "more" in raised.value.problems[0].detail
     assert {item.key for item in remote.list("")} == before, "refused before anything is written"
 
@@ -428,7 +445,7 @@ def test_nothing_else_in_the_bucket_is_touched() -> None:
     for key in others:
         with remote.open(key) as stream:
             assert stream.read() == b"not ours"
-    assert observe(remote, [ID]).drifted == {}
+    assert drift(remote) == ()
 
 
 @dataclass(frozen=True)
@@ -442,10 +459,11 @@ class Changed:
         return BytesBlob(b"after!").open()
 
 
-def test_a_file_that_changed_since_it_was_judged_is_not_published() -> None:
+def test_a_file_that_changed_since_it_was_judged_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 4)
     remote = MemoryRemote()
     with pytest.raises(BlobDamaged):
-        publish(remote, ID, {**blobs(A), "variables/data": Changed()}, ENTRY, None, False, "test", jobs=4)
+        publish(remote, release({**blobs(A), "variables/data": Changed()}), Absent(), Terms("test"))
     assert ENTRY not in served(remote)
     assert sealed_digest(remote) is None
 
@@ -457,9 +475,9 @@ def test_a_file_that_changed_before_anything_was_written_costs_nothing(immutable
         run(remote, B)
     before = served(remote)
     remote.writes.clear()
-    changed, planned, so_far = {**blobs(A), "assets/words": Changed()}, sealed_digest(remote), SoFar()
+    changed, so_far = release({**blobs(A), "assets/words": Changed()}, sources=["assets/words"]), SoFar()
     with pytest.raises(BlobDamaged):
-        publish(remote, ID, changed, ENTRY, planned, immutable, "test", sources=["assets/words"], so_far=so_far)
+        publish(remote, changed, standing(remote), Terms("test", immutable), so_far)
     assert (served(remote), remote.writes, so_far) == (before, [], SoFar())
 
 
@@ -468,7 +486,8 @@ def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
     kept = {**A, "assets/words": b"before"}
     run(remote, kept)
     again = {**blobs({**kept, "variables/data": b"new"}), "assets/words": Changed()}
-    assert publish(remote, ID, again, ENTRY, digest(kept), False, "test", sources=list(again)).outcome == "replaced"
+    found = publish(remote, release(again, sources=list(again)), standing(remote), Terms("test"))
+    assert found.outcome == "replaced"
 
 
 @pytest.mark.parametrize("etags", [True, False], ids=["etags", "no-etags"])
@@ -520,10 +539,11 @@ def test_a_seal_that_does_not_stay_is_no_seal() -> None:
         run(remote, A)
 
 
-def test_many_at_a_time() -> None:
+def test_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 16)
     remote = MemoryRemote()
     large = {ENTRY: b"graph", **{f"variables/{n:03}": b"%d" % n for n in range(200)}}
-    assert run(remote, large, jobs=16) == Published("created", 203)
+    assert run(remote, large) == Publication("created", 203)
     assert served(remote) == dict(sorted(large.items()))
 
 
@@ -533,7 +553,7 @@ class Actor:
     def __init__(self, inner: Remote, build: Build, immutable: bool) -> None:
         self.ended = False
         self.next = ""
-        self.result: Published | GdcbuildError | None = None
+        self.result: Publication | GdcbuildError | None = None
         self._go, self._ready = threading.Semaphore(0), threading.Semaphore(0)
         self._work = lambda: run(Wrapped(inner, before=self._wait), build, immutable)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -572,7 +592,7 @@ class Race:
     writing: bool = False
     """Whether one was held up after it had made sure that it may write, and before the store had its request."""
 
-    def run(self) -> list[Published | GdcbuildError | None]:
+    def run(self) -> list[Publication | GdcbuildError | None]:
         actors = [Actor(self.remote, build, self.immutable) for build in self.builds]
         for number, steps in ((0, self.pauses[0]), (1, self.pauses[1]), (0, 1000), (1, 1000)):
             actor = actors[number]
@@ -593,7 +613,7 @@ def races(builds: tuple[Build, Build], immutable: bool, before: Build | None) ->
         if before is not None:
             run(remote, before)
         race = Race(remote, builds, immutable, pauses)
-        yield race, [r.outcome if isinstance(r, Published) else type(r) for r in race.run()]
+        yield race, [r.outcome if isinstance(r, Publication) else type(r) for r in race.run()]
 
 
 def test_raced_in_an_immutable_environment() -> None:
@@ -621,7 +641,7 @@ def test_raced_with_other_bytes_where_they_may_change(before: Build | None) -> N
         assert {"created", "replaced"} & set(results)
         newest = newest_seals(race.remote, [ID])[ID]
         sound = served(race.remote) == (A if newest.digest == digest(A) else B)
-        assert sound == (not observe(race.remote, [ID]).drift(ID))
+        assert sound == (not drift(race.remote))
         assert race.writing or (sound and not race.mixed), race.pauses
         held_up += race.writing
         run(race.remote, SAME_ENTRY, repair=not sound)

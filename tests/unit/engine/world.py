@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Plan
-from gdcbuild.core.ports import Run
+from gdcbuild.core.plan import Plan, Terms
+from gdcbuild.core.ports import Remote, Run
 from gdcbuild.core.request import Lowered, VersionRequest
+from gdcbuild.core.standing import Absent, damage
+from gdcbuild.core.watch import unwatched
 from gdcbuild.engine.apply import Applying, Target
-from gdcbuild.engine.bucket import Observation, observe
-from gdcbuild.engine.foreign import compare
 from gdcbuild.engine.judge import Judged, desired, judge
+from gdcbuild.engine.observe import Look, Observation, audit, compare, deepened, observe
 from gdcbuild.engine.planner import plan
 from gdcbuild.engine.rebuilder import Ports, Rebuilder
-from gdcbuild.engine.verify import deepened
 from gdcbuild.errors import Problem
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.report.memory import Recorder
@@ -92,12 +92,15 @@ class World:
         wanted = sorted(graph.versions)
         judged = judge(graph, wanted, self.rebuilder(graph))
         observed = self.observe(graph, judged, repair)
-        return plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable, repair)
+        return plan(desired(graph, wanted, judged), observed, "memory:", self.terms(repair))
+
+    def terms(self, repair: bool = False) -> Terms:
+        return Terms("toy", self.immutable, repair)
 
     def observe(self, graph: Graph, judged: Judged, repair: bool = False) -> Observation:
-        found = observe(self.remote, sorted(graph.versions), graph.versions.keys(), jobs=1)
+        found = observe(self.remote, sorted(graph.versions), graph.versions.keys())
         made = {id: judged.made[v.action].tree for id, v in graph.versions.items() if v.action in judged.made}
-        return compare(self.remote, deepened(self.remote, found) if repair else found, made, self.records, jobs=1)
+        return compare(self.remote, deepened(self.remote, found, unwatched) if repair else found, made, self.records)
 
     def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False, repair: bool = False) -> Plan:
         """Plan and carry out; afterwards `ran` and `recorder` tell of this run alone."""
@@ -107,9 +110,9 @@ class World:
         rebuilder = self.rebuilder(graph)
         judged = judge(graph, wanted, rebuilder)
         observed = self.observe(graph, judged, repair)
-        found = plan(desired(graph, wanted, judged), observed, "toy", "memory:", self.immutable, repair)
-        found.raise_if_unsafe()
-        target = Target(self.remote, self.immutable, {c.id: c.published for c in found.changes}, repair, observed.foreign)
+        found = plan(desired(graph, wanted, judged), observed, "memory:", self.terms(repair))
+        found.refuse_conflicts()
+        target = Target(self.remote, self.terms(repair), observed.standings)
         run = Applying(graph, judged, rebuilder, {"toy": Toy()}, target, self.recorder.emit)
         run.run(found, workers, keep_going)
         return found
@@ -119,7 +122,7 @@ class World:
         wanted = sorted(graph.versions)
         rebuilder = self.rebuilder(graph)
         judged = judge(graph, wanted, rebuilder)
-        found = plan(desired(graph, wanted, judged), Observation({}), "build", "", False)
+        found = plan(desired(graph, wanted, judged), Observation(dict.fromkeys(wanted, Absent())), "", Terms("build"))
         Applying(graph, judged, rebuilder, {"toy": Toy()}, None, self.recorder.emit).run(found, 1, False)
 
     @property
@@ -133,3 +136,16 @@ class World:
 
     def objects(self) -> dict[str, bytes]:
         return {o.key: self.remote.open(o.key).read() for o in self.remote.list("")}
+
+
+def verify(
+    remote: Remote,
+    ids: Sequence[VersionId] | None = None,
+    deep: bool = False,
+    known: Sequence[VersionId] = (),
+    entries: set[str] | None = None,
+) -> dict[VersionId, tuple[str, ...]]:
+    """What is wrong with each of the versions, or with all there is."""
+    look = Look(deep=unwatched if deep else None)
+    found = audit(remote, known, entries, look) if ids is None else observe(remote, ids, look=look)
+    return {id: damage(standing) for id, standing in found.standings.items()}
