@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -38,15 +39,16 @@ class Ended(NamedTuple):
     err: str
 
 
-def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Ended:
-    """Run `python -m gdcbuild ARGUMENTS` in a folder and an environment."""
+def run(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], program: str = "gdcbuild.cli") -> Ended:
+    """Run `python -m gdcbuild ARGUMENTS` in a folder and an environment. `program` is the module whose `main` that is."""
     if _starting(env) != _starting(os.environ):
+        assert program == "gdcbuild.cli"
         command = [sys.executable, "-m", "gdcbuild", *arguments]
         done = subprocess.run(
             command, cwd=cwd, env=dict(env), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
         return Ended(done.returncode, done.stdout, done.stderr)
-    return _server().run({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)})
+    return _server().run({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env), "program": program})
 
 
 def _starting(env: Mapping[str, str]) -> dict[str, str]:
@@ -135,8 +137,7 @@ def _wait(order: dict[str, object], out: int, err: int, answer: int) -> None:
 
 def _become(order: dict[str, object], out: int, err: int) -> None:
     """Be `python -m gdcbuild`, as if started from nothing."""
-    from gdcbuild.cli import main
-
+    main = import_module(str(order["program"])).main
     os.dup2(out, 1)
     os.dup2(err, 2)
     os.close(out)

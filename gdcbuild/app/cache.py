@@ -62,9 +62,9 @@ class Cache:
 
     def _discard_damaged_memos(self) -> Iterator[str]:
         from gdcbuild.core.memo import UNFINISHED
+        from gdcbuild.memory import snapshot
         from gdcbuild.remotes import listings
         from gdcbuild.runners.toolchains import MARK, mark_of, unmark
-        from gdcbuild.store import snapshot
 
         kinds: dict[str, tuple[Callable[[Path], bool], Callable[[Path], None]]] = {
             "snapshots/*": (snapshot.is_whole, partial(Path.unlink, missing_ok=True)),

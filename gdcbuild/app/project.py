@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.app.cache import Cache, LateRecords
-from gdcbuild.app.environment import Environment
-from gdcbuild.app.workspace import Workspace
 from gdcbuild.core.ids import VersionId
-from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, Refused, ResultChanged, Several, UsageError
+from gdcbuild.errors import BlobDamaged, BlobMissing, ManifestError, Problem, ResultChanged, Several, UsageError
 from gdcbuild.manifest.find import find
+from gdcbuild.source.environment import Environment, Variables
 
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from gdcbuild.core.watch import Watched
     from gdcbuild.engine.observe import Observation
     from gdcbuild.engine.rebuilder import Ports, Rebuilder
+    from gdcbuild.source.plain import PlainSource
+    from gdcbuild.source.source import Source
 
 _ATTEMPTS = 3
 """How often a run is begun anew because the cache turned out to be damaged; each time the damage has been removed."""
@@ -47,8 +48,26 @@ class Project:
     ) -> None:
         self._emit = emit
         self._cache_folder = cache
-        self._variables = variables
-        self.workspace = Workspace(find(folder, file), variables, cache, self._rebuilder, self._warn)
+        self._environ = variables
+        self._variables = Variables(variables)
+        self._manifest = find(folder, file)
+
+    @cached_property
+    def source(self) -> Source:
+        """The workspace, as commands look at it."""
+        return self._opened()
+
+    def _opened(self, believe: bool = True) -> Source:
+        """The workspace, in which what has not changed since the last run is not read, if that is believed."""
+        from gdcbuild.memory.remembered import RememberedSource
+
+        return RememberedSource(self._manifest, self._variables, self._cache_folder, self.read, self._warn, believe)
+
+    def read(self, without: Collection[str] = ()) -> PlainSource:
+        """The workspace itself, without some of its included manifests."""
+        from gdcbuild.source.plain import PlainSource
+
+        return PlainSource(self._manifest, self._variables, self._rebuilder, without)
 
     def _warn(self, problem: Problem) -> None:
         from gdcbuild.core.events import Warned
@@ -65,14 +84,6 @@ class Project:
     def cache(self) -> Cache:
         return Cache(self._cache_folder, self._emit)
 
-    def graph(self, selection: Selection | None = None) -> tuple[Graph, Rebuilder]:
-        """The graph of what is selected and all it needs, or of everything, and what judges its actions."""
-        return self.workspace.graph(None if selection is None else {v.model for v in self.select(selection)})
-
-    def declared(self) -> Graph:
-        """The graph of everything, for which nothing but the workspace is looked at."""
-        return self.workspace.declared()
-
     def _rebuilder(self, graph: Graph) -> Rebuilder:
         from gdcbuild.engine.rebuilder import Rebuilder
 
@@ -86,33 +97,33 @@ class Project:
         from gdcbuild.store.workspace import DiskWorkspace
 
         cache, locks = self.cache, self.cache.locks
-        workspace = DiskWorkspace(self.workspace.root, cache.records, self._watched())
+        workspace = DiskWorkspace(self._manifest.parent, cache.records, self._watched())
         logs = cache.folder / "logs"
         toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
         runner = LocalRunner(cache.folder / "work", logs, self._emit)
-        return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self.workspace.variables)
+        return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self._variables)
 
     def environment(self, name: str | None) -> tuple[Environment, Remote]:
         """The environment chosen, and its bucket."""
         from gdcbuild.remotes import open_remote
 
-        chosen = self.workspace.environment(name)
+        chosen = self.source.environment(name)
         try:
             remote = open_remote(
                 chosen.bucket,
-                self.workspace.root,
+                self.source.root,
                 endpoint=chosen.endpoint,
                 region=chosen.region,
                 ca_file=Path(chosen.ca_file) if chosen.ca_file else None,
             )
         except ManifestError as error:
-            where = self.workspace.where("environments", chosen.name, "bucket")
+            where = self.source.where("environments", chosen.name, "bucket")
             raise ManifestError(*(p._replace(where=p.where or where) for p in error.problems)) from error
         return chosen, remote
 
     def select(self, selection: Selection) -> list[VersionId]:
         """The versions selected, sorted. Raises UsageError for every pattern that matches none."""
-        models = self.workspace.models()
+        models = self.source.models()
         found = {p: _matching(p, models) for p in (*selection.include, *selection.exclude)}
         problems = [self._unmatched(pattern, models) for pattern, versions in found.items() if not versions]
         if problems:
@@ -173,7 +184,7 @@ class Project:
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
-        desired = self.workspace.desired(wanted)
+        desired = self.source.desired(wanted)
         observed = self.observe(remote, selection, desired, seals=seals)
         return plan(desired, observed, remote.url, Terms(policy.name, policy.immutable)), observed
 
@@ -195,7 +206,6 @@ class Project:
         from gdcbuild.core.seal import NO_CHECKOUT
         from gdcbuild.engine.apply import Applying, Target
         from gdcbuild.engine.artifacts import files_of
-        from gdcbuild.engine.judge import judge
         from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
 
@@ -204,24 +214,16 @@ class Project:
         terms = Terms(policy.name, policy.immutable, repair)
 
         def attempt() -> None:
-            desired = self.workspace.desired(wanted)
+            desired = self.source.desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
             found = plan(desired, observed, remote.url, terms)
             if not keep_going:
                 found.refuse_conflicts()
             confirm(found, policy)
             todo = [c.id for c in found.changes if c.kind in PUBLISHED]
-            graph, rebuilder = self.workspace.graph({id.model for id in todo})
-            if gone := [id for id in todo if id not in graph.versions]:
-                hint = "run the command again, and look at the plan"
-                raise Refused(*(Problem(f"{id} is no longer in the manifest, as it was when planned", hint) for id in gone))
-            judged = judge(graph, todo, rebuilder)
-            if self.workspace.misled({id: desired[id] for id in todo}, judged):
-                self.workspace.forget()
-                attempt()
-                return
+            graph, judged, rebuilder = self.source.work(todo)
             used = {p: d for id in todo for p, d in files_of(graph, graph.versions[id], rebuilder.ports.workspace).items()}
-            at = checkout(self.workspace.manifest, used, self._variables, self._warn) if todo else NO_CHECKOUT
+            at = checkout(self._manifest, used, self._environ, self._warn) if todo else NO_CHECKOUT
             target = Target(remote, terms, observed.standings, at)
             Applying(graph, judged, rebuilder, FRAMEWORKS, target, self._emit).run(found, workers, keep_going)
 
@@ -232,7 +234,7 @@ class Project:
         from gdcbuild.core.plan import Terms
         from gdcbuild.core.standing import Absent
         from gdcbuild.engine.apply import Applying
-        from gdcbuild.engine.judge import desired, judge
+        from gdcbuild.engine.judge import desired
         from gdcbuild.engine.observe import Observation
         from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
@@ -240,8 +242,7 @@ class Project:
         wanted = self.select(selection)
 
         def attempt() -> None:
-            graph, rebuilder = self.workspace.graph({id.model for id in wanted})
-            judged = judge(graph, wanted, rebuilder)
+            graph, judged, rebuilder = self.source.work(wanted)
             nowhere = Observation(dict.fromkeys(wanted, Absent()))
             found = plan(desired(graph, wanted, judged), nowhere, "nothing is published", Terms("build"))
             Applying(graph, judged, rebuilder, FRAMEWORKS, None, self._emit).run(found, workers, keep_going)
@@ -250,7 +251,7 @@ class Project:
 
     def has(self, id: VersionId) -> bool:
         """Whether the manifest has the version."""
-        return id.version in self.workspace.models().get(id.model, ())
+        return id.version in self.source.models().get(id.model, ())
 
     def verify(self, environment: str | None, selection: Selection, deep: bool) -> Mapping[VersionId, Standing]:
         """What each version is in the bucket, with `deep` by reading every byte.
@@ -288,10 +289,10 @@ class Project:
                 if not left or not mended:
                     raise
                 for problem in (p for e in found if isinstance(e, ResultChanged) for p in e.problems):
-                    self.workspace.forget()
-                    self._warn(Problem(problem.message, "it is planned anew"))
+                    self._warn(Problem(problem.message, "it is planned again"))
                 for problem in (p for e in damaged for p in e.problems):
                     self._warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew"))
+                self.source = self._opened(believe=False)
 
 
 def _matching(pattern: str, models: Mapping[str, Collection[str]]) -> set[VersionId]:

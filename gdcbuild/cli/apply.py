@@ -9,8 +9,8 @@ from gdcbuild.cli import options
 from gdcbuild.errors import Problem, Refused, UsageError
 
 if TYPE_CHECKING:
-    from gdcbuild.app.environment import Environment
     from gdcbuild.core.plan import Plan
+    from gdcbuild.source.environment import Environment
 
 
 def apply(

@@ -18,7 +18,7 @@ def explain(
 
     with closing(options.quiet()) as reporter:
         project = options.project(directory, file, cache_dir, reporter)
-        selection = options.selection([version], None)
-        graph, rebuilder = project.graph(selection)
-        found = {str(v): explained(graph, v, rebuilder) for v in project.select(selection)}
+        wanted = project.select(options.selection([version], None))
+        graph, judged, rebuilder = project.source.work(wanted)
+        found = {str(v): explained(graph, judged, v, rebuilder) for v in wanted}
     show(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.verdict import Explanation, Miss
-from gdcbuild.engine.judge import judge
+from gdcbuild.engine.judge import Judged
 from gdcbuild.engine.rebuilder import Rebuilder
 
 
-def explain(graph: Graph, version: VersionId, rebuilder: Rebuilder) -> list[Explanation]:
+def explain(graph: Graph, judged: Judged, version: VersionId, rebuilder: Rebuilder) -> list[Explanation]:
     """The version's own action first, then those it needs, nearest last made first."""
-    judged = judge(graph, [version], rebuilder)
+    needed = graph.closure([graph.versions[version].action])
     chain = []
     for action, verdict in reversed(list(judged.verdicts.items())):
-        found = rebuilder.explain(graph.actions[action], verdict.key) if isinstance(verdict, Miss) else None
-        chain.append(Explanation(action, verdict, None if found is None else tuple(found)))
+        if action in needed:
+            found = rebuilder.explain(graph.actions[action], verdict.key) if isinstance(verdict, Miss) else None
+            chain.append(Explanation(action, verdict, None if found is None else tuple(found)))
     return chain

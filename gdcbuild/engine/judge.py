@@ -23,17 +23,24 @@ class Judged:
     made: Mapping[str, Artifact]
 
 
-def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder) -> Judged:
-    """Judge the wanted versions' actions and all they need. Runs nothing."""
+NOTHING = Judged({}, {})
+
+
+def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder, known: Judged = NOTHING) -> Judged:
+    """Judge the wanted versions' actions and all they need, but for those whose verdicts are known. Runs nothing."""
     needed = graph.closure(graph.versions[v].action for v in wanted)
+    fresh = needed - known.verdicts.keys()
     workspace = rebuilder.ports.workspace
-    sources = {i.origin.path for a in needed for i in graph.actions[a].inputs if isinstance(i.origin, SourceFile)}
+    sources = {i.origin.path for a in fresh for i in graph.actions[a].inputs if isinstance(i.origin, SourceFile)}
     each(len(os.sched_getaffinity(0)), workspace.digest, workspace.slow(sources))
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
     for action in graph.order:
         if action in needed:
-            verdicts[action], artifact = rebuilder.judge(graph.actions[action], made)
+            if action in fresh:
+                verdicts[action], artifact = rebuilder.judge(graph.actions[action], made)
+            else:
+                verdicts[action], artifact = known.verdicts[action], known.made.get(action)
             if artifact is not None:
                 made[action] = artifact
     return Judged(verdicts, made)

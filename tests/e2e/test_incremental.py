@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import HANDLER, Result, Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 
 MANIFEST = """\
 schema: 1
@@ -50,6 +50,20 @@ FILES = {
     "handlers/other.py": HANDLER,
 }
 ALL = ["a@1", "a@2", "b@1", "b@2"]
+
+
+class Plain(Workspace):
+    """Without the memory of the last run."""
+
+    program = "tests.e2e.plain"
+
+
+@pytest.fixture(params=[Workspace, Plain], ids=["remembered", "plain"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
+    """Everything here holds without the memory, too."""
+    yield request.param(tmp_path / "workspace", tmp_path / "cache")
+    if request.param is Plain:
+        assert list((tmp_path / "cache/snapshots").iterdir()) == []
 
 
 @pytest.fixture
@@ -109,7 +123,7 @@ def test_reformatting_the_manifest_does_nothing(built: Workspace) -> None:
 
 
 def test_fresh_clone_with_a_cache_does_nothing(built: Workspace, tmp_path: Path) -> None:
-    clone = Workspace(tmp_path / "elsewhere" / "clone", built.cache)
+    clone = type(built)(tmp_path / "elsewhere" / "clone", built.cache)
     clone.write(FILES)
     shutil.copytree(built.root / "bucket", clone.root / "bucket")
     assert_nothing_done(clone)
@@ -266,13 +280,8 @@ def test_cache_that_others_can_write_is_refused(built: Workspace) -> None:
 def test_two_at_once_do_the_work_once(workspace: Workspace) -> None:
     slow = MANIFEST.replace("cat seed.txt >", "sleep 1; cat seed.txt >")
     workspace.write({**FILES, "gdcbuild.yaml": slow})
-    command = [sys.executable, "-m", "gdcbuild", "apply", "--json"]
-    both = [
-        subprocess.Popen(command, cwd=workspace.root, env=workspace.environment(), stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    ended = [Result(p.returncode, out, "") for p, (out, _) in [(p, p.communicate(timeout=60)) for p in both]]
-    assert [r.code for r in ended] == [0, 0]
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(lambda _: workspace.ok("apply", "--json"), range(2)))
     built = [job for r in ended for job in r.jobs(what="action", outcome="built")]
     assert sorted(built) == ["a@1", "a@2", "b@1", "b@2", "step:weights"]
     workspace.ok("verify", "--deep")

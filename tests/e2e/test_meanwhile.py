@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gdcbuild.app.project import Project, Selection
-from gdcbuild.errors import ActionFailed, ManifestError, Problem, Refused
+from gdcbuild.core.events import Warned
+from gdcbuild.core.plan import Kind, Plan
+from gdcbuild.engine.rebuilder import Rebuilder
+from gdcbuild.errors import ActionFailed, Problem, Refused
 from gdcbuild.frameworks.tensorflow.rules import TensorFlow
 from tests.e2e.test_incremental import FILES
 from tests.e2e.test_snapshot import built, fresh, model, planned
@@ -52,7 +57,7 @@ def test_a_model_that_leaves_while_a_plan_is_made(built: Workspace) -> None:
     built.write(model("d", "weights.pt"))
     running = while_running(built)
     built.write({"models/d/gdcbuild.yaml": "schema: 1\n"})
-    with pytest.raises(ManifestError, match="d@1 has left the manifest"):
+    with pytest.raises(Refused, match="d@1 has left the manifest"):
         running.plan(None, Selection())
     assert planned(built.root, built.cache) == fresh(built.root, built.cache)
 
@@ -63,19 +68,40 @@ def while_running(workspace: Workspace) -> Project:
     workspace.write({"models/a/weights.pt": "other"})
     time.sleep(0.02)
     running = project(workspace)
+    running.source.models()
     time.sleep(0.02)
     return running
 
 
-def test_what_was_planned_is_published_or_nothing(workspace: Workspace) -> None:
+def test_what_was_planned_is_published(workspace: Workspace) -> None:
     workspace.write(FILES)
     workspace.ok("build")
-    workspace.age()
-    with pytest.raises(Refused, match="b@1 is not what was planned") as error:
-        apply(workspace, lambda: workspace.write({"wb.pt": "other weights"}))
-    assert error.value.exit_code == 3
-    assert not (workspace.root / "bucket/b").exists()
-    assert workspace.run("apply").code == 0
+    apply(workspace, lambda: workspace.write({"wb.pt": "other weights"}))
+    with zipfile.ZipFile(workspace.root / "bucket/b/1/model.mar") as archive:
+        assert archive.read("wb.pt") == FILES["wb.pt"]
+    assert workspace.ok("apply", "--json").jobs(outcome="replaced") == ["b@1", "b@2"]
+
+
+def test_what_was_planned_from_memory_and_has_changed_is_planned_again(built: Workspace) -> None:
+    """Also where only the result of it is gone from the cache: made again it may have other bytes."""
+    shutil.rmtree(built.root / "bucket")
+    planned(built.root, built.cache)
+    asked: list[dict[str, Kind]] = []
+
+    def confirm(plan: Plan, _: object) -> None:
+        asked.append({str(c.id): c.kind for c in plan.changes})
+        if len(asked) == 1:
+            built.write({"models/c/weights.pt": "other"})
+
+    warned: list[str] = []
+    running = Project(
+        built.root, None, built.cache, os.environ, lambda e: warned.append(e.problem.message) if isinstance(e, Warned) else None
+    )
+    running.apply(None, Selection(["c@1", "b@1"]), 2, keep_going=False, confirm=confirm)
+    assert asked == [{"b@1": Kind.CREATE, "c@1": Kind.CREATE}] * 2
+    assert warned == ["c@1 is not what it was when it was planned"]
+    with zipfile.ZipFile(built.root / "bucket/c/1/model.mar") as archive:
+        assert archive.read("weights.pt") == b"other"
 
 
 def test_a_version_that_leaves_the_manifest_is_not_published(workspace: Workspace) -> None:
@@ -86,9 +112,27 @@ def test_a_version_that_leaves_the_manifest_is_not_published(workspace: Workspac
         workspace.ok("plan")
     without = FILES["gdcbuild.yaml"].replace('"1": {weights: wb.pt', '"3": {weights: wb.pt')
     assert isinstance(without, str)
-    with pytest.raises(Refused, match="b@1 is no longer in the manifest"):
+    with pytest.raises(Refused, match="b@1 has left the manifest"):
         apply(workspace, lambda: workspace.write({"gdcbuild.yaml": without}))
     assert not (workspace.root / "bucket").exists()
+
+
+def test_no_action_is_judged_twice(built: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the plan is made from memory, nor where more has to be read for what is published than for the plan."""
+    judged: Counter[str] = Counter()
+    judge = Rebuilder.judge
+    monkeypatch.setattr(Rebuilder, "judge", lambda self, a, made: (judged.update([a.id]), judge(self, a, made))[1])
+    built.write({"models/b/weights.pt": "other"})
+    shutil.rmtree(built.root / "bucket/c/1")
+    shutil.rmtree(built.root / "bucket/.gdcbuild/v1/seals/c/1")
+    time.sleep(0.02)
+    apply(built, lambda: None)
+    assert {"b@1", "c@1"} <= judged.keys()
+    assert set(judged.values()) == {1}, judged
+    judged.clear()
+    fresh(built.root, built.cache)
+    assert len(judged) == 7
+    assert set(judged.values()) == {1}, judged
 
 
 def test_a_check_is_remembered_for_what_it_saw(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gdcbuild.app import known
-from gdcbuild.app import workspace as incremental
 from gdcbuild.app.project import Project, Selection
 from gdcbuild.core.events import Event, Warned
 from gdcbuild.errors import GdcbuildError
+from gdcbuild.memory import held, remembered
 from gdcbuild.report import jsonl
 from tests.e2e.workspace import HANDLER, Workspace
 
@@ -87,7 +86,7 @@ def fresh(root: Path, cache: Path, *selected: str) -> str:
 @pytest.fixture
 def built(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace that is published, and of which a snapshot is kept however young its files are."""
-    for module in (known, incremental):
+    for module in (held, remembered):
         monkeypatch.setattr(module, "RACY_NS", 0)
     workspace.write(FILES)
     workspace.ok("apply")

@@ -63,6 +63,8 @@ class Result:
 class Workspace:
     """Writes files, runs gdcbuild, and looks at the bucket."""
 
+    program = "gdcbuild.cli"
+
     def __init__(self, root: Path, cache: Path, variables: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.cache = cache
@@ -80,7 +82,7 @@ class Workspace:
         return {**kept, "GDCBUILD_CACHE_DIR": str(self.cache), **self.variables}
 
     def run(self, *arguments: str, cwd: str = ".") -> Result:
-        return Result(*run(arguments, self.root / cwd, self.environment()))
+        return Result(*run(arguments, self.root / cwd, self.environment(), self.program))
 
     def ok(self, *arguments: str, cwd: str = ".") -> Result:
         """Run a command that must succeed."""

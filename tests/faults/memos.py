@@ -10,9 +10,9 @@ from gdcbuild.core.events import Event
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import Problem
+from gdcbuild.memory import snapshot
 from gdcbuild.remotes import listings
 from gdcbuild.runners.toolchains import MARK, VenvToolchains
-from gdcbuild.store import snapshot
 from gdcbuild.store.folder import prepare
 from gdcbuild.store.locks import FileLocks
 from gdcbuild.store.memory import MemoryRecords, MemoryWorkspace
@@ -21,7 +21,7 @@ from tests.faults.scene import Fault
 
 PARTS = {f"m{n}": snapshot.Part("gdcbuild.yaml", ("a.pt",), f"{n:032x}", ("step",), []) for n in range(9)}
 PARTS["step"] = snapshot.Part("gdcbuild.yaml", ("a.pt",), "0" * 32, (), [])
-HEAD = snapshot.Head("basis", ("gdcbuild.yaml",), "1" * 32, {}, "2" * 32, {"m1": ("gdcbuild.yaml", ("1",))}, {})
+HEAD = snapshot.Head("basis", ("gdcbuild.yaml",), "1" * 32, {}, "2" * 32, {"m1": ("gdcbuild.yaml", ("1",))}, (), {}, {})
 LISTING = {f"m/{n}/": ([n, n, n], ["b", "a"]) for n in range(9)}
 
 

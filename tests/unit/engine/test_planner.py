@@ -11,6 +11,7 @@ from gdcbuild.core.plan import Build, Change, Kind
 from gdcbuild.core.verdict import Unknown
 from gdcbuild.engine.bucket import claim_key, newest_seals
 from gdcbuild.engine.explain import explain
+from gdcbuild.engine.judge import judge
 from gdcbuild.errors import Refused
 from gdcbuild.report import text
 from tests.unit.engine.world import Action, World, action, graph
@@ -215,15 +216,15 @@ def test_every_conflict_is_refused_in_one_go(world: World) -> None:
 def test_explaining_names_what_changed_and_where_the_chain_ends(world: World) -> None:
     found = graph([action("up", "a"), action("side", "b"), action("m", "@up", "@side")], ["m"])
     rebuilder = world.rebuilder(found)
-    assert [step.state for step in explain(found, M, rebuilder)] == [
+    assert [step.state for step in explain(found, judge(found, [M], rebuilder), M, rebuilder)] == [
         "unknown: known when up is built",
         "to build: not built yet",
         "to build: not built yet",
     ]
     world.apply(found)
-    assert {step.state for step in explain(found, M, rebuilder)} == {"up to date"}
+    assert {step.state for step in explain(found, judge(found, [M], rebuilder), M, rebuilder)} == {"up to date"}
     world.files.files["a"] = b"changed"
-    steps = {step.action: step for step in explain(found, M, world.rebuilder(found))}
+    steps = {step.action: step for step in explain(found, judge(found, [M], rebuilder), M, rebuilder)}
     assert next(iter(steps)) == "m"
     assert isinstance(steps["m"].verdict, Unknown)
     assert steps["side"].state == "up to date"

@@ -202,7 +202,7 @@ def test_a_chain_of_ten_thousand_needs_no_recursion() -> None:
     for found in (graph(actions, [last.model]), graph(actions[::-1], [last.model])):
         assert found.order == tuple(a.id for a in actions)
         assert len(found.closure([last.model])) == 10_000
-        chain = explain(found, last, world.rebuilder(found))
+        chain = explain(found, judge(found, [last], world.rebuilder(found)), last, world.rebuilder(found))
         assert [step.action for step in chain[:2]] == [last.model, "n09998"]
         assert sum(isinstance(step.verdict, Unknown) for step in chain) == 9_999
 

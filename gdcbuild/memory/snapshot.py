@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from gdcbuild.core import memo
 
-SCHEMA = 1
+SCHEMA = 2
 
 _LOOK = attrgetter("st_size", "st_ino", "st_mtime_ns", "st_ctime_ns")
 _NOTHING = (-1, -1, -1, -1)
@@ -64,17 +64,20 @@ class Head(NamedTuple):
 
     `basis` is everything that is not a file: versions, variables, which cache. `stamp` is of the `paths` that all parts
     share. `manifests` are path → its stamp, of the included ones, and `all_manifests` the stamp of all these together, in
-    order; `models` are id → (its manifest, its version ids).
-    `extra` is for whoever writes the snapshot.
+    order; `models` are id → (its manifest, its version ids). `variables` are those that reading asked for.
+    `environments` are those that were chosen, by name, "" for the default one; `buckets` are text → real path, of those
+    that are folders and written without a variable.
     """
 
     basis: str
-    paths: tuple[str, ...]
+    paths: Collection[str]
     stamp: str
     manifests: Mapping[str, str]
     all_manifests: str
     models: Mapping[str, tuple[str, tuple[str, ...]]]
-    extra: Mapping[str, Any]
+    variables: Collection[str]
+    environments: Mapping[str, Any]
+    buckets: Mapping[str, str]
 
 
 def stamp(root: Path, paths: Iterable[str]) -> Stamp:
@@ -115,11 +118,8 @@ class Snapshot:
             if text is None:
                 damaged()
                 return None
-            schema, basis, paths, stamp, manifests, together, models, extra, index = json.loads(text)
-            if schema != SCHEMA:
-                return None
-            head = Head(basis, tuple(paths), stamp, manifests, together, models, extra)
-            return cls(head, index, stream, len(line), damaged)
+            schema, *head, index = json.loads(text)
+            return cls(Head(*head), index, stream, len(line), damaged) if schema == SCHEMA else None
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 

@@ -1,4 +1,4 @@
-"""What a snapshot tells of a workspace, as far as it still holds; and what goes into the next one."""
+"""What a snapshot tells of a workspace, as far as it still holds; and the parts that go into the next one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdcbuild import __version__
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.plan import Build, Desired
-from gdcbuild.store.snapshot import Part, Rows, Snapshot, stamp
+from gdcbuild.memory.snapshot import Part, Rows, Snapshot, stamp
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
@@ -35,7 +35,7 @@ def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Known:
+class Held:
     """The parts of a snapshot, and which of them still hold. `root` is the workspace's."""
 
     def __init__(self, snapshot: Snapshot, root: Path) -> None:

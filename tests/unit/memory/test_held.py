@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from gdcbuild.app.known import Known
-from gdcbuild.store.snapshot import Part, stamp
+from gdcbuild.memory.held import Held
+from gdcbuild.memory.snapshot import Part, stamp
 
 
 class Parts:
@@ -33,6 +33,6 @@ class Parts:
 def test_what_rests_on_a_change_does_not_hold_and_is_looked_at_once(tmp_path: Path, order: int, changed: int) -> None:
     chain = Parts(tmp_path, 100)
     (tmp_path / f"{changed}").write_text("other")
-    found = Known(cast(Any, chain), tmp_path).desired(list(chain.parts)[::order])
+    found = Held(cast(Any, chain), tmp_path).desired(list(chain.parts)[::order])
     assert set(found) == {f"m{n}" for n in range(changed)}
     assert chain.asked <= 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -23,6 +24,15 @@ class Variables(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @contextmanager
+    def apart(self) -> Iterator[set[str]]:
+        """Those that are asked for inside the context; outside it they do not count as asked for."""
+        outer, self.asked = self.asked, set()
+        try:
+            yield self.asked
+        finally:
+            self.asked = outer
 
     def digests(self, names: Iterable[str]) -> dict[str, str | None]:
         """What tells the variables' values apart, without telling them: they may be secrets."""

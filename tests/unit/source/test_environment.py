@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gdcbuild.app.environment import Variables
+from gdcbuild.source.environment import Variables
 
 
 def test_values_that_are_not_utf8_are_told_apart() -> None:

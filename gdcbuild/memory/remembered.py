@@ -1,0 +1,256 @@
+"""A source around another one: what the last run came to is told from a snapshot, as far as it still holds.
+
+The other one is asked for what has changed, and reads no more manifests than that takes. Without a snapshot it is asked
+for everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gdcbuild.core import bucket
+from gdcbuild.core.memo import RACY_NS, is_trusted
+from gdcbuild.errors import ManifestError, Problem, Refused, ResultChanged, damaged
+from gdcbuild.memory.held import Held, basis, parts
+from gdcbuild.memory.snapshot import Head, Snapshot, stamp, write
+from gdcbuild.source.environment import Environment, Variables
+
+if TYPE_CHECKING:
+    from gdcbuild.core.graph import Graph
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.plan import Desired
+    from gdcbuild.engine.judge import Judged
+    from gdcbuild.errors import Location
+    from gdcbuild.source.plain import PlainSource
+    from gdcbuild.source.source import Work
+
+
+class Chosen(NamedTuple):
+    """An environment that was chosen, and all it rests on beside the root manifest.
+
+    `real` is where its bucket really lies when that is a folder: none of the inputs that a snapshot tells of lie in it.
+    """
+
+    environment: Environment
+    variables: Mapping[str, str | None]
+    paths: Collection[str]
+    stamp: str
+    real: str | None
+
+
+class RememberedSource:
+    """The workspace of `manifest`. `read` reads it, without some of its included manifests.
+
+    `variables` are those that it is read with. A snapshot is kept below the folder `cache`; the one that is there is
+    believed only with `believe`.
+    """
+
+    def __init__(
+        self,
+        manifest: Path,
+        variables: Variables,
+        cache: Path,
+        read: Callable[[Collection[str]], PlainSource],
+        warn: Callable[[Problem], None],
+        believe: bool = True,
+    ) -> None:
+        self.root = manifest.parent
+        self._manifest = manifest.name
+        self._variables = variables
+        self._cache = cache
+        self._read = read
+        self._started = time.time_ns()
+        self._file = cache / "snapshots" / hashlib.sha256(os.fsencode(manifest)).hexdigest()[:32]
+        self._plain: PlainSource | None = None
+        self._files: set[str] = set()  # the included manifests it has read, while the snapshot tells of the others
+        self._edited: list[str] = []
+        self._chosen: dict[str, Chosen] = {}
+        self._told: dict[VersionId, Desired] = {}
+        self._old = self._opened(warn) if believe and is_trusted(self._file) else None
+        if self._old is None:
+            self._reading()
+        elif stamp(self.root, self._old.head.manifests).digest != self._old.head.all_manifests:
+            self._edited = [m for m, seen in self._old.head.manifests.items() if stamp(self.root, (m,)).digest != seen]
+            self._reading(self._edited)
+
+    def models(self) -> dict[str, Collection[str]]:
+        found: dict[str, Collection[str]] = {}
+        if self._old is not None:
+            found = {m: ids for m, (file, ids) in self._old.head.models.items() if file not in self._files}
+        if self._plain is not None:
+            found.update(self._plain.models())
+        return found
+
+    def environment(self, name: str | None) -> Environment:
+        kept = self._kept(name or "")
+        if kept is not None and self._plain is None:
+            self._chosen[name or ""] = kept
+            return kept.environment
+        plain = self._reading()
+        chosen = self._choose(plain, name or "")
+        if kept is None and self._old is not None and chosen.real not in (None, *self._old.head.buckets.values()):
+            self._everything()  # of inputs that have not been read it is not known whether they lie in it
+        return chosen.environment
+
+    def where(self, *path: str) -> Location:
+        return self._reading().where(*path)
+
+    def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
+        models = {id.model for id in wanted}
+        known = Held(self._old, self.root).desired(models) if self._old is not None else {}
+        self._told = {id: known[id.model][id.version] for id in wanted if id.model in known}
+        rest = [id for id in wanted if id.model not in known]
+        judged, fresh = None, dict(self._told)
+        if rest:
+            plain = self._having(rest)
+            judged = plain.judged(_with_needs(plain.graph, {id.model for id in rest}))
+            fresh |= plain.desired(rest)
+        if self._plain is not None:
+            self._remember(self._plain, judged)
+        return {id: fresh[id] for id in wanted}
+
+    def work(self, wanted: Collection[VersionId]) -> Work:
+        plain = self._having(wanted)
+        found = plain.work(wanted)
+        now = plain.desired(wanted)
+        if other := [id for id in wanted if self._told.get(id, now[id]) != now[id]]:
+            raise ResultChanged(*(Problem(f"{id} is not what it was when it was planned") for id in other))
+        return found
+
+    def _having(self, wanted: Collection[VersionId]) -> PlainSource:
+        """The workspace, with all that these versions need read."""
+        files: set[str] = set()
+        if self._old is not None:
+            homes, closure = self._old.head.models, Held(self._old, self.root).closure({id.model for id in wanted})
+            files = {homes[name][0] for name in closure if name in homes}
+            files |= {part.manifest for part in closure.values() if part is not None}
+        plain = self._reading(files - {self._manifest})
+        if gone := [id for id in wanted if id not in plain.graph.versions]:
+            raise Refused(*(Problem(f"{id} has left the manifest while this ran", "run the command again") for id in gone))
+        return plain
+
+    def _reading(self, files: Collection[str] = ()) -> PlainSource:
+        """The workspace: the root manifest and these beside what has been read, or everything without a snapshot."""
+        if self._plain is not None and (self._old is None or self._files.issuperset(files)):
+            return self._plain
+        wanted = self._files.union(files)
+        plain = self._some(self._old.head, wanted) if self._old is not None else None
+        if plain is None:
+            return self._everything()
+        self._files = wanted
+        return self._take(plain)
+
+    def _some(self, head: Head, files: Set[str]) -> PlainSource | None:
+        """The workspace with only these of its included manifests; None when they do not stand by themselves."""
+        try:
+            plain = self._read(head.manifests.keys() - files)
+        except ManifestError:
+            return None
+        told_elsewhere = {m for m, (file, _) in head.models.items() if file not in files and file != self._manifest}
+        if plain.loaded.included != head.manifests.keys() or not told_elsewhere.isdisjoint(plain.models()):
+            return None
+        return plain
+
+    def _everything(self) -> PlainSource:
+        self._old, self._files = None, set()
+        return self._take(self._read(()))
+
+    def _take(self, plain: PlainSource) -> PlainSource:
+        if self._plain is not None:
+            plain.take_verdicts(self._plain)
+        self._plain = plain
+        for name in self._chosen:
+            self._choose(plain, name)  # what has been read now may lie in its bucket
+        return plain
+
+    def _choose(self, plain: PlainSource, name: str) -> Chosen:
+        with plain.loaded.paths.watched() as looked, self._variables.apart() as asked:
+            found = plain.environment(name or None)
+        paths, real = sorted(looked), bucket.real(found.bucket, self.root)
+        self._chosen[name] = Chosen(found, self._variables.digests(asked), paths, stamp(self.root, paths).digest, real)
+        return self._chosen[name]
+
+    def _kept(self, name: str) -> Chosen | None:
+        """What the snapshot tells of an environment, if that still holds."""
+        row = self._old.head.environments.get(name) if self._old is not None else None
+        if row is None:
+            return None
+        kept = Chosen(Environment(*row[0]), *row[1:])
+        holds = (
+            self._variables.digests(kept.variables) == kept.variables
+            and stamp(self.root, kept.paths).digest == kept.stamp
+            and bucket.real(kept.environment.bucket, self.root) == kept.real
+        )
+        return kept if holds else None
+
+    def _opened(self, warn: Callable[[Problem], None]) -> Snapshot | None:
+        """The snapshot, if what all of it rests on has not changed."""
+        snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file)))
+        if snapshot is None:
+            return None
+        head = snapshot.head
+        if head.basis != basis(self._cache, self._variables.digests(head.variables)):
+            return None
+        if any(bucket.real(text, self.root) != real for text, real in head.buckets.items()):
+            return None  # a link leads elsewhere now: what is read may lie in that bucket
+        return snapshot if stamp(self.root, head.paths).digest == head.stamp else None
+
+    def _remember(self, plain: PlainSource, judged: Judged | None) -> None:
+        """Write the snapshot: what has been judged, and of the old one what still holds."""
+        from gdcbuild.core.graph import STEP
+        from gdcbuild.manifest import apart
+
+        old = self._old.head if self._old is not None else None
+        graph, loaded = plain.graph, plain.loaded
+        idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
+        common = sorted({*graph.origins[""].looked, self._manifest, *(old.paths if old else ()), *idle})
+        shared = stamp(self.root, common)
+        manifests = dict(old.manifests) if old else {}
+        manifests |= {f.path: stamp(self.root, (f.path,)).digest for f in loaded.files if f.path != self._manifest}
+        if manifests.keys() != loaded.included:
+            return
+        together = stamp(self.root, manifests)
+        if max(shared.newest, together.newest) > self._started - RACY_NS:
+            return  # what was read of them may be older than what they look like now
+        homes = {m: file for m, (file, _) in old.models.items()} if old else {}
+        homes |= {name: origin.manifest for name, origin in graph.origins.items()}
+        variables = sorted(self._variables.asked.union(old.variables if old else ()))
+        head = Head(
+            basis=basis(self._cache, self._variables.digests(variables)),
+            paths=common,
+            stamp=shared.digest,
+            manifests=manifests,
+            all_manifests=together.digest,
+            models={m: (homes[m], tuple(ids)) for m, ids in self.models().items()},
+            variables=variables,
+            environments={**self._others(old, judged), **self._chosen},
+            buckets={each.text: each.real for each in apart.buckets(loaded.main.node, self.root)},
+        )
+        fresh = (
+            dict(parts(graph, judged, plain.rebuilder.ports.toolchains, self.root, self._started)) if judged is not None else {}
+        )
+        kept = [n for n in (self._old.names() if self._old else ()) if n in head.models or n.startswith(STEP)]
+        write(self._file, head, fresh, self._old, kept)
+
+    def _others(self, old: Head | None, judged: Judged | None) -> dict[str, Any]:
+        """The environments of the old snapshot, but for those in whose buckets something may lie that is read now."""
+        as_it_was = judged is None and not self._edited
+        return {n: row for n, row in old.environments.items() if as_it_was or Chosen(*row).real is None} if old else {}
+
+
+def _with_needs(graph: Graph, models: Set[str]) -> list[VersionId]:
+    """All versions of these models and of those they rest on: a model is remembered whole or not at all."""
+    from gdcbuild.core.graph import owner
+
+    found: set[str] = set()
+    more = set(models)
+    while more:
+        found |= more
+        needed = graph.closure(v.action for id, v in graph.versions.items() if id.model in found)
+        more = {owner(action) for action in needed} - found
+    return [id for id in graph.versions if id.model in found]

@@ -1,0 +1,60 @@
+"""What planning, building and applying need to know of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from gdcbuild.core.graph import Graph
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.plan import Desired
+    from gdcbuild.engine.judge import Judged
+    from gdcbuild.engine.rebuilder import Rebuilder
+    from gdcbuild.errors import Location
+    from gdcbuild.source.environment import Environment
+
+
+class Work(NamedTuple):
+    """A graph, the verdicts on those of its actions that were asked for, and what makes their artifacts."""
+
+    graph: Graph
+    judged: Judged
+    rebuilder: Rebuilder
+
+
+class Source(Protocol):
+    """One workspace, as it was when it was read. Every action is judged once, whoever asks, and nothing is run.
+
+    Raises ManifestError for what is not valid.
+    """
+
+    @property
+    def root(self) -> Path:
+        """The folder of the root manifest."""
+        ...
+
+    def models(self) -> Mapping[str, Collection[str]]:
+        """Model id → its version ids, of the whole workspace."""
+        ...
+
+    def environment(self, name: str | None) -> Environment:
+        """The environment of that name, or the default one. Only now its variables are needed."""
+        ...
+
+    def where(self, *path: str) -> Location:
+        """The place of a key of the root manifest."""
+        ...
+
+    def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
+        """What each of the versions should be."""
+        ...
+
+    def work(self, wanted: Collection[VersionId]) -> Work:
+        """What it takes to make the versions.
+
+        Raises ResultChanged when one of them is no longer what `desired` said: then the plan must be made again, from a
+        source that is read again.
+        """
+        ...
