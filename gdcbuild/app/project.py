@@ -100,7 +100,8 @@ class Project:
         workspace = DiskWorkspace(self._manifest.parent, cache.records, self._watched())
         logs = cache.folder / "logs"
         toolchains = VenvToolchains(cache.folder / "toolchains", logs, workspace, cache.records, locks, self._emit)
-        runner = LocalRunner(cache.folder / "work", logs, self._emit)
+        machine = DiskWorkspace(Path("/"), cache.records)
+        runner = LocalRunner(cache.folder / "work", logs, self._emit, machine, self._variables)
         return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self._variables)
 
     def environment(self, name: str | None) -> tuple[Environment, Remote]:

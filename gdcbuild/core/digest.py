@@ -115,6 +115,22 @@ def chunks(stream: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
+class Search:
+    """Whether some bytes occur in a stream whose pieces `look` gets, across the borders of pieces too."""
+
+    def __init__(self, wanted: bytes) -> None:
+        self.found = False
+        self._wanted = wanted
+        self._end = b""
+
+    def look(self, data: bytes) -> None:
+        if self.found:
+            return
+        kept = len(self._wanted) - 1
+        self.found = self._wanted in data or self._wanted in self._end + data[:kept]
+        self._end = (self._end + data[-kept:])[-kept:]
+
+
 def beside(stream: BinaryIO, *works: Callable[[bytes], object]) -> Iterator[bytes]:
     """The stream's bytes in pieces of at most 1 MiB; each `work` gets them too, in their order, in a thread of its own.
 

@@ -19,7 +19,7 @@ from gdcbuild.core.graph import Action, Command, Files, Inline, Worker
 KEY_SCHEMA = 2
 """Raise it when the walk below changes: old results are then not found, and `explain` says why."""
 
-SCHEMA, ADAPTER, TOOLCHAIN, INPUT = "key schema", "adapter version", "toolchain", "input "
+SCHEMA, ADAPTER, TOOLCHAIN, PROGRAM, INPUT = "key schema", "adapter version", "toolchain", "program ", "input "
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,25 @@ class Difference:
 
 
 def key_of(
-    action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str], origins: Mapping[str, str] | None = None
+    action: Action,
+    inputs: Tree,
+    toolchain: str | None,
+    env: Mapping[str, str],
+    origins: Mapping[str, str] | None = None,
+    programs: Mapping[str, str] | None = None,
 ) -> Key:
     """The key of an action whose inputs lie under the paths and digests of `inputs`.
 
     `toolchain` is the toolchain's digest; `env` the values of the variables the action may see; `origins` says where
-    inputs come from, by their paths.
+    inputs come from, by their paths; `programs` are those of the machine that its command starts, name → digest.
     """
     elsewhere = {f"{INPUT}{path}": origin for path, origin in (origins or {}).items() if origin != path}
-    return Key(dict(_walk(action, inputs, toolchain, env)), elsewhere)
+    return Key(dict(_walk(action, inputs, toolchain, env, programs or {})), elsewhere)
 
 
-def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _walk(
+    action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str, str], programs: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     yield SCHEMA, str(KEY_SCHEMA)
     yield "kind", action.kind
     yield ADAPTER, str(action.version)
@@ -100,6 +107,8 @@ def _walk(action: Action, inputs: Tree, toolchain: str | None, env: Mapping[str,
         yield "outputs", _canonical(sorted(action.outputs))
     if action.toolchain is not None:
         yield TOOLCHAIN, str(toolchain)
+    for name, bytes_of in programs.items():
+        yield f"{PROGRAM}{name}", bytes_of
     for name in sorted(action.env):
         yield f"variable {name}", _secret(name, env.get(name))
     for path, digest in inputs.items():

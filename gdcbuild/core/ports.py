@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.ids import VersionId
@@ -30,10 +30,11 @@ class CAS(Protocol):
         """Those that are not held."""
         ...
 
-    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+    def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
         """Take over a finished file, which may be moved away; safe when others put the same at the same time.
 
-        `digest` is given by whoever hashed the file while writing it, and is not checked again here.
+        `digest` is given by whoever hashed the file while writing it, and is not checked again here. Otherwise the file is
+        read, and each piece goes to `seen` too.
         """
         ...
 
@@ -90,6 +91,10 @@ class Toolchains(Protocol):
         """Files and folders one of which changes when the digest does, other than the workspace's."""
         ...
 
+    def bin(self, toolchain: Toolchain) -> Path:
+        """The folder of its programs, which need not have been made."""
+        ...
+
     def contents(self, digest: str) -> Mapping[str, str]:
         """What a toolchain of that digest was made of: interpreter and each distribution, name → what of it.
 
@@ -117,15 +122,35 @@ class Run:
 
 
 class Outputs(dict[str, Path]):
-    """What an action made, path → file; `digests` has those of files that were hashed while they were written."""
+    """What an action made, path → file.
 
-    def __init__(self, files: Mapping[str, Path], digests: Mapping[str, Digest] | None = None) -> None:
+    `digests` has those of files that were hashed while they were written. `place` is in every absolute path of the folder
+    that user code ran in, "" if none ran.
+    """
+
+    def __init__(self, files: Mapping[str, Path], digests: Mapping[str, Digest] | None = None, place: str = "") -> None:
         super().__init__(files)
         self.digests = dict(digests or {})
+        self.place = place
+
+
+class Programs(NamedTuple):
+    """Programs that a command starts, name → digest of its bytes or why there is none; and where they were looked for."""
+
+    digests: Mapping[str, str]
+    looked: Sequence[Path]
 
 
 class Runner(Protocol):
     """Where actions run. It knows neither keys nor caches: it lays the inputs, runs, and shows what was made."""
+
+    def programs(self, command: str, bin: Path | None) -> Programs:
+        """The program that a command's first word names, and, of a script, its interpreters.
+
+        `bin` is where the programs of its toolchain are, None if it has none. What the toolchain's digest covers and what
+        is an input is left out.
+        """
+        ...
 
     def run(self, run: Run, cancel: Flag) -> AbstractContextManager[Outputs]:
         """Run the action; inside the context its outputs are there, path → file, and may be moved away.
@@ -222,6 +247,7 @@ __all__ = [
     "Framework",
     "Locks",
     "Outputs",
+    "Programs",
     "Records",
     "Remote",
     "RemoteObject",

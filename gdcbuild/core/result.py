@@ -12,13 +12,18 @@ RESULT_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """The artifact of one action, and how long the run took (seconds)."""
+    """The artifact of one action, and how long the run took (seconds).
+
+    `bound` are its files that contain the path of the folder they were made in: another cache folder gives other bytes.
+    """
 
     tree: Tree
     seconds: float = 0.0
+    bound: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": RESULT_SCHEMA, "tree": self.tree.to_json(), "seconds": round(self.seconds, 3)}
+        found = {"schema": RESULT_SCHEMA, "tree": self.tree.to_json(), "seconds": round(self.seconds, 3)}
+        return {**found, "bound": list(self.bound)} if self.bound else found
 
     @classmethod
     def from_json(cls, data: Any) -> ActionResult | None:
@@ -26,6 +31,6 @@ class ActionResult:
         try:
             if data["schema"] != RESULT_SCHEMA:
                 return None
-            return cls(Tree.from_json(data["tree"]), float(data["seconds"]))
+            return cls(Tree.from_json(data["tree"]), float(data["seconds"]), tuple(map(str, data.get("bound", ()))))
         except (KeyError, TypeError, ValueError):
             return None

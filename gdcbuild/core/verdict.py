@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdcbuild.core.digest import Tree
@@ -17,10 +18,11 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Up to date: the action cache knows what these inputs give."""
+    """Up to date: the action cache knows what these inputs give. Files that are `bound` depend on where the cache is."""
 
     key: Key
     tree: Tree
+    bound: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,13 @@ class Unknown:
 
     until: str
     why: str
+
+
+def tied(bound: Sequence[str]) -> str:
+    """What to say of files that contain the path of the folder they were made in."""
+    more = f" and {len(bound) - 3} more" if len(bound) > 3 else ""
+    verb = "contains" if len(bound) == 1 else "contain"
+    return f"not reproducible: {', '.join(bound[:3])}{more} {verb} the path of the working folder"
 
 
 Verdict = Taken | Hit | Miss | Unknown
@@ -56,8 +65,8 @@ class Explanation:
         match self.verdict:
             case Taken():
                 return "files of the workspace, as they are"
-            case Hit():
-                return "up to date"
+            case Hit(_, _, bound):
+                return f"up to date; {tied(bound)}" if bound else "up to date"
             case Miss(_, why):
                 return f"to build: {why}"
             case Unknown(_, why):

@@ -32,7 +32,7 @@ from gdcbuild.core.plan import PUBLISHED, Kind, Plan, Terms
 from gdcbuild.core.ports import Flag, Framework, Remote
 from gdcbuild.core.seal import MOST_SOURCES, NO_CHECKOUT, Checkout, Provenance
 from gdcbuild.core.standing import Standing
-from gdcbuild.core.verdict import Hit, Taken
+from gdcbuild.core.verdict import Hit, Taken, tied
 from gdcbuild.core.watch import EVERY
 from gdcbuild.engine import scheduler
 from gdcbuild.engine.artifacts import Artifact, files_of, named
@@ -179,6 +179,9 @@ class Applying:
                 self._made[identifier] = artifact
                 self.counts.actions += outcome == "built"
             ended(outcome)
+        if artifact.bound and outcome == "built":
+            hint = "with another cache folder the same inputs give other bytes: write relative paths, or none"
+            self._emit(Warned(Caution(f"{identifier} is {tied(artifact.bound)}", hint, action.where)))
 
     def _finish(self, version: Version, cancel: Flag) -> None:
         """Check the artifact against its image, and publish it if there is somewhere to."""

@@ -43,13 +43,14 @@ NOTHING = Origin()
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; `made_from` what all of
-    it was made from."""
+    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; ``made_from` what all of
+    it was made from; `bound` which files contain the path of the folder they were made in."""
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     made_from: Origin = NOTHING
+    bound: tuple[str, ...] = ()
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
         """Path → blob. Raises StoreError when the cache has lost one."""

@@ -5,16 +5,17 @@ Constructive traces: the action cache maps a key to the tree that was made under
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gdcbuild.core.digest import Tree
-from gdcbuild.core.graph import Action, Files, Graph
-from gdcbuild.core.key import Difference, Key, differences, key_of
-from gdcbuild.core.ports import CAS, Flag, Locks, Records, Run, Runner, Toolchains, Workspace
+from gdcbuild.core.digest import Digest, Search, Tree
+from gdcbuild.core.graph import Action, Command, Files, Graph
+from gdcbuild.core.key import PROGRAM, Difference, Key, differences, key_of
+from gdcbuild.core.ports import CAS, Flag, Locks, Outputs, Programs, Records, Run, Runner, Toolchains, Workspace
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact, Origin, inputs_of
@@ -60,11 +61,19 @@ class Rebuilder:
         key = self.key(action, inputs, toolchain)
         result = self._result(key)
         if result is not None:
-            return Hit(key, result.tree), Artifact(result.tree, made_from=_origin(action, key, inputs))
+            made_from = _origin(action, key, inputs)
+            return Hit(key, result.tree, result.bound), Artifact(result.tree, made_from=made_from, bound=result.bound)
         return Miss(key, self._why(action, key)), None
 
     def key(self, action: Action, inputs: Artifact, toolchain: str | None) -> Key:
-        return key_of(action, inputs.tree, toolchain, self._variables(action), inputs.origins)
+        programs = self._programs(action).digests
+        return key_of(action, inputs.tree, toolchain, self._variables(action), inputs.origins, programs)
+
+    def rests_on(self, action: Action) -> Iterator[Path]:
+        """Files and folders outside the workspace, one of which changes when the action's key does."""
+        if action.toolchain is not None:
+            yield from self.ports.toolchains.rests_on(self._graph.toolchains[action.toolchain])
+        yield from self._programs(action).looked
 
     def explain(self, action: Action, key: Key) -> list[Difference] | None:
         """What is different from the last result of this action; None when there is none to compare with."""
@@ -120,20 +129,31 @@ class Rebuilder:
         try:
             with ports.runner.run(run, cancel) as outputs:
                 _check_outputs(action, outputs)
-                tree = Tree({path: ports.cas.put(file, outputs.digests.get(path)) for path, file in outputs.items()})
+                tree, bound = self._kept(outputs)
         finally:
             # a result of other inputs would be filed under a wrong key; and of a failure this is the likelier reason
-            inputs.refuse_changed(ports.workspace, f"{action.id} ran", action.where)
-        result = ActionResult(tree, time.monotonic() - started)
+            self._refuse_changed(action, key, inputs)
+        result = ActionResult(tree, time.monotonic() - started, bound)
         ports.records.put("result", key.hash, result.to_json())
         self._remember(action, key)
-        return Artifact(tree, made_from=_origin(action, key, inputs))
+        return Artifact(tree, made_from=_origin(action, key, inputs), bound=bound)
+
+    def _kept(self, outputs: Outputs) -> tuple[Tree, tuple[str, ...]]:
+        """Take the outputs over; their tree, and which of them contain the path of the folder they were made in."""
+        files: dict[str, Digest] = {}
+        bound = []
+        for path, file in outputs.items():
+            place = Search(os.fsencode(outputs.place))
+            files[path] = self.ports.cas.put(file, outputs.digests.get(path), place.look if outputs.place else None)
+            if place.found:
+                bound.append(path)
+        return Tree(files), tuple(bound)
 
     def _at_hand(self, action: Action, key: Key, inputs: Artifact) -> Artifact | None:
         result = self._result(key)
         if result is None:
             return None
-        artifact = Artifact(result.tree, made_from=_origin(action, key, inputs))
+        artifact = Artifact(result.tree, made_from=_origin(action, key, inputs), bound=result.bound)
         return artifact if artifact.held(self.ports.cas) else None
 
     def _result(self, key: Key) -> ActionResult | None:
@@ -146,6 +166,22 @@ class Rebuilder:
             return self.ports.toolchains.digest(self._graph.toolchains[action.toolchain])
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or action.where) for p in error.problems)) from error
+
+    def _programs(self, action: Action) -> Programs:
+        if not isinstance(action.run, Command):
+            return Programs({}, ())
+        name = action.toolchain
+        bin = None if name is None else self.ports.toolchains.bin(self._graph.toolchains[name])
+        return self.ports.runner.programs(action.run.argv[0], bin)
+
+    def _refuse_changed(self, action: Action, key: Key, inputs: Artifact) -> None:
+        """Raise ActionFailed when a file or program that the key was made of is another one now."""
+        inputs.refuse_changed(self.ports.workspace, f"{action.id} ran", action.where)
+        before = {name: digest for name, digest in key.ingredients.items() if name.startswith(PROGRAM)}
+        now = {f"{PROGRAM}{name}": digest for name, digest in self._programs(action).digests.items()}
+        if before != now:
+            message = f"{', '.join(before | now)} changed while {action.id} ran; the result is thrown away"
+            raise ActionFailed(Problem(message, "run the command again", action.where))
 
     def _variables(self, action: Action) -> dict[str, str]:
         return {name: self.ports.variables[name] for name in action.env if name in self.ports.variables}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,8 @@ from gdcbuild.core.plan import Build, Desired
 from gdcbuild.memory.snapshot import Part, Rows, Snapshot, stamp
 
 if TYPE_CHECKING:
-    from gdcbuild.core.graph import Graph
+    from gdcbuild.core.graph import Action, Graph
     from gdcbuild.core.ids import VersionId
-    from gdcbuild.core.ports import Toolchains
     from gdcbuild.engine.judge import Judged
 
 
@@ -96,8 +95,13 @@ class Held:
         return sound[name]
 
 
-def parts(graph: Graph, judged: Judged, toolchains: Toolchains, root: Path, started: int) -> Iterator[tuple[str, Part]]:
-    """Every model and step of which all that was judged is known, and at rest since before `started` (ns since 1970)."""
+def parts(
+    graph: Graph, judged: Judged, rests_on: Callable[[Action], Iterable[Path]], root: Path, started: int
+) -> Iterator[tuple[str, Part]]:
+    """Every model and step of which all that was judged is known, and at rest since before `started` (ns since 1970).
+
+    `rests_on` are files outside the workspace that an action's key depends on.
+    """
     from gdcbuild.core.graph import SourceFile, owner
     from gdcbuild.core.verdict import Taken
 
@@ -115,9 +119,7 @@ def parts(graph: Graph, judged: Judged, toolchains: Toolchains, root: Path, star
         for item in map(graph.actions.__getitem__, ids):
             paths |= {i.origin.path for i in item.inputs if isinstance(i.origin, SourceFile)}
             needs |= {owner(n) for n in item.needs}
-            if item.toolchain is not None:
-                toolchain = graph.toolchains[item.toolchain]
-                paths.update(map(str, toolchains.rests_on(toolchain)))
+            paths.update(map(str, rests_on(item)))
         rows: Rows = []
         for id in versions.get(name, ()):
             action_id = graph.versions[id].action

@@ -231,9 +231,7 @@ class RememberedSource:
             environments={**self._others(old, judged), **self._chosen},
             buckets={each.text: each.real for each in apart.buckets(loaded.main.node, self.root)},
         )
-        fresh = (
-            dict(parts(graph, judged, plain.rebuilder.ports.toolchains, self.root, self._started)) if judged is not None else {}
-        )
+        fresh = dict(parts(graph, judged, plain.rebuilder.rests_on, self.root, self._started)) if judged is not None else {}
         kept = [n for n in (self._old.names() if self._old else ()) if n in head.models or n.startswith(STEP)]
         write(self._file, head, fresh, self._old, kept)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gdcbuild.core.digest import read_verified
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Flag, Outputs, Run
+from gdcbuild.core.ports import Flag, Outputs, Programs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
 
 Work = Callable[[Run, Mapping[str, bytes]], Mapping[str, bytes]]
@@ -18,11 +18,18 @@ Work = Callable[[Run, Mapping[str, bytes]], Mapping[str, bytes]]
 
 
 class MemoryRunner:
-    """Runs the function registered for an action's kind, in this process. `ran` has the ids of actions that began."""
+    """Runs the function registered for an action's kind, in this process. `ran` has the ids of actions that began.
+
+    `installed` are the programs that commands may name, with their digests.
+    """
 
     def __init__(self, work: Mapping[str, Work]) -> None:
         self._work = dict(work)
         self.ran: list[str] = []
+        self.installed: dict[str, str] = {}
+
+    def programs(self, command: str, bin: Path | None) -> Programs:  # noqa: ARG002 - the port's signature
+        return Programs({command: self.installed[command]} if command in self.installed else {}, ())
 
     @contextmanager
     def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
@@ -56,6 +63,9 @@ class FixedToolchains:
 
     def rests_on(self, toolchain: Toolchain) -> list[Path]:  # noqa: ARG002 - the port's signature
         return []
+
+    def bin(self, toolchain: Toolchain) -> Path:  # noqa: ARG002 - the port's signature
+        return Path(sys.executable).parent
 
     def contents(self, digest: str) -> Mapping[str, str]:
         """Digests here are made of `NAME=VALUE` words, or of nothing that is known."""

@@ -22,15 +22,15 @@ from typing import BinaryIO
 from gdcbuild.core.digest import CHUNK, Blob, Digest, place
 from gdcbuild.core.events import Event
 from gdcbuild.core.graph import Command, Inline, Worker
-from gdcbuild.core.ports import Outputs, Run
+from gdcbuild.core.ports import Outputs, Programs, Run, Workspace
 from gdcbuild.core.watch import Watch, shown
 from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
 from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
+from gdcbuild.runners.programs import HostPrograms, search_path
 
 LOG_LINES = 30
 _CHILD = Path(__file__).with_name("child.py")
-_PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIXED = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
@@ -52,15 +52,25 @@ _FIXED = {
 
 
 class LocalRunner:
-    """Runs below `folder`; what user code prints goes to `logs`/KEY.log and stays there."""
+    """Runs below `folder`; what user code prints goes to `logs`/KEY.log and stays there.
 
-    def __init__(self, folder: Path, logs: Path, emit: Callable[[Event], None]) -> None:
+    `files` are all files of the machine, by their absolute path without the "/"; `variables` is our own environment.
+    """
+
+    def __init__(
+        self, folder: Path, logs: Path, emit: Callable[[Event], None], files: Workspace, variables: Mapping[str, str]
+    ) -> None:
         self._folder = folder
+        self._variables = variables
+        self._programs = HostPrograms(files, variables)
         self._logs = logs
         self._emit = emit
 
     def log(self, key: str) -> Path:
         return self._logs / f"{key}.log"
+
+    def programs(self, command: str, bin: Path | None) -> Programs:
+        return self._programs.of(command, bin)
 
     @contextmanager
     def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
@@ -89,7 +99,7 @@ class LocalRunner:
                 # what lies behind a link is the user's, and would be moved into the cache
                 hint = "write into the folder it was given, and leave the folder itself where it is"
                 raise ActionFailed(Problem("its output folder is not where it was", hint))
-            return Outputs(_files(out))
+            return Outputs(_files(out), place=f"/{place.path.name}")
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
 
@@ -134,13 +144,9 @@ class LocalRunner:
             hint = f"have it return: no os._exit, and nothing that calls exit; all it printed is in {log}"
             raise ActionFailed(Problem(problem, hint))
 
-    @staticmethod
-    def _environment(run: Run, work: Path) -> dict[str, str]:
-        path = _PATH if run.python is None else f"{run.python.parent}:{_PATH}"
-        if run.python is None:
-            path = os.environ.get("PATH", _PATH)
+    def _environment(self, run: Run, work: Path) -> dict[str, str]:
         here = {
-            "PATH": path,
+            "PATH": search_path(self._variables, run.python.parent if run.python else None),
             "HOME": str(work / "home"),
             "TMPDIR": str(work / "tmp"),
             "USER": "gdcbuild",

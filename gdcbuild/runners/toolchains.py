@@ -97,6 +97,11 @@ class VenvToolchains:
             return site_packages()
         return [self._folder / self._recipe(toolchain).name / MARK]
 
+    def bin(self, toolchain: Toolchain) -> Path:
+        if toolchain.requirements is None:
+            return Path(sys.executable).parent
+        return self._folder / self._recipe(toolchain).name / "bin"
+
     def contents(self, digest: str) -> Mapping[str, str]:
         found = self._records.get("contents", digest)
         return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}

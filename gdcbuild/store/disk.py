@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -57,7 +57,7 @@ class DiskCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if not self._held(d)}
 
-    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+    def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
         """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that.
 
         It takes the place of one that is there: that one may be damaged, this one has just been made.
@@ -65,7 +65,7 @@ class DiskCAS:
         target = file
         try:
             with file.open("rb") as stream:
-                digest = digest or hash_stream(stream)
+                digest = digest or hash_stream(stream, seen)
                 target = self.path(digest)
                 os.utime(stream.fileno())  # whoever made it may have given it an old time
                 os.fchmod(stream.fileno(), 0o444)

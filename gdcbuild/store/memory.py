@@ -37,8 +37,10 @@ class MemoryCAS:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         return {d for d in digests if d not in self._blobs}
 
-    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+    def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
         data = file.read_bytes()
+        if seen is not None and digest is None:
+            seen(data)
         file.unlink()
         digest = digest or Digest.of(data)
         self._blobs[digest] = data

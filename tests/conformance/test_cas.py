@@ -44,6 +44,14 @@ def test_a_digest_that_is_given_is_taken(cas: CAS, tmp_path: Path) -> None:
     assert not (tmp_path / "file").exists()
 
 
+def test_what_is_read_for_its_digest_is_seen(cas: CAS, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000
+    seen: list[bytes] = []
+    (tmp_path / "file").write_bytes(data)
+    assert cas.put(tmp_path / "file", seen=seen.append) == Digest.of(data)
+    assert b"".join(seen) == data
+
+
 def test_each_keeps_its_own_bytes(cas: CAS, tmp_path: Path) -> None:
     held = {put(cas, tmp_path, data): data for data in (b"x", b"y", b"z")}
     assert {digest: read_verified(cas.get(digest)) for digest in held} == held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from gdcbuild.core.ports import Run, Runner
 from gdcbuild.errors import ActionFailed, BlobDamaged, Interrupted, Location, Problem
 from gdcbuild.runners.memory import MemoryRunner, Work
 from gdcbuild.runners.process import LocalRunner
+from gdcbuild.store.memory import MemoryRecords
+from gdcbuild.store.workspace import DiskWorkspace
 
 WHERE = Location("gdcbuild.yaml", 3, 5)
 
@@ -66,7 +69,9 @@ class Lab:
 
 
 def in_process(folder: Path) -> Lab:
-    return Lab(LocalRunner(folder / "work", folder / "logs", lambda _: None), lambda: list((folder / "work").glob("*")))
+    machine = DiskWorkspace(Path("/"), MemoryRecords())
+    runner = LocalRunner(folder / "work", folder / "logs", lambda _: None, machine, os.environ)
+    return Lab(runner, lambda: list((folder / "work").glob("*")))
 
 
 def in_memory(_folder: Path) -> Lab:

@@ -60,6 +60,7 @@ def test_our_own_interpreter_is_always_there(lab: Lab) -> None:
     assert toolchains.digest(OWN)
     assert toolchains.ensure(OWN, Flag()) == Path(sys.executable)
     assert toolchains.digest(OWN) == lab.fresh().digest(OWN)
+    assert toolchains.bin(OWN) == Path(sys.executable).parent
     assert lab.events == []
 
 
@@ -82,7 +83,9 @@ def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
 def test_made_once_and_known_from_then_on(lab: Lab) -> None:
     toolchains = lab.fresh()
     assert toolchains.digest(SIX) is None
+    bin = toolchains.bin(SIX)
     python = toolchains.ensure(SIX, Flag())
+    assert python.parent == bin
     subprocess.run([python, "-c", "pass"], check=True)
     digest = toolchains.digest(SIX)
     assert digest

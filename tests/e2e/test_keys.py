@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workspace import HANDLER, Result, Workspace
+from tests.e2e.workspace import HANDLER, ONE_STEP, Result, Workspace
 
 MANIFEST = """\
 schema: 1
@@ -247,3 +247,70 @@ def test_another_path_and_another_model(built: Workspace, tmp_path: Path) -> Non
     edit(clone, "handlers:\n", '  n:\n    framework: pt\n    handler: h\n    versions: {"1": {weights: h.py}}\nhandlers:\n')
     result = clone.ok("build", "--json")
     assert result.jobs(what="action", outcome="built") == ["n@1"]
+
+
+def installed(workspace: Workspace, folder: str, text: str) -> None:
+    """A program `mytool` in a folder of the machine, which comes first in PATH."""
+    tool = workspace.root.parent / folder / "mytool"
+    tool.parent.mkdir(exist_ok=True)
+    tool.write_text(f'#!/usr/bin/env mysh\necho {text} > "$1"\n')
+    tool.chmod(0o755)
+    if not (tool.parent / "mysh").exists():
+        shutil.copy(shutil.which("sh") or "", tool.parent / "mysh")
+    path = workspace.variables.get("PATH", os.environ["PATH"])
+    if str(tool.parent) not in path.split(":"):
+        workspace.variables["PATH"] = f"{tool.parent}:{path}"
+
+
+def test_another_program_makes_another_key(workspace: Workspace) -> None:
+    manifest = ONE_STEP.replace('[sh, -c, "%s"]', '[mytool, "${out}/w.pt"]')
+    workspace.write({"gdcbuild.yaml": manifest, "h.py": HANDLER})
+    missing = workspace.run("build")
+    assert (missing.code, "'mytool' cannot be started" in missing.err) == (1, True)
+    installed(workspace, "one", "one")
+    workspace.ok("apply")
+    workspace.age()
+    assert nothing_to_do(workspace)  # now it is remembered that nothing has changed
+    known = "Plan: 1 up to date."
+    assert known in workspace.ok("plan").out
+
+    def changed(name: str) -> None:
+        found = workspace.ok("explain", "m@1", "--json").json["versions"]["m@1"]
+        (step,) = (each for each in found if each["action"] == "step:s")
+        assert ([d["name"] for d in step["differences"]], step["state"]) == (
+            [f"program {name}"],
+            f"to build: program {name} changed",
+        )
+        assert known not in workspace.ok("plan").out
+        assert "step:s" in workspace.ok("apply", "--json").jobs(outcome="built")
+        workspace.age()
+        for _ in range(2):
+            assert known in workspace.ok("plan").out
+
+    installed(workspace, "two", "other")  # another one comes first
+    changed("mytool")
+    installed(workspace, "two", "third")  # its bytes change
+    changed("mytool")
+    with (workspace.root.parent / "two/mysh").open("ab") as shell:
+        shell.write(b"\0")
+    changed("mysh")
+    workspace.variables["PATH"] = workspace.variables["PATH"].replace("/two:", "/none:")
+    assert known not in workspace.ok("plan").out
+    assert workspace.ok("build", "--json").jobs(outcome="built") == []  # as it was in the beginning
+
+
+def test_a_result_that_names_its_working_folder_is_not_reproducible(workspace: Workspace, tmp_path: Path) -> None:
+    script = "mkdir ${out}/d; pwd > ${out}/d/w.pt; echo x > ${out}/d/other"
+    manifest = (ONE_STEP % script).replace("outputs: [w.pt]", "outputs: [d/]").replace("path: w.pt", "path: d/w.pt")
+    workspace.write({"gdcbuild.yaml": manifest, "h.py": HANDLER})
+    built = workspace.ok("build")
+    said = "step:s is not reproducible: d/w.pt contains the path of the working folder"
+    assert (built.err.count(said), "other contain" in built.err) == (1, False)
+    assert said not in workspace.ok("build").err
+    state = "up to date; not reproducible: d/w.pt contains the path of the working folder"
+    assert f"step:s: {state}" in workspace.ok("explain", "m@1").out
+    steps = workspace.ok("explain", "m@1", "--json").json["versions"]["m@1"]
+    assert {s["action"]: (s["verdict"], s["state"]) for s in steps}["step:s"] == ("hit", state)
+    edit(workspace, "pwd", "echo /work/")
+    assert "reproducible" not in workspace.ok("build").err
+    assert "reproducible" not in workspace.ok("explain", "m@1").out

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob, Digest, FileBlob, Tree, beside, copy_verified, hash_stream, place, read_verified
+from gdcbuild.core.digest import (
+    BytesBlob,
+    Digest,
+    FileBlob,
+    Search,
+    Tree,
+    beside,
+    copy_verified,
+    hash_stream,
+    place,
+    read_verified,
+)
 from gdcbuild.errors import BlobDamaged
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -126,3 +137,15 @@ def test_a_blob_is_placed_in_a_file_and_checked(tmp_path: Path) -> None:
     with (tmp_path / "memory").open("x+b") as file:
         place(BytesBlob(b"one"), file)
     assert (tmp_path / "memory").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
+def test_a_search_sees_across_the_borders_of_pieces(size: int) -> None:
+    def found(text: bytes) -> bool:
+        search = Search(b"/work/")
+        for start in range(0, len(text), size):
+            search.look(text[start : start + size])
+        return search.found
+
+    assert all(found(b"x" * n + b"/work/" + b"y" * 7) for n in range(9))
+    assert not any(found(b"x" * n + b"/worx/wor/" + b"y" * n) for n in range(9))

@@ -51,7 +51,7 @@ def test_a_digest_that_the_runner_knows_is_taken(world: World, monkeypatch: pyte
 
     given: list[Digest | None] = []
     put = world.cas.put
-    monkeypatch.setattr(world.cas, "put", lambda file, digest=None: given.append(digest) or put(file, digest))
+    monkeypatch.setattr(world.cas, "put", lambda file, digest=None, seen=None: given.append(digest) or put(file, digest))
     world.runner = Hashing({"join": join})
     assert dict(make(world, action("one", "a"))[0].tree) == {"out": known}
     assert given == [known]
@@ -274,3 +274,45 @@ def test_large_files_are_hashed_several_at_a_time(world: World, monkeypatch: pyt
     found = graph([action("one", "a", "b")], ["one"])
     assert isinstance(judging.judge(found, found.versions, world.rebuilder(found)).verdicts["one"], Miss)
     assert sorted(met) == [0, 1]
+
+
+def test_a_program_is_an_ingredient(world: World) -> None:
+    world.runner.installed["join"] = "sha256:1"
+    one = action("one", "a")
+    make(world, one)
+    assert isinstance(judge(world, one), Hit)
+    world.runner.installed["join"] = "sha256:2"
+    verdict = judge(world, one)
+    assert isinstance(verdict, Miss)
+    assert verdict.why == "program join changed"
+
+
+def test_a_program_that_changes_meanwhile_makes_no_result(world: World) -> None:
+    world.runner.installed["join"] = "sha256:1"
+
+    def replaced(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        world.runner.installed["join"] = "sha256:2"
+        return join(run, inputs)
+
+    runner, world.runner = world.runner, MemoryRunner({"join": replaced})
+    world.runner.installed = runner.installed
+    with pytest.raises(ActionFailed, match="program join changed while one ran"):
+        make(world, action("one", "a"))
+    assert isinstance(judge(world, action("one", "a")), Miss)
+
+
+def test_what_contains_the_path_of_its_folder_is_known_to(world: World) -> None:
+    class Placed(MemoryRunner):
+        @contextmanager
+        def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
+            with super().run(run, cancel) as outputs:
+                yield Outputs(outputs, place="(1")
+
+    world.runner = Placed({"join": join})
+    assert make(world, action("one", "a"))[0].bound == ("out",)
+    assert make(world, action("two", "b"))[0].bound == ()
+    cached, outcome = make(world, action("one", "a"))
+    assert (cached.bound, outcome) == (("out",), "cached")
+    verdict = judge(world, action("one", "a"))
+    assert isinstance(verdict, Hit)
+    assert verdict.bound == ("out",)

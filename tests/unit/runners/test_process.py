@@ -16,6 +16,8 @@ from gdcbuild.core.graph import Action, Command, Inline, Worker
 from gdcbuild.core.ports import Run
 from gdcbuild.errors import ActionFailed, Interrupted, Location, Problem
 from gdcbuild.runners.process import LocalRunner
+from gdcbuild.store.memory import MemoryRecords
+from gdcbuild.store.workspace import DiskWorkspace
 
 WHERE = Location("gdcbuild.yaml", 3, 5)
 KEY = "k" * 64
@@ -23,7 +25,8 @@ KEY = "k" * 64
 
 @pytest.fixture
 def runner(tmp_path: Path) -> LocalRunner:
-    return LocalRunner(tmp_path / "work", tmp_path / "logs", lambda _: None)
+    machine = DiskWorkspace(Path("/"), MemoryRecords())
+    return LocalRunner(tmp_path / "work", tmp_path / "logs", lambda _: None, machine, os.environ)
 
 
 def shell(script: str, key: str = KEY, env: Mapping[str, str] | None = None, cwd: str = "") -> Run:
@@ -220,3 +223,14 @@ def test_our_own_code_stops_reading_when_told(runner: LocalRunner, tmp_path: Pat
     with pytest.raises(Interrupted), runner.run(run, cancel):
         pass
     assert not (tmp_path / "work" / KEY).exists()
+
+
+def test_the_place_is_in_every_path_of_the_folder(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to("work")
+    linked = LocalRunner(tmp_path / "link", tmp_path / "logs", lambda _: None, DiskWorkspace(Path("/"), MemoryRecords()), {})
+    for one in (runner, linked):
+        with one.run(shell('{ pwd; pwd -P; echo "$0"; echo "$HOME"; echo "$TMPDIR"; } > $0/paths'), threading.Event()) as made:
+            paths = made["paths"].read_text().splitlines()
+            assert len(paths) == 5
+            assert all(made.place in path for path in paths), (made.place, paths)
