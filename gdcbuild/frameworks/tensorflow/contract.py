@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image
-from gdcbuild.errors import Problem
-from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph, Unreadable, read
+from gdcbuild.errors import Caution, Problem
+from gdcbuild.frameworks.tensorflow import bundle
+from gdcbuild.frameworks.tensorflow.bundle import some
+from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read
+from gdcbuild.frameworks.tensorflow.wire import TooLarge, Unreadable
 
-CHECK_VERSION = 2
+CHECK_VERSION = 3
 """Raise it when `check` would now find something else."""
 
 ENTRY = "saved_model.pb"
@@ -19,6 +22,7 @@ SIGNATURE = "serving_default"
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 _SHARD = re.compile(r"variables/variables\.data-(\d{5})-of-(\d{5})")
+_FIRST_SHARD = "variables/variables.data-00000-of-00001"
 _RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -39,7 +43,7 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     served = next((g for g in graphs if g.tags == {TAG}), None)
     if served is None:
         return [_untagged(graphs)]
-    return [*_signature(served), *_version(served, image), *_files(served, artifact)]
+    return [*_signature(served), *_version(served, image), *_variables(served, artifact), *_assets(served, artifact)]
 
 
 def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
@@ -47,7 +51,7 @@ def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
     folders = sorted(path.removesuffix(ENTRY) for path in artifact if path.endswith(f"/{ENTRY}"))
     if folders:
         return Problem(
-            f"{ENTRY} lies in {_some(folders)}, not at the root. {said}",
+            f"{ENTRY} lies in {some(folders)}, not at the root. {said}",
             f"make {folders[0]} itself the source, or have the function write into `export_dir` and not below it",
         )
     if "saved_model.cpb" in artifact:
@@ -64,7 +68,7 @@ def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
 
 
 def _untagged(graphs: tuple[MetaGraph, ...]) -> Problem:
-    tags = _some(sorted(f"{{ {' '.join(sorted(g.tags))} }}" for g in graphs))
+    tags = some(sorted(f"{{ {' '.join(sorted(g.tags))} }}" for g in graphs))
     return Problem(
         f'no graph is tagged {{ {TAG} }} alone; there is: {tags}. The server would say: "Could not find meta graph def'
         f' matching supplied tags: {{ {TAG} }}"',
@@ -75,7 +79,7 @@ def _untagged(graphs: tuple[MetaGraph, ...]) -> Problem:
 def _signature(graph: MetaGraph) -> Iterator[Problem]:
     method = graph.signatures.get(SIGNATURE)
     if method is None:
-        others = _some(sorted(name for name in graph.signatures if not name.startswith("__")))
+        others = some(sorted(name for name in graph.signatures if not name.startswith("__")))
         yield Problem(
             f"there is no signature {SIGNATURE}; there is: {others}. The server would load the model and answer every"
             f' prediction: "Serving signature name: \\"{SIGNATURE}\\" not found in signature def"',
@@ -99,29 +103,59 @@ def _version(graph: MetaGraph, image: Image) -> Iterator[Problem]:
         )
 
 
-def _files(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Problem]:
-    shards = {path for path in artifact if _SHARD.fullmatch(path)}
-    counts = {int(match[2]) for match in map(_SHARD.fullmatch, shards) if match}
-    wanted = {f"variables/variables.data-{n:05}-of-{count:05}" for count in counts for n in range(count)}
-    missing = sorted(wanted - shards)
-    if (graph.restores or shards) and "variables/variables.index" not in artifact:
-        missing.append("variables/variables.index")
-    if graph.restores and not shards:
-        missing.append("variables/variables.data-00000-of-00001")
+def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Problem]:
+    """What is wrong with the tensors that loading the graph restores."""
+    needed = graph.restores - {OBJECT_GRAPH}
+    if bundle.INDEX not in artifact:
+        if needed:
+            missing = [bundle.INDEX, *([] if any(map(_SHARD.fullmatch, artifact)) else [_FIRST_SHARD])]
+            yield _missing("variables", missing, "Could not find variable")
+        return
+    pointers = list(bundle.pointers(artifact))
+    for path in pointers:
+        yield Problem(f"{path} is a Git LFS pointer, not the file itself", "fetch the files: git lfs pull")
+    if pointers:
+        return
+    try:
+        with artifact[bundle.INDEX].open() as stream:
+            index = bundle.read(stream)
+    except TooLarge as error:
+        yield _damaged(bundle.Fault(bundle.INDEX, f"is damaged: {error}"))
+        return
+    except Unreadable as error:
+        yield _damaged(bundle.Fault(bundle.INDEX, "is damaged", str(error)))
+        return
+    lost = sorted(needed - index.names)
+    if lost:
+        what = f"does not have {some(lost)}, which {ENTRY} restores"
+        yield _damaged(bundle.Fault(bundle.INDEX, what, f"Key {lost[0]} not found in checkpoint"))
+    missing = [file for file in index.files() if file not in artifact]
     if missing:
-        yield Problem(
-            f'it has variables, but these files are not there: {_some(missing)}. The server would say: "Could not find'
-            ' variable" or "Failed to find any matching files"',
-            "give all files of the export's folder variables/ (does a .gitignore leave them out?)",
+        yield _missing("variables", missing, "No such file or directory")
+    yield from map(_damaged, bundle.faults(index, artifact))
+    stray = sorted(path for path in artifact if (shard := _SHARD.fullmatch(path)) and int(shard[2]) != index.shards)
+    if stray:
+        yield Caution(
+            f"{some(stray)} would be published and never read: {bundle.INDEX} is for files -of-{index.shards:05}",
+            "remove files that an earlier export left behind",
         )
+
+
+def _damaged(fault: bundle.Fault) -> Problem:
+    return Problem(
+        f"{fault.file} {fault.what}" + (f'. The server would say: "{fault.said}"' if fault.said else ""),
+        f"export the model again, or copy it again as a whole: {ENTRY} and variables/ must come from one export",
+    )
+
+
+def _assets(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Problem]:
     lost = sorted(f"assets/{name}" for name in graph.assets if f"assets/{name}" not in artifact)
     if lost:
-        yield Problem(
-            f'it uses files that are not there: {_some(lost)}. The server would say: "No such file or directory"',
-            "give all files of the export's folder assets/ (does a .gitignore leave them out?)",
-        )
+        yield _missing("assets", lost, "No such file or directory")
 
 
-def _some(names: list[str]) -> str:
-    """At most five of them, for a message."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"
+def _missing(folder: str, files: list[str], said: str) -> Problem:
+    return Problem(
+        f'{some(files)} {"are" if len(files) > 1 else "is"} missing. The server would say: "{said}"',
+        f"give all files of the export's folder {folder}/ (does a .gitignore leave them out?)",
+    )

@@ -12,26 +12,19 @@ from hypothesis import strategies as st
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
-from gdcbuild.frameworks.tensorflow import contract, saved_model
-from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph, Unreadable
+from gdcbuild.frameworks.tensorflow import contract, saved_model, wire
+from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph
+from gdcbuild.frameworks.tensorflow.wire import Unreadable
+from tests.unit.frameworks.bundles import INDEX, SHARD, bundle, field, floats
 
 IMAGE = Image("tf2-cpu.2-14", "tensorflow", "2.14")
 PREDICT = "tensorflow/serving/predict"
 
 
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def field(number: int, value: bytes | str | int) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(data)) + data
+def names(operation: str, *restored: str, key: int = 1) -> bytes:
+    """The node with the names of the tensors that an operation restores: of a graph, or with key 3 of a function."""
+    texts = field(8, b"".join(field(8, name) for name in restored))
+    return field(key, field(1, f"{operation}/tensor_names") + field(2, "Const") + field(5, field(1, "value") + field(2, texts)))
 
 
 def graph(
@@ -41,11 +34,13 @@ def graph(
     saver: bool = True,
     assets: Iterable[str] = (),
     extra: bytes = b"",
+    restores: Iterable[str] = ("w",),
+    nodes: bytes = b"",
 ) -> bytes:
     signatures = {"__saved_model_init_op": "", "serving_default": PREDICT} if signatures is None else signatures
     info = field(2, b"\x0a\x00") + b"".join(field(4, tag) for tag in tags) + field(5, version)
-    out = field(1, info) + field(2, field(4, field(1, 1850)) + field(1, bytes(1000)))
-    out += field(3, field(1, "save/Const:0")) if saver else b""
+    out = field(1, info) + field(2, nodes + names("save/RestoreV2", *restores) + field(4, field(1, 1850)))
+    out += field(3, field(1, "save/Const:0") + field(3, "save/restore_all")) if saver else b""
     for name, method in signatures.items():
         out += field(5, field(1, name) + field(2, field(1, b"") + (field(3, method) if method else b"")))
     for name in assets:
@@ -65,9 +60,13 @@ def test_reads_what_a_server_looks_at() -> None:
     data = model(graph(assets=["words.txt"]), graph(["serve", "gpu"], "2.18.0", {}, saver=False))
     assert read(data) == (
         MetaGraph(
-            frozenset({"serve"}), "2.14.1", {"__saved_model_init_op": "", "serving_default": PREDICT}, True, ("words.txt",)
+            frozenset({"serve"}),
+            "2.14.1",
+            {"__saved_model_init_op": "", "serving_default": PREDICT},
+            frozenset({"w"}),
+            ("words.txt",),
         ),
-        MetaGraph(frozenset({"serve", "gpu"}), "2.18.0", {}, False, ()),
+        MetaGraph(frozenset({"serve", "gpu"}), "2.18.0", {}, frozenset(), ()),
     )
 
 
@@ -88,7 +87,7 @@ class OnlySmallReads(io.BytesIO):
 
 
 def test_does_not_read_what_it_does_not_need() -> None:
-    big = model(graph(extra=field(2, bytes(1 << 20))))
+    big = model(graph(nodes=field(1, field(1, "big") + field(5, bytes(1 << 20)))))
     assert saved_model.read(OnlySmallReads(big)) == read(model())
 
 
@@ -113,7 +112,7 @@ def test_damage_is_told_with_its_place(data: bytes, message: str) -> None:
 
 
 def test_more_fields_than_a_model_has_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_model, "MAX_FIELDS", 100)
+    monkeypatch.setattr(wire, "MAX_FIELDS", 100)
     with pytest.raises(Unreadable, match="more than 100 fields"):
         read(field(1, 1) * 101)
 
@@ -140,8 +139,7 @@ def test_any_damage_to_a_model_is_read_or_refused(data: st.DataObject) -> None:
     survives(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
 
 
-SHARD = "variables/variables.data-00000-of-00001"
-WHOLE = {"saved_model.pb": model(), "variables/variables.index": b"i", SHARD: b"d"}
+WHOLE = {"saved_model.pb": model(), **bundle({"w": floats(1, 2)})}
 
 
 def check(files: Mapping[str, bytes], image: Image = IMAGE) -> list[Problem]:
@@ -163,7 +161,9 @@ def of(*graphs: bytes) -> dict[str, bytes]:
         of(graph(version="")),
         of(graph(signatures={"serving_default": "tensorflow/serving/classify"})),
         {**of(graph(assets=["words.txt"])), "assets/words.txt": b""},
-        {**WHOLE, "variables/variables.data-00000-of-00002": b"", "variables/variables.data-00001-of-00002": b""},
+        {"saved_model.pb": model(), **bundle({"w": floats(1, 2), "x": floats(3)}, shards=2)},
+        {"saved_model.pb": model(graph(restores=[saved_model.OBJECT_GRAPH]))},
+        {"saved_model.pb": model(graph(saver=False)), SHARD: b""},
     ],
 )
 def test_what_the_server_loads_is_accepted(files: Mapping[str, bytes]) -> None:
@@ -189,14 +189,11 @@ def test_what_the_server_loads_is_accepted(files: Mapping[str, bytes]) -> None:
         (of(graph(signatures={"serving_default": ""})), "is ''", "predict_signature_def"),
         (of(graph(version="2.18.1")), "exported by TensorFlow 2.18.1", "a toolchain with tensorflow 2.14"),
         (of(graph(version="3.0.0-dev1")), "exported by TensorFlow 3.0.0-dev1", "an image of 3.0 or newer"),
-        ({"saved_model.pb": model()}, f"not there: variables/variables.index, {SHARD}", "variables/"),
-        ({"saved_model.pb": model(graph(saver=False)), SHARD: b""}, "not there: variables/variables.index", "variables/"),
-        (
-            {**WHOLE, "variables/variables.data-00002-of-00003": b""},
-            "variables.data-00000-of-00003, variables/variables.data-00001-of-00003.",
-            ".gitignore",
-        ),
-        (of(graph(assets=["words.txt"])), "not there: assets/words.txt", "assets/"),
+        ({"saved_model.pb": model()}, f"{INDEX}, {SHARD} are missing", "variables/"),
+        ({"saved_model.pb": model(), SHARD: b""}, f"{INDEX} is missing", "variables/"),
+        ({"saved_model.pb": model(), INDEX: WHOLE[INDEX]}, f"{SHARD} is missing", ".gitignore"),
+        (of(graph(restores=["w", "b", "c"])), f"{INDEX} does not have b, c, which saved_model.pb restores", "one export"),
+        (of(graph(assets=["words.txt"])), "assets/words.txt is missing", "assets/"),
     ],
 )
 def test_what_the_server_refuses_is_told_with_the_mend(files: Mapping[str, bytes], message: str, hint: str) -> None:
@@ -214,6 +211,38 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_a_long_list_is_cut() -> None:
-    shards = {f"variables/variables.data-{n:05}-of-00010": b"" for n in range(1)}
-    (problem,) = check({"saved_model.pb": model(), "variables/variables.index": b"", **shards})
-    assert "variables.data-00005-of-00010 and 4 more" in problem.message
+    tensors = {f"w{n}": floats(n) for n in range(10)}
+    index = bundle(tensors, shards=10)[INDEX]
+    (problem,) = check({"saved_model.pb": model(graph(restores=tensors)), INDEX: index})
+    assert "variables.data-00004-of-00010 and 5 more are missing" in problem.message
+
+
+def function(name: str, *nodes: bytes) -> bytes:
+    return field(1, field(1, field(1, name)) + b"".join(nodes))
+
+
+@pytest.mark.parametrize(
+    ("library", "restored"),
+    [
+        (function("restore", names("RestoreV2", "a", "b", key=3), names("RestoreV2_1", "c", key=3)), {"a", "b", "c"}),
+        (function("restore", names("Other", "a", key=3)), set()),
+        (function("another", names("RestoreV2", "a", key=3)) + function("restore"), set()),
+        (b"", set()),
+    ],
+)
+def test_what_a_function_restores(library: bytes, restored: set[str]) -> None:
+    call = field(1, field(1, "call") + field(5, field(1, "f") + field(2, field(10, field(1, "restore")))))
+    data = field(2, field(2, call + field(2, library)) + field(3, field(3, "call")))
+    assert read(data)[0].restores == restored
+
+
+def test_another_saver_of_the_graph_does_not_count() -> None:
+    nodes = names("save_1/RestoreV2", "another", "name") + names("save/RestoreV2_1", "x")
+    assert read(model(graph(nodes=nodes)))[0].restores == {"w", "x"}
+
+
+def test_a_graph_that_is_too_large_to_look_through_is_taken_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_FIELDS", 100)
+    (found,) = read(model(graph(nodes=field(1, field(1, "node")) * 100)))
+    assert found.restores == frozenset()
+    assert found.tags == {"serve"}

@@ -1,0 +1,91 @@
+"""Reads a sorted string table, the format of `variables.index`: LevelDB's, as TensorFlow writes it.
+
+A footer with a magic number points to the block of blocks; each block has a checksum, and keys that share the beginning
+of the key before. Nothing in the file makes it read the same bytes twice, or hold more than a block in memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from gdcbuild.frameworks.tensorflow.wire import MAX_TEXT, TooLarge, Unreadable, varint
+
+MAX_BLOCK = 1 << 24
+"""Bytes of a block: TensorFlow begins a new one at 256 KiB."""
+
+MAX_NAMES = 1 << 26
+"""Bytes of all keys together, with some for each row: 400,000 tensors with names of 100 bytes."""
+
+_PER_ROW = 64
+_FOOTER, _TRAILER = 48, 5
+_MAGIC = bytes.fromhex("57fb808b247547db")
+
+
+def masked(crc: int) -> int:
+    """A CRC-32C as it is stored: masked, so that the checksum of bytes that hold checksums is a good one too."""
+    return ((crc >> 15 | crc << 17) + 0xA282_EAD8) & 0xFFFF_FFFF
+
+
+def rows(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a seekable stream, in ascending order. Raises Unreadable, in TensorFlow's words."""
+    size = stream.seek(0, io.SEEK_END)
+    if size < _FOOTER:
+        raise Unreadable("file is too short to be an sstable")
+    stream.seek(size - _FOOTER)
+    footer = io.BytesIO(stream.read(_FOOTER))
+    if not footer.getvalue().endswith(_MAGIC):
+        raise Unreadable("not an sstable (bad magic number)")
+    _handle(footer)  # of a block about blocks, which is always empty
+    last, left, least = None, MAX_NAMES, 0
+    for end, handle in _block(stream, *_handle(footer)):
+        start, length = _handle(io.BytesIO(handle))
+        if start < least:
+            raise Unreadable(f"bad block handle: a block at byte {start}, inside of the one before")
+        least = start + length
+        for key, value in _block(stream, start, length):
+            left -= len(key) + _PER_ROW
+            if left < 0:
+                raise TooLarge(f"more names than {MAX_NAMES >> 20} MiB hold")
+            if (last is not None and key <= last) or key > end:
+                raise Unreadable(f"bad entry in block: its keys are not in order at {key[:100]!r}")
+            last = key
+            yield key, value
+
+
+def _handle(stream: BinaryIO) -> tuple[int, int]:
+    """Where a block begins, and its length."""
+    try:
+        return varint(stream, _FOOTER), varint(stream, _FOOTER)
+    except Unreadable as error:
+        raise Unreadable("bad block handle") from error
+
+
+def _block(stream: BinaryIO, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a block: its rows, the offsets of those that share nothing, their number."""
+    from google_crc32c import value as crc32c
+
+    if length > MAX_BLOCK:
+        raise Unreadable(f"bad block handle: a block of {length} bytes")
+    stream.seek(min(start, 1 << 62))
+    data = stream.read(length + _TRAILER)
+    if len(data) < length + _TRAILER:
+        raise Unreadable("truncated block read")
+    if masked(crc32c(data[: length + 1])) != int.from_bytes(data[length + 1 :], "little"):
+        raise Unreadable("block checksum mismatch")
+    if data[length]:
+        raise Unreadable("bad block type: compressed, which TensorFlow never writes")
+    end = length - 4 - 4 * int.from_bytes(data[length - 4 : length], "little") if length >= 4 else -1
+    if end < 0:
+        raise Unreadable("bad block contents")
+    block, key = io.BytesIO(data), b""
+    while (at := block.tell()) < end:
+        try:
+            shared, own, size = (varint(block, end) for _ in range(3))
+        except Unreadable as error:
+            raise Unreadable(f"bad entry in block: {error}") from error
+        if shared > len(key) or shared + own > MAX_TEXT or own + size > end - block.tell():
+            raise Unreadable(f"bad entry in block: wrong lengths at byte {at} of the block")
+        key = key[:shared] + block.read(own)
+        yield key, block.read(size)
