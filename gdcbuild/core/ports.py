@@ -144,11 +144,11 @@ class Programs(NamedTuple):
 class Runner(Protocol):
     """Where actions run. It knows neither keys nor caches: it lays the inputs, runs, and shows what was made."""
 
-    def programs(self, command: str, bin: Path | None) -> Programs:
+    def programs(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:
         """The program that a command's first word names, and, of a script, its interpreters.
 
-        `bin` is where the programs of its toolchain are, None if it has none. What the toolchain's digest covers and what
-        is an input is left out.
+        `bin` is where the programs of its toolchain are, None if it has none; `env` are the variables it may see. What the
+        toolchain's digest covers and what is an input is left out.
         """
         ...
 

@@ -172,7 +172,7 @@ class Rebuilder:
             return Programs({}, ())
         name = action.toolchain
         bin = None if name is None else self.ports.toolchains.bin(self._graph.toolchains[name])
-        return self.ports.runner.programs(action.run.argv[0], bin)
+        return self.ports.runner.programs(action.run.argv[0], bin, self._variables(action))
 
     def _refuse_changed(self, action: Action, key: Key, inputs: Artifact) -> None:
         """Raise ActionFailed when a file or program that the key was made of is another one now."""

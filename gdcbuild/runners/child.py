@@ -46,7 +46,10 @@ class Child:
             importlib.import_module(name)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == name:
-                hint = f"add it to the requirements of the toolchain, in the version that the image serves, as {line}"
+                hint = (
+                    f"add it to the requirements of the toolchain, in the version that the image serves, as {line};"
+                    " without a toolchain, exports run in the Python of gdcbuild itself"
+                )
                 raise Mistake(f"the toolchain has no {name}", hint) from error
             frames = reversed(traceback.extract_tb(error.__traceback__)[-5:])
             raise Mistake(

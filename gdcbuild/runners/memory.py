@@ -28,7 +28,7 @@ class MemoryRunner:
         self.ran: list[str] = []
         self.installed: dict[str, str] = {}
 
-    def programs(self, command: str, bin: Path | None) -> Programs:  # noqa: ARG002 - the port's signature
+    def programs(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:  # noqa: ARG002 - as the port has it
         return Programs({command: self.installed[command]} if command in self.installed else {}, ())
 
     @contextmanager

@@ -69,8 +69,8 @@ class LocalRunner:
     def log(self, key: str) -> Path:
         return self._logs / f"{key}.log"
 
-    def programs(self, command: str, bin: Path | None) -> Programs:
-        return self._programs.of(command, bin)
+    def programs(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:
+        return self._programs.of(command, bin, env)
 
     @contextmanager
     def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gdcbuild.core.ports import Programs, Workspace
@@ -29,13 +29,14 @@ class HostPrograms:
         self._files = files
         self._variables = variables
 
-    def of(self, command: str, bin: Path | None) -> Programs:
+    def of(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:
         """What the runner says of a command; see core.ports.Runner."""
+        folders = env.get("PATH", search_path(self._variables, bin)).split(":")
         digests: dict[str, str] = {}
         looked: list[Path] = []
         word = "" if bin is not None and command in ("python", "python3") else command
         while word and word not in digests and len(digests) < _MOST:
-            file = self._find(word, bin, looked)
+            file = _find(word, folders, looked)
             if file is None:
                 if bin is None and not _is_input(word):
                     digests[word] = "not found"
@@ -46,16 +47,6 @@ class HostPrograms:
             digests[word] = self._digest(file)
             word = interpreter(line)
         return Programs(digests, looked)
-
-    def _find(self, word: str, bin: Path | None, looked: list[Path]) -> Path | None:
-        """The file that is run, as the system looks for it; every place where it might have been goes to `looked`."""
-        folders = [""] if "/" in word else search_path(self._variables, bin).split(":")
-        for file in (Path(folder, word) for folder in folders):
-            if file.is_absolute():  # else it would lie among the action's inputs, none of which can be executed
-                looked.append(file)
-                if os.access(file, os.X_OK) and file.is_file():
-                    return file
-        return None
 
     def _digest(self, file: Path) -> str:
         try:
@@ -72,6 +63,16 @@ def interpreter(line: bytes) -> str:
     if words and words[0].rpartition("/")[2] == "env":
         words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
     return words[0] if words else ""
+
+
+def _find(word: str, folders: Iterable[str], looked: list[Path]) -> Path | None:
+    """The file that is run, as the system looks for it; every place where it might have been goes to `looked`."""
+    for file in (Path(folder, word) for folder in ([""] if "/" in word else folders)):
+        if file.is_absolute():  # else it would be among the action's inputs, none of which can be executed
+            looked.append(file)
+            if os.access(file, os.X_OK) and file.is_file():
+                return file
+    return None
 
 
 def _is_input(word: str) -> bool:

@@ -84,6 +84,7 @@ def test_a_toolchain_without_tensorflow(tmp_path: Path) -> None:
     assert report["message"] == "the toolchain has no tensorflow"
     assert "add it to the requirements" in report["hint"]
     assert "tensorflow-cpu==2." in report["hint"]
+    assert "without a toolchain" in report["hint"]
 
 
 @pytest.mark.parametrize(
