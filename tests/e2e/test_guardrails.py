@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import re
@@ -238,6 +239,28 @@ def test_pickles_are_found_in_packed_files(workspace: Workspace, name: str) -> N
     assert not (workspace.root / "bucket").exists()
     workspace.write({name: gzip.compress(tarred(("labels.txt", b"x"), ("w.pt", STATE)))})
     workspace.ok("apply")
+
+
+def test_what_cannot_be_searched_for_pickles_is_refused(workspace: Workspace) -> None:
+    """By content, and wherever it is; and what only looks like a pickle at first is none."""
+    sound = {"labels.bin": b"cat\ndog\n", "floats.bin": b"c\xa0\x3f\n\x8e\xbf\n\x3f" * 99, "x.tar.bz2": bz2.compress(tarred())}
+    packed = {
+        "one.txt": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(24),
+        "setup.sh": b"#!/bin/sh\nexit\n" + made(Entry("a.txt", b"x")),
+        "more.tar": tarred(("a.pkl.lz4", b"\x04\x22\x4d\x18" + bytes(24))),
+    }
+    workspace.write(dict.fromkeys(packed, b"plain") | sound)
+    workspace.write({"gdcbuild.yaml": f"{HEAD}policy: {{pickle: deny}}\n" + OWN.replace("FILES", ", ".join([*sound, *packed]))})
+    workspace.ok("build")
+    workspace.write(packed)
+    done = workspace.run("build")
+    assert done.code == 1
+    for place, why in {
+        "one.txt": "it is compressed with 7-Zip",
+        "setup.sh": "it is a zip file with something before it",
+        "a.pkl.lz4 in more.tar": "it is compressed with lz4",
+    }.items():
+        assert f"{place} cannot be searched for pickles: {why}" in words(done.err)
 
 
 def test_another_policy_is_another_check(workspace: Workspace) -> None:

@@ -135,6 +135,13 @@ class Archive:
         with self.open(name) as stream:
             return stream.read(count)
 
+    def end(self, name: str, count: int) -> bytes:
+        """The last `count` bytes of a member, or all it has. Raises Unreadable."""
+        info = self._infos[name]
+        with _damage(name), self._window(info) if info.compress_type == zipfile.ZIP_STORED else self._opened(name) as stream:
+            stream.seek(max(0, info.file_size - count))
+            return stream.read(count)
+
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A member's bytes, for reading. Raises Unreadable, also for what goes wrong with them in the context."""

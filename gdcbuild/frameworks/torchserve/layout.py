@@ -18,6 +18,9 @@ MAX_DIRECTORY = 32 << 20
 _END, _END64, _LOCATOR64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
 _CENTRAL, _LOCAL = struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H")
 _MAX_COMMENT = 0xFFFF
+TAIL = _END.size + _MAX_COMMENT
+"""Bytes at the end of a file among which the end of a zip file is looked for."""
+
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
@@ -79,9 +82,22 @@ def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
         raise Unreadable(f"{start - position} bytes between {before} and the directory belong to no member")
 
 
+def is_zip(tail: bytes) -> bool:
+    """Whether a file with these last TAIL bytes is a zip file for readers that begin at its end, whatever lies before."""
+    for at in _places(tail, b"PK\x05\x06"):
+        if at + _END.size <= len(tail):
+            count, length = _END.unpack_from(tail, at)[4:6]
+            start = at - length
+            wide = tail[max(0, at - _LOCATOR64.size) : at].startswith(b"PK\x06\x07")
+            farther = start < 0 and len(tail) == TAIL
+            if count and (wide or farther or tail[max(0, start) : start + 4] == b"PK\x01\x02"):
+                return True
+    return False
+
+
 def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     """Where the directory starts and ends, and how many entries it says it has."""
-    tail = min(size, _END.size + _MAX_COMMENT)
+    tail = min(size, TAIL)
     stream.seek(size - tail)
     data = _exactly(stream, tail, "the end")
     found = list(_places(data, b"PK\x05\x06"))

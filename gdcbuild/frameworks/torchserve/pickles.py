@@ -3,6 +3,9 @@
 A pickle is a program for a small machine with a stack and a memo; all it can reach are the globals it names. So the names are
 the whole question. The machine is run here with nothing in it but texts: those a name may be put together from. Where it
 reads less strictly than Python's, it would only find more; where a name cannot be told, that is said instead of a name.
+
+Any text with a `c` in front begins as a pickle of the old protocols. Such a file counts as one when it is a pickle to its end,
+or would have called something before it breaks: an import alone does no more than find a module that the server has.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import pickletools
 import re
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
+
+from gdcbuild.frameworks.torchserve.expected import COMPUTED, UNREAD
 
 MAX_STEPS = 8_000_000
 """Opcodes that are read of all pickles of one artifact: enough for 200,000 tensors, and some seconds of work."""
@@ -28,34 +33,8 @@ MAX_TEXT = 256
 MAX_MEMO = 200_000
 """Texts that are remembered of one pickle."""
 
-UNREAD = "more than can be read here"
-COMPUTED = "a name that it puts together while it runs"
-
 MAGIC = re.compile(rb"\x80[\x02-\x05]")
 """How a pickle of protocol 2 or newer begins. Older ones have no sign of their own."""
-
-_NUMPY = r"numpy\.(?:core|_core)"
-_DTYPE = r"(?:b?float|complex|q?u?int|bits)\d\w*|bool"
-_ALLOWED = re.compile(
-    r"collections (?:OrderedDict|Counter)|_codecs encode"
-    r"|(?:builtins|__builtin__) (?:set|bytearray|complex)"
-    r"|torch(?:\.cuda|\.sparse|\.cuda\.sparse)? (?:[A-Z]\w*)?(?:Storage|Tensor)"
-    rf"|torch (?:Size|device|per_(?:tensor|channel)_\w+|{_DTYPE})"
-    r"|torch\.storage (?:Typed|Untyped)Storage|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
-    r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
-)
-"""Globals, as "MODULE NAME", that tensors and plain containers are made with: those that PyTorch's `weights_only` takes."""
-
-_HARMLESS = re.compile(
-    r"collections (?:defaultdict|deque)|torch\.nn\.parameter (?:Buffer|Uninitialized(?:Parameter|Buffer))"
-    r"|(?:builtins|__builtin__) (?:frozenset|slice|x?range|bool|int|float|str|bytes|list|tuple|dict)"
-    rf"|numpy (?:ndarray|dtype|{_DTYPE}\d*_?)|numpy\.dtypes \w+DType"
-    rf"|{_NUMPY}\.multiarray (?:_reconstruct|scalar)|{_NUMPY}\.numeric _frombuffer"
-)
-"""Those that arrays and other plain containers are made with. They make values, no more."""
-
-_TORCHSCRIPT = re.compile(r"__torch__\S* \S+|torch\.jit\._pickle \w+")
-"""What TorchScript files name beside these: types of their own. PyTorch reads them in C++ and imports nothing."""
 
 
 @dataclass(slots=True)
@@ -68,40 +47,45 @@ class Budget:
 
 @dataclass(slots=True)
 class Read:
-    """What was found: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether the pickle was read to its end."""
+    """What was found: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether the first pickle was read to its end."""
 
     names: set[str] = field(default_factory=set)
     whole: bool = False
 
 
-def unexpected(names: set[str], torchscript: bool, only_weights: bool = False) -> list[str]:
-    """Those that are not among what weights are made of, as Python would write them, sorted."""
-    expected = [_ALLOWED, *([] if only_weights else [_HARMLESS]), *([_TORCHSCRIPT] if torchscript else [])]
-    odd = (n for n in names if not any(each.fullmatch(n) for each in expected))
-    return sorted(n if n in (UNREAD, COMPUTED) else ascii(n.replace(" ", "."))[1:-1] for n in odd)
+def read(stream: BinaryIO, budget: Budget, surely: bool = False) -> Read:
+    """The pickles that lie one after another at the start of the stream: the names in all, and whether the first is whole.
 
-
-def read(stream: BinaryIO, budget: Budget) -> Read:
-    """The pickles that lie one after another at the start of the stream: the names in all, and whether the first is whole."""
+    `surely` says that the first is one, whatever it looks like.
+    """
     reader: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
     found = Read()
     try:
-        found.whole = whole = _run(reader, found.names, budget)
-        while whole and MAGIC.match(reader.read(2)):  # which is an opcode without effect here
-            whole = _run(reader, found.names, budget)
+        machine = _run(reader, budget)
+        found.whole = machine.whole
+        while True:
+            if surely or machine.counts:
+                found.names |= machine.names
+            if not machine.whole:
+                return found
+            machine, surely = _run(reader, budget), False
     finally:
         reader.detach()
-    return found
 
 
 _MARK = object()
 _LINES = {"GLOBAL": 2, "INST": 2}
 _TEXTS = frozenset({"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"})
 _GLOBALS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
+_CALLS = frozenset(
+    {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"}
+)
+"""Opcodes with which Python calls a global, or a method of what it has made."""
+
 _SPECIAL = {
     *_TEXTS,
     *_GLOBALS,
-    *("STOP", "MARK", "POP", "DUP"),
+    *("MARK", "POP", "DUP"),
     *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
 }
 
@@ -123,10 +107,14 @@ class _Stopped(ValueError):
 
 
 class _Machine:
-    """The stack and the memo of one pickle. Values are texts, marks, or None for anything else."""
+    """One pickle as far as it was followed: its names, its stack and its memo. Values are texts, marks, or None for all else.
 
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
+    `whole` says that it ended well, `counts` that it is a pickle for sure, or did as much as one.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.whole = self.counts = False
         self.stack: list[object] = []
         self.marks = 0
         self.memo: dict[int, str] = {}
@@ -160,7 +148,7 @@ class _Machine:
             case "DUP":
                 self.stack += self.take(1) * 2
             case "GLOBAL" | "INST":
-                self.names.add(argument.decode(errors="surrogateescape").replace("\n", " "))
+                self.names.add(_name(argument))
                 if name == "INST":
                     self.down_to_mark()
                 self.stack.append(None)
@@ -194,31 +182,47 @@ class _Machine:
             self.memo.pop(place, None)
 
 
-def _run(reader: io.BufferedReader, names: set[str], budget: Budget) -> bool:
-    """Follow one pickle; returns whether it ended well. What makes Python stop makes this stop too."""
-    machine = _Machine(names)
+def _run(reader: io.BufferedReader, budget: Budget) -> _Machine:
+    """Follow one pickle. What makes Python stop makes this stop too."""
+    machine = _Machine()
     stack = machine.stack
+    first = True
     try:
         while budget.steps > 0 and len(machine.memo) <= MAX_MEMO:
             found = _PLAIN.get(reader.read(1))
             if found is None:
-                return False
+                return machine
             op, taken, to_mark, left = found
             budget.steps -= NAME if op.name in _GLOBALS else 1
             argument = b"" if op.arg is None else _argument(reader, op)
+            if op.name == "STOP":
+                machine.whole = bool(stack)
+                machine.counts |= machine.whole
+                return machine
             if op.name in _SPECIAL:
-                if op.name == "STOP":
-                    return bool(stack)
                 machine.special(op.name, argument)
-                continue
-            if to_mark:
-                machine.down_to_mark()
-            machine.take(taken)
-            stack += [None] * left
+            else:
+                if to_mark:
+                    machine.down_to_mark()
+                machine.take(taken)
+                stack += [None] * left
+            machine.counts |= (first and op.name == "PROTO" and argument <= b"\5") or (
+                op.name in _CALLS and bool(machine.names)
+            )
+            first = False
     except _Stopped:
-        return False
-    names.add(UNREAD)
-    return False
+        return machine
+    machine.names.add(UNREAD)
+    machine.counts = True
+    return machine
+
+
+def _name(argument: bytes) -> str:
+    """The "MODULE NAME" of a global. Python refuses what is not UTF-8; of a line that was cut off that cannot be told."""
+    try:
+        return argument.replace(b"\n", b" ").decode(errors="surrogateescape" if _CUT in argument else "strict")
+    except UnicodeDecodeError:
+        raise _Stopped from None
 
 
 def _text(name: str, argument: bytes) -> str | None:
@@ -236,6 +240,13 @@ def _number(argument: bytes, decimal: bool) -> int:
         raise _Stopped from None
 
 
+_NUMBER = b" \t\v\f\r\0+-0123456789"
+_BEGINNINGS = {"INT": _NUMBER, "LONG": _NUMBER, "FLOAT": _NUMBER + b".iInN", "STRING": b"\"'"}
+"""How the arguments begin that Python does not refuse."""
+
+_CUT = b"..."
+"""How a line ends here that is longer than any name."""
+
 _COUNTED = {
     pickletools.TAKEN_FROM_ARGUMENT1: (1, False),
     pickletools.TAKEN_FROM_ARGUMENT4: (4, True),
@@ -251,7 +262,10 @@ def _argument(reader: io.BufferedReader, op: pickletools.OpcodeInfo) -> bytes:
     if op.arg.n >= 0:
         return _exactly(reader, op.arg.n)
     if op.arg.n == pickletools.UP_TO_NEWLINE:
-        return b"\n".join([_line(reader) for _ in range(_LINES.get(op.name, 1))])
+        text = b"\n".join([_line(reader) for _ in range(_LINES.get(op.name, 1))])
+        if text[:1] not in _BEGINNINGS.get(op.name, text[:1]):
+            raise _Stopped
+        return text
     width, signed = _COUNTED[op.arg.n]
     count = int.from_bytes(_exactly(reader, width), "little", signed=signed)
     if count < 0:
@@ -285,4 +299,4 @@ def _line(reader: io.BufferedReader) -> bytes:
         return line[:-1]
     while (more := reader.readline(1 << 16)) and not more.endswith(b"\n"):
         pass
-    return line + b"..."
+    return line + _CUT

@@ -1,19 +1,21 @@
-"""Finds the pickles in an archive: in zip, tar and gzip files in it, and in arrays. Says what unpickling would reach for."""
+"""Finds the pickles in an archive, in zip, tar and compressed files in it too. Says what unpickling would reach for."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from gdcbuild.frameworks.torchserve import pickles, streams
 from gdcbuild.frameworks.torchserve.archive import MAX_UNPACKED, ZIP_MAGIC, Archive, open_nested
-from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.pickles import UNREAD, Budget
-from gdcbuild.frameworks.torchserve.streams import Ahead
+from gdcbuild.frameworks.torchserve.expected import UNREAD, unexpected
+from gdcbuild.frameworks.torchserve.layout import TAIL, Unreadable, is_zip
+from gdcbuild.frameworks.torchserve.pickles import Budget
+from gdcbuild.frameworks.torchserve.streams import Ahead, Broken, Tail
 
 MAX_DEPTH = 4
 """Archives within archives that are looked into."""
@@ -89,7 +91,7 @@ def _member(archive: Archive, name: str, where: _Inside, loaded: bool) -> Iterat
                 yield from _zip(inner, place, where)
                 return
         with archive.open(name) as stream:
-            yield from _file(Ahead(stream), name, place, where, loaded)
+            yield from _file(Ahead(stream), name, place, where, partial(archive.end, name, TAIL), loaded=loaded)
     except Unreadable as error:
         yield Finding(place, (), str(error))
 
@@ -101,10 +103,26 @@ def _zip(archive: Archive, place: str, where: _Inside) -> Iterator[Finding]:
         yield from _member(archive, name, inside, False)
 
 
+def _streamed(stream: BinaryIO, name: str, place: str, where: _Inside, packed: bool = False) -> Iterator[Finding]:
+    """A file that can only be read on."""
+    whole = Tail(stream)
+    return _file(Ahead(cast(BinaryIO, whole)), name, place, where, whole.end, packed=packed)
+
+
 def _file(
-    stream: Ahead, name: str, place: str, where: _Inside, loaded: bool = False, packed: bool = False
+    stream: Ahead,
+    name: str,
+    place: str,
+    where: _Inside,
+    end: Callable[[], bytes],
+    *,
+    loaded: bool = False,
+    packed: bool = False,
 ) -> Iterator[Finding]:
-    """A file by what it begins as. `name` is the one whose ending counts, `packed` says that it has been unpacked before."""
+    """A file by what it begins as, and by its `end`: its last TAIL bytes.
+
+    `name` is the one whose ending counts, `packed` says that it has been decompressed before.
+    """
     head, ending = stream.head, PurePosixPath(name).suffix.lower()
     pickled = bool(pickles.MAGIC.match(head)) or ending in PICKLES | WEIGHTS or loaded
     try:
@@ -114,24 +132,27 @@ def _file(
                 raise Unreadable(f"it is an archive of more than {MAX_UNPACKED >> 20} MiB, in one that is read on only")
             with open_nested(io.BytesIO(data), len(data)) as inner:
                 yield from _zip(inner, place, where)
-        elif head.startswith(streams.GZIP):
+        elif (content := streams.unpacked(stream, where.budget)) is not None:
             if packed:
-                raise Unreadable("it is packed twice")
-            unpacked = Ahead(cast(BinaryIO, streams.Unpacked(cast(BinaryIO, stream), where.budget)))
-            yield from _file(unpacked, name[:-3] if ending == ".gz" else name, place, where, packed=True)
-        elif how := next((how for magic, how in streams.FOREIGN.items() if head.startswith(magic)), None):
-            raise Unreadable(f"it is packed with {how}, which is not unpacked here")
+                raise Unreadable("it is compressed twice")
+            inner_name = name if ending in PICKLES | WEIGHTS else name[: len(name) - len(ending)]
+            yield from _streamed(content, inner_name, place, where, packed=True)
         elif streams.is_tar(head):
             if pickled:
                 raise Unreadable("it can be read both as a pickle and as a tar file")
             inside = where.deeper(place)
             for each, bytes_ in streams.members(cast(BinaryIO, stream), where.budget):
-                yield from _file(Ahead(bytes_), each, inside.placed(each), inside)
-        elif head.startswith(_ARRAY):
-            yield from _array(stream, place, where)
-        elif pickled:
-            yield from _pickle(cast(BinaryIO, stream), place, where, ending in PICKLES)
+                yield from _streamed(bytes_, each, inside.placed(each), inside)
+        else:
+            if head.startswith(_ARRAY):
+                yield from _array(stream, place, where)
+            elif pickled:
+                yield from _pickle(cast(BinaryIO, stream), place, where, ending in PICKLES)
+            if is_zip(end()):
+                raise Unreadable("it is a zip file with something before it, such as one that extracts itself")
     except Unreadable as error:
+        if isinstance(error, Broken) and not packed:  # it is in what is compressed, of which that is told
+            raise
         yield Finding(place, (), str(error))
 
 
@@ -147,8 +168,8 @@ def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
 
 
 def _pickle(stream: BinaryIO, place: str, where: _Inside, surely: bool) -> Iterator[Finding]:
-    found = pickles.read(stream, where.budget)
+    found = pickles.read(stream, where.budget, surely)
     names = found.names if found.whole or not surely else found.names | {UNREAD}
-    odd = pickles.unexpected(names, where.script, where.only_weights)
+    odd = unexpected(names, where.script, where.only_weights)
     if odd:
         yield Finding(place, tuple(odd))

@@ -1,23 +1,39 @@
-"""Files that are read on and never back: what is packed with gzip, and what lies in a tar file. Bounded in time and memory.
+"""Files that are read on and never back: what is compressed, and what a tar file holds. Bounded in time and memory.
 
 What a header tells is not trusted: sizes end where the bytes do, and every part and member is paid for out of the budget.
 """
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import re
+import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.layout import TAIL, Unreadable
 from gdcbuild.frameworks.torchserve.pickles import Budget
 
 GZIP = b"\x1f\x8b"
-FOREIGN = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-"""How files begin that are packed in a way that is not unpacked here."""
+_FOREIGN = (
+    (rb"7z\xbc\xaf'\x1c", "7-Zip"),
+    (rb"Rar!\x1a\x07", "RAR"),
+    (rb"\x04\x22M\x18|\x02\x21L\x18", "lz4"),
+    (rb"[\x1e-\x28]\xb5\x2f\xfd", "zstd"),
+    (rb"[\x50-\x5f]\x2aM\x18", "lz4 or zstd"),
+    (rb"\xff\x06\0\0sNaPpY", "snappy"),
+    (rb"LZIP\x01", "lzip"),
+    (rb"\x89LZO\0\r\n", "lzop"),
+    (rb"\x1f\x9d[\x89-\x90]", "compress"),
+    (rb"MSCF\0{4}", "cabinet"),
+    (rb"ZF0x", "joblib 0.9"),
+)
+"""How files begin that are compressed in a way that Python's own library does not know."""
 
 BLOCK = 512
 MAX_HEADER = 64 << 10
@@ -26,8 +42,15 @@ MAX_HEADER = 64 << 10
 PART = 40
 """What a part of a gzip file, or a member of a tar file, costs, in opcodes of a pickle: it takes about that long."""
 
+MAX_DICTIONARY = 100 << 20
+"""Bytes of memory for unpacking xz and LZMA; what `xz -9` makes takes two thirds of it."""
+
 _CHECKSUM = re.compile(rb"[0-7]|^[\x80\xff]")
 _PIECE = 64 << 10
+
+
+class Broken(Unreadable):
+    """What is compressed ends here: nothing that lies in it can be read any further."""
 
 
 class Ahead(io.RawIOBase):
@@ -47,11 +70,41 @@ class Ahead(io.RawIOBase):
         return len(data)
 
 
-class Unpacked(io.RawIOBase):
-    """What a gzip file holds, in however many parts. Reading raises Unreadable when it is damaged, or a bomb."""
+class Tail(io.RawIOBase):
+    """A stream that remembers the last bytes that were read of it."""
 
-    def __init__(self, stream: BinaryIO, budget: Budget) -> None:
-        self._stream, self._budget = stream, budget
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size - len(self._pieces[0]) >= TAIL:
+            self._size -= len(self._pieces.popleft())
+        return len(data)
+
+    def end(self) -> bytes:
+        """The last TAIL bytes of the stream, after all of it has been read."""
+        while self.read(_PIECE):
+            pass
+        return b"".join(self._pieces)[-TAIL:]
+
+
+class Unpacked(io.RawIOBase):
+    """What a compressed file holds, in however many parts. Reading raises Broken when it is damaged, or a bomb.
+
+    `new` makes what unpacks a part; `price` says how many times as long as gzip it takes.
+    """
+
+    def __init__(self, stream: BinaryIO, budget: Budget, new: Callable[[], Any], price: int) -> None:
+        self._stream, self._budget, self._new, self._price = stream, budget, new, price
         self._packed = b""
         self._unpacker: Any = None
 
@@ -59,32 +112,78 @@ class Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while len(buffer):  # zlib takes no room for all there is
-            packed = self._packed or self._stream.read(_PIECE)
+        while len(buffer):  # none of them takes room for all there is
+            hungry = getattr(self._unpacker, "needs_input", True)  # zlib keeps nothing for itself
+            packed = self._packed or (self._stream.read(_PIECE) if hungry else b"")
             if self._unpacker is None:
                 if not packed:
                     return 0
                 self._packed = packed.lstrip(b"\0")  # which may follow the last part
                 if self._packed:
                     pay(self._budget)
-                    self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    self._unpacker = self._new()
                 continue
             try:
                 data = self._unpacker.decompress(packed, len(buffer))
-            except zlib.error as error:
-                raise Unreadable(f"what is packed in it is damaged: {error}") from None
-            self._packed = self._unpacker.unused_data or self._unpacker.unconsumed_tail
+            except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+                raise Broken(f"it cannot be decompressed: {error}") from None
+            self._packed = self._unpacker.unused_data or getattr(self._unpacker, "unconsumed_tail", b"")
             if self._unpacker.eof:
                 self._unpacker = None
-            elif not (packed or data):
-                raise Unreadable("what is packed in it is cut off")
+            elif hungry and not (packed or data):
+                raise Broken("it cannot be decompressed: it is cut off")
             if data:
-                self._budget.unpacked -= len(data)
+                self._budget.unpacked -= len(data) * self._price
                 if self._budget.unpacked < 0:
-                    raise Unreadable("it unpacks to more than is looked into")
+                    raise Broken("it unpacks to more than is looked into")
                 buffer[: len(data)] = data
                 return len(data)
         return 0
+
+
+def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
+    """What a file holds that is compressed, None when it is not. Raises Unreadable when that cannot be read."""
+    head = stream.head
+    if head.startswith(GZIP):
+        found = Unpacked(cast(BinaryIO, stream), budget, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), 1)
+    elif _is_zlib(head):
+        found = Unpacked(cast(BinaryIO, stream), budget, zlib.decompressobj, 1)
+    elif _BZIP2.match(head):
+        found = Unpacked(cast(BinaryIO, stream), budget, bz2.BZ2Decompressor, 8)
+    elif head.startswith(b"\xfd7zXZ\0") or _is_lzma(head):
+        found = Unpacked(cast(BinaryIO, stream), budget, lambda: lzma.LZMADecompressor(memlimit=MAX_DICTIONARY), 4)
+    else:
+        how = next((how for magic, how in _FOREIGN if re.match(magic, head, re.DOTALL)), None)
+        if how:
+            raise Unreadable(f"it is compressed with {how}")
+        return None
+    return cast(BinaryIO, found)
+
+
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+
+
+def _is_lzma(head: bytes) -> bool:
+    """Whether a file is LZMA without a container, of the kind that Python recognises: a dictionary of 2^n or 3 * 2^n bytes, a
+    size that is open or below 2^38, a zero. All that encoders write have the same properties in front.
+    """
+    if len(head) < 14 or head[:1] != b"\x5d" or head[13]:
+        return False
+    dictionary, size = struct.unpack_from("<IQ", head, 1)
+    lowest = dictionary & -dictionary
+    return dictionary >= 4096 and dictionary in (lowest, 3 * lowest) and (0 < size < 1 << 38 or size == (1 << 64) - 1)
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Whether a file is compressed with zlib: two bytes are easily the same by chance, so what follows is tried."""
+    if len(head) < 8 or head[:1] != b"x" or head[1] & 0x20 or int.from_bytes(head[:2], "big") % 31:
+        return False
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(head)
+    except zlib.error:
+        return False
+    return True
 
 
 def is_tar(head: bytes) -> bool:
@@ -115,8 +214,11 @@ def members(stream: BinaryIO, budget: Budget) -> Iterator[tuple[str, BinaryIO]]:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"as a tar file it is damaged: {error}") from None
-    if forward.last.strip(b"\0"):
-        raise Unreadable("as a tar file it is damaged: something follows that is no member")
+    rest = forward.last
+    while rest:
+        if rest.strip(b"\0"):
+            raise Unreadable("as a tar file it is damaged: something follows that is no member")
+        rest = forward.take(_PIECE)
 
 
 class _Forward:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gdcbuild.adopt.findings import is_file, is_folder
+from gdcbuild.adopt.files import is_file, is_folder
 
 Entry = str | tuple[str, str]
 """A path or glob, whose files lie under their base names; or (from, to)."""
