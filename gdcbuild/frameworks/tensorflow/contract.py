@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.tensorflow import bundle
+from gdcbuild.frameworks.tensorflow import bundle, warmup
 from gdcbuild.frameworks.tensorflow.bundle import some
 from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read
 from gdcbuild.frameworks.tensorflow.wire import TooLarge, Unreadable
 
-CHECK_VERSION = 3
+CHECK_VERSION = 4
 """Raise it when `check` would now find something else."""
 
 ENTRY = "saved_model.pb"
@@ -43,7 +43,13 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     served = next((g for g in graphs if g.tags == {TAG}), None)
     if served is None:
         return [_untagged(graphs)]
-    return [*_signature(served), *_version(served, image), *_variables(served, artifact), *_assets(served, artifact)]
+    return [
+        *_signature(served),
+        *_version(served, image),
+        *_variables(served, artifact),
+        *_assets(served, artifact),
+        *_warmup(artifact),
+    ]
 
 
 def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
@@ -152,6 +158,17 @@ def _assets(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Problem]
     lost = sorted(f"assets/{name}" for name in graph.assets if f"assets/{name}" not in artifact)
     if lost:
         yield _missing("assets", lost, "No such file or directory")
+
+
+def _warmup(artifact: Mapping[str, Blob]) -> Iterator[Problem]:
+    if warmup.REQUESTS in artifact:
+        with artifact[warmup.REQUESTS].open() as stream:
+            said = warmup.fault(stream)
+        if said:
+            yield Problem(
+                f'{warmup.REQUESTS} cannot be read, and the server would not serve the model: "{said}"',
+                f"write it again with tf.io.TFRecordWriter, {warmup.MAX_RECORDS} requests at most, or remove it",
+            )
 
 
 def _missing(folder: str, files: list[str], said: str) -> Problem:

@@ -125,3 +125,12 @@ def bundle(tensors: Mapping[str, Tensor], shards: int = 1, order: str = "<") -> 
         data[shard] += tensor.data
     index = table(block(rows[:2]), block(rows[2:]), ends=[rows[1][0], b"~"]) if len(rows) > 2 else table(block(rows))
     return {INDEX: index, **{f"variables/variables.data-{n:05}-of-{shards:05}": each for n, each in enumerate(data)}}
+
+
+def records(*messages: bytes) -> bytes:
+    """A file of records: each with its length before and the checksum of both."""
+    data = b""
+    for message in messages:
+        length = struct.pack("<Q", len(message))
+        data += length + fixed(mask(crc32c(length))) + message + fixed(mask(crc32c(message)))
+    return data

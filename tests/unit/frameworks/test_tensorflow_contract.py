@@ -15,7 +15,7 @@ from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow import contract, saved_model, wire
 from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph
 from gdcbuild.frameworks.tensorflow.wire import Unreadable
-from tests.unit.frameworks.bundles import INDEX, SHARD, bundle, field, floats
+from tests.unit.frameworks.bundles import INDEX, SHARD, bundle, field, floats, records
 
 IMAGE = Image("tf2-cpu.2-14", "tensorflow", "2.14")
 PREDICT = "tensorflow/serving/predict"
@@ -246,3 +246,30 @@ def test_a_graph_that_is_too_large_to_look_through_is_taken_without(monkeypatch:
     (found,) = read(model(graph(nodes=field(1, field(1, "node")) * 100)))
     assert found.restores == frozenset()
     assert found.tags == {"serve"}
+
+
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+REQUESTS = records(b"", b"a request", b"long" * 1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"", REQUESTS, REQUESTS + b"too short", records(*[b"request"] * 1000)])
+def test_warmup_requests(data: bytes) -> None:
+    assert check({**WHOLE, WARMUP: data}) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"no record at all", "corrupted record at 0"),
+        (bytes(64), "corrupted record at 0"),
+        (REQUESTS[:-1], "truncated record at 41"),
+        (REQUESTS[: len(REQUESTS) // 2], "truncated record at 41"),
+        (REQUESTS[:-1] + bytes([REQUESTS[-1] ^ 1]), "corrupted record at 53"),
+        (REQUESTS[:-9] + b"!" + REQUESTS[-8:], "corrupted record at 53"),
+        (records(*[b"request"] * 1001), "Number of warmup records exceeds the maximum (1000)"),
+    ],
+)
+def test_warmup_requests_that_the_server_cannot_read(data: bytes, said: str) -> None:
+    (problem,) = check({**WHOLE, WARMUP: data})
+    assert f'{WARMUP} cannot be read, and the server would not serve the model: "{said}"' in problem.message
+    assert "tf.io.TFRecordWriter" in problem.hint
