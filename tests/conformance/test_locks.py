@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -96,8 +97,10 @@ def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> No
     class Fresh:
         """Each thread comes with locks of its own, as two processes would."""
 
-        def hold(self, name: str, cancel: Flag | None = None) -> AbstractContextManager[None]:
-            return FileLocks(tmp_path).hold(name, cancel)
+        def hold(
+            self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None
+        ) -> AbstractContextManager[None]:
+            return FileLocks(tmp_path).hold(name, cancel, waits)
 
     assert not both_inside(Fresh(), "name", "name", 0.2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.core.events import Event, JobFailed
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.ports import Flag, Run, Stored
+from gdcbuild.core.ports import Flag, Outputs, Run, Stored
 from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow.rules import TensorFlow
@@ -41,8 +41,8 @@ class OtherBytes(MemoryCAS):
         super().__init__()
         self._last = Digest.of(b"")
 
-    def put(self, file: Path) -> Digest:
-        self._last = super().put(file)
+    def put(self, file: Path, digest: Digest | None = None) -> Digest:
+        self._last = super().put(file, digest)
         return self._last
 
     def get(self, digest: Digest) -> Blob:
@@ -68,7 +68,9 @@ class NeverLooksAgain(MemoryWorkspace):
 
 
 class NoLocks:
-    def hold(self, name: str) -> AbstractContextManager[None]:
+    def hold(
+        self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None
+    ) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -76,7 +78,7 @@ class BelievesItsInputs(MemoryRunner):
     """Reads what an input holds without comparing it with the digest."""
 
     @contextmanager
-    def run(self, run: Run, cancel: Flag) -> Iterator[Mapping[str, Path]]:
+    def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
         inputs = {path: BytesBlob(blob.open().read()) for path, blob in run.inputs.items()}
         with super().run(Run(run.action, run.key, inputs, run.python, run.env), cancel) as outputs:
             yield outputs

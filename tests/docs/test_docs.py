@@ -201,7 +201,7 @@ def test_every_module_of_the_lifecycle_exists() -> None:
 def commands() -> dict[str, Any]:
     """Command as it is typed → its parameters."""
     found: dict[str, Any] = {}
-    for name, command in typer.main.get_command(app(["all"])).commands.items():
+    for name, command in typer.main.get_group(app(["all"])).commands.items():
         for sub, inner in getattr(command, "commands", {"": command}).items():
             found[f"gdcbuild {name} {sub}".strip()] = inner.params
     return found

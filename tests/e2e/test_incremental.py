@@ -40,7 +40,7 @@ steps:
     inputs: [seed.txt]
     outputs: [w2.pt]
 """
-FILES = {
+FILES: dict[str, str | bytes] = {
     "gdcbuild.yaml": MANIFEST,
     "w1.pt": b"weights one",
     "wb.pt": b"weights of b",

@@ -18,7 +18,7 @@ from gdcbuild.core.plan import Kind, Plan
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import ActionFailed, Problem, Refused
 from gdcbuild.frameworks.tensorflow.rules import TensorFlow
-from tests.e2e.test_incremental import FILES
+from tests.e2e.test_incremental import FILES, MANIFEST
 from tests.e2e.test_snapshot import built, fresh, model, planned
 from tests.e2e.workspace import Workspace
 from tests.unit.frameworks.test_tensorflow_contract import model as saved_model
@@ -40,7 +40,11 @@ def project(workspace: Workspace) -> Project:
 
 def apply(workspace: Workspace, meanwhile: Callable[[], object]) -> None:
     """Plan, have something happen while the question of a protected environment stands, and go on."""
-    project(workspace).apply(None, Selection(), 2, keep_going=False, confirm=lambda *_: meanwhile() and None)
+
+    def confirm(*_: object) -> None:
+        meanwhile()
+
+    project(workspace).apply(None, Selection(), 2, keep_going=False, confirm=confirm)
 
 
 def test_a_manifest_that_is_saved_while_a_plan_is_made(built: Workspace) -> None:
@@ -110,8 +114,7 @@ def test_a_version_that_leaves_the_manifest_is_not_published(workspace: Workspac
     workspace.age()
     for _ in range(2):  # the second time from a snapshot, so that the manifest is read only now
         workspace.ok("plan")
-    without = FILES["gdcbuild.yaml"].replace('"1": {weights: wb.pt', '"3": {weights: wb.pt')
-    assert isinstance(without, str)
+    without = MANIFEST.replace('"1": {weights: wb.pt', '"3": {weights: wb.pt')
     with pytest.raises(Refused, match="b@1 has left the manifest"):
         apply(workspace, lambda: workspace.write({"gdcbuild.yaml": without}))
     assert not (workspace.root / "bucket").exists()

@@ -147,7 +147,7 @@ def test_a_version_that_is_taken_out(workspace: Workspace) -> None:
 
 def test_commands_that_have_json() -> None:
     found = set()
-    for name, command in typer.main.get_command(app(["all"])).commands.items():
+    for name, command in typer.main.get_group(app(["all"])).commands.items():
         for inner in getattr(command, "commands", {"": command}).values():
             if any("--json" in p.opts for p in inner.params):
                 found.add(name)

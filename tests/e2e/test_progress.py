@@ -83,7 +83,7 @@ def test_terminal_shows_what_runs_and_what_waits(workspace: Workspace) -> None:
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}], ids=str)
 def test_plain_lines_where_asked_for(workspace: Workspace, variables: dict[str, str]) -> None:
     workspace.write(FILES)
-    code, seen = on_terminal(workspace, "apply", **variables)
+    code, seen = on_terminal(workspace, "apply", typed=b"", **variables)
     assert (code, "\x1b" in seen, "built      a@1" in seen) == (0, False, True), seen
 
 

@@ -76,7 +76,7 @@ def test_a_version_is_dirty_by_what_went_into_it(workspace: Workspace, tmp_path:
     git(library, "init", "-q")
     git(library, "add", "-A")
     git(library, "commit", "-q", "-m", "first")
-    files = {"w.pt": b"weights", "h.py": HANDLER}
+    files: dict[str, str | bytes] = {"w.pt": b"weights", "h.py": HANDLER}
     two = ONE.replace("one:", "two:").replace("../vendor/net.py", "more.py")
     workspace.write({"gdcbuild.yaml": SHARED, ".gitignore": "bucket\n"})
     workspace.write({"one/gdcbuild.yaml": ONE, **{f"one/{p}": c for p, c in files.items()}})

@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -98,11 +99,15 @@ def built(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The manifests that are read from now on."""
-    from gdcbuild.manifest import load
+    from gdcbuild.manifest import load, yaml
 
     found: list[str] = []
-    parse = load.parse
-    monkeypatch.setattr(load, "parse", lambda data, file: (found.append(Path(file).parent.name), parse(data, file))[1])
+
+    def parse(data: bytes, file: str) -> Any:
+        found.append(Path(file).parent.name)
+        return yaml.parse(data, file)
+
+    monkeypatch.setattr(load, "parse", parse)
     return found
 
 

@@ -156,7 +156,7 @@ class Scene(Workspace):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
             for name, module in list(sys.modules.items()):
                 if name.startswith("gdcbuild.") and hasattr(module, "ThreadPoolExecutor"):
-                    module.ThreadPoolExecutor = _Here
+                    setattr(module, "ThreadPoolExecutor", _Here)  # noqa: B010 - as the module has it
             if stop:
                 os.kill(os.getpid(), signal.SIGSTOP)
             code = cli.run(list(arguments))

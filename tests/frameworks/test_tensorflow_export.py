@@ -168,7 +168,7 @@ class Box:
         )
         env = {"HOME": str(temporary), "TMPDIR": str(temporary), "PYTHONHASHSEED": str(self.runs), "PYTHONSAFEPATH": "1"}
         env |= ENVIRONMENT
-        command = [self.python, child.__file__, request]
+        command = [str(self.python), child.__file__, str(request)]
         done = subprocess.run(command, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == (1 if error.exists() else 0), done.stderr[-4000:]
         return out, json.loads(error.read_text()) if error.exists() else None
@@ -185,7 +185,7 @@ class Box:
 
     def ask(self, code: str, *args: object) -> Any:
         """What a script in the toolchain prints, as JSON."""
-        command = [self.python, "-c", code, *map(str, args)]
+        command = [str(self.python), "-c", code, *map(str, args)]
         done = subprocess.run(command, check=False, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])

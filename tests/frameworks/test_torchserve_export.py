@@ -146,7 +146,7 @@ class Box:
             )
         )
         environment = {"PATH": os.defpath, "HOME": str(place), "PYTHONHASHSEED": "0"}
-        command = [self.python, child.__file__, request]
+        command = [str(self.python), child.__file__, str(request)]
         done = subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == (1 if error.exists() else 0), done.stderr[-4000:]
         return out, json.loads(error.read_text()) if error.exists() else None
@@ -163,7 +163,7 @@ class Box:
 
     def ask(self, code: str, *args: object) -> Any:
         """What a script in the toolchain prints, as JSON."""
-        command = [self.python, "-W", "ignore", "-c", code, *map(str, args)]
+        command = [str(self.python), "-W", "ignore", "-c", code, *map(str, args)]
         done = subprocess.run(command, check=False, env={"PATH": os.defpath}, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout)
@@ -290,7 +290,7 @@ def test_programs_hold_no_paths_and_stay_aligned(box: Box) -> None:
 
 def test_programs_of_older_releases_hold_no_paths(tmp_path: Path) -> None:
     """Before 2.7 a program was a plain zip file, with the time in it."""
-    graph = {
+    graph: dict[str, Any] = {
         "graph_module": {"graph": {"nodes": [{"name": "relu", "metadata": {"stack_trace": "File /a/b", "torch_fn": "r"}}]}}
     }
     for name, moment in (("one", (2024, 5, 1, 1, 2, 4)), ("other", (2025, 5, 1, 1, 2, 4))):

@@ -1,2 +1,2 @@
-def handle(data, context):
+def handle(data: list[object], context: object) -> list[object]:
     return data

@@ -49,7 +49,7 @@ LINES = [
 def theirs(line: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, object] | None:
     monkeypatch.setattr(sys, "argv", ["torch-model-archiver", *line])
     try:
-        return vars(ArgParser.export_model_args_parser())
+        return dict(vars(ArgParser.export_model_args_parser()))
     except SystemExit:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,8 +48,8 @@ class Repo:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_bytes(text.encode())
 
-    def checkout(self, *paths: str, manifest: str = "gdcbuild.yaml", **digests: Digest) -> Checkout:
-        used = {path: Digest.of((self.root / path).read_bytes()) for path in paths} | digests
+    def checkout(self, *paths: str, manifest: str = "gdcbuild.yaml", digests: Mapping[str, Digest] | None = None) -> Checkout:
+        used = {path: Digest.of((self.root / path).read_bytes()) for path in paths} | dict(digests or {})
         variables = {"PATH": os.environ["PATH"], **ALONE, **LOCAL}
         return checkout(self.root / manifest, used, variables, self.told.append)
 
@@ -250,12 +250,12 @@ def test_links_in_a_circle_end(repo: Repo) -> None:
     (repo.root / "a").symlink_to("b")
     (repo.root / "b").symlink_to("a")
     repo.commit()
-    assert repo.checkout(**{"a/net.py": Digest.of(b"")}).files == {}
+    assert repo.checkout(digests={"a/net.py": Digest.of(b"")}).files == {}
 
 
 def test_what_went_in_counts_and_not_what_is_there_now(repo: Repo) -> None:
     used = Digest.of(b"edited while it was built\n")
-    assert repo.checkout(**{"net.py": used}).uncommitted({"net.py": used}) == ["net.py"]
+    assert repo.checkout(digests={"net.py": used}).uncommitted({"net.py": used}) == ["net.py"]
 
 
 def test_a_large_file_a_name_with_spaces_and_an_empty_one(repo: Repo) -> None:

@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_read_is_named() -> None:
 
 
 def test_blocks_that_are_shared_and_cannot_be_read_are_the_blobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
+    opened: list[object] = []
 
     class Torn(BytesBlob):
         def open(self) -> BinaryIO:
@@ -114,7 +114,7 @@ def test_works_get_all_of_a_stream_in_order_beside_each_other() -> None:
     data = bytes(range(256)) * 4096 * 7 + b"the rest"
     one, two = bytearray(), bytearray()
     assert b"".join(beside(io.BytesIO(data), one.extend, two.extend)) == data
-    assert (one, two) == (data, data)
+    assert (bytes(one), bytes(two)) == (data, data)
 
 
 def test_what_a_work_raises_ends_the_reading() -> None:

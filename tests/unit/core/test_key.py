@@ -15,9 +15,8 @@ from gdcbuild.core.key import Difference, Key, key_of
 from gdcbuild.errors import Location
 
 INPUTS = Tree({"a": Digest.of(b"1"), "b": Digest.of(b"2")})
-ACTION = Action(
-    "id", "kind", Command(("run", "it")), (), {"p": {"x": 1, "y": [1, 2]}}, "t", ("V",), ("out",), "sub", 1, Location("f", 1, 1)
-)
+PARAMS = {"p": {"x": 1, "y": [1, 2]}}
+ACTION = Action("id", "kind", Command(("run", "it")), (), PARAMS, "t", ("V",), ("out",), "sub", 1, where=Location("f", 1, 1))
 
 
 def key(action: Action = ACTION, inputs: Tree = INPUTS, toolchain: str = "t1", env: dict[str, str] | None = None) -> Key:

@@ -34,7 +34,7 @@ def test_the_set_forgets_what_is_gone_and_takes_another_at_its_address() -> None
     del gone
     found.add(kept)
     assert list(found) == [kept]
-    others = []
+    others: list[Thing] = []
     while not others or id(others[-1]) != address:
         others.append(Thing())
         assert len(others) < 100_000

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -446,7 +447,11 @@ def test_memory_stays_bounded(case: str, tmp_path: Path) -> None:
 
 
 def test_json_of_the_manifest_is_kept(tmp_path: Path) -> None:
-    manifest = {"runtime": "python", "model": {"modelName": "x", "handler": "h", "extra": [1, None]}, "more": {"a": 1.5}}
+    manifest: dict[str, Any] = {
+        "runtime": "python",
+        "model": {"modelName": "x", "handler": "h", "extra": [1, None]},
+        "more": {"a": 1.5},
+    }
     repack.run({}, {"mar/old.mar": BytesBlob(mar(manifest=json.dumps(manifest)))}, tmp_path)
     file = tmp_path / "model.mar"
     with open_archive(FileBlob(Digest("", file.stat().st_size), file)) as found:

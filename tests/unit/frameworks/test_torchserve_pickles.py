@@ -52,7 +52,7 @@ def asked(data: bytes, unpickler: Any = pickle.Unpickler) -> tuple[set[str], boo
     """The globals that Python asks for when it unpickles, and whether it comes to an end. Nothing real is handed out."""
     names = set()
 
-    class Unpickler(unpickler):
+    class Unpickler(unpickler):  # type: ignore[misc] # C's or Python's
         def find_class(self, module: str, name: str) -> Any:
             names.add(f"{module} {name}")
             return Anything
@@ -79,7 +79,7 @@ class Evil:
         return builtins.eval, ("1",)
 
 
-VALUES = st.recursive(
+VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300) | st.binary(max_size=300),
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -333,7 +333,7 @@ gzipped = partial(gzip.compress, mtime=0)
 """The names of tests follow from it, and must be the same in every process."""
 
 
-def tarred(*files: tuple[str, bytes], format: int = tarfile.PAX_FORMAT, **lies: Any) -> bytes:
+def tarred(*files: tuple[str, bytes], format: Any = tarfile.PAX_FORMAT, **lies: Any) -> bytes:
     """A tar file; `lies` are attributes of its members."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as target:

@@ -46,7 +46,7 @@ def local_header(values: dict[str, Any]) -> bytes:
         *("<4s5H3I2H", b"PK\3\4", 20, values["flags"], values["method"], 0, 0x21),
         *(values["crc"], values["packed"], values["size"], len(values["name"]), len(values["extra"])),
     )
-    return head + values["name"] + values["extra"]
+    return head + bytes(values["name"] + values["extra"])
 
 
 def central_header(values: dict[str, Any]) -> bytes:
@@ -56,7 +56,7 @@ def central_header(values: dict[str, Any]) -> bytes:
         *(values["crc"], values["packed"], values["size"], *sizes, values["disk"], 0),
         *(values["attributes"], values["offset"]),
     )
-    return head + values["name"] + values["extra"] + values["comment"]
+    return head + bytes(values["name"] + values["extra"] + values["comment"])
 
 
 def made(

@@ -60,6 +60,7 @@ def test_the_folder_for_outputs_is_known_to_what_a_step_runs_only(tmp_path: Path
 def test_a_variable_holds_no_other(tmp_path: Path, value: str) -> None:
     text = f"vars: {{a: '{value}', b: x}}\n" + EXPORT % ("a: '${vars.a}', b: 'x${vars.a}'", CALLED % "")
     problem = refused(tmp_path, text, B="b")
+    assert problem.where is not None
     assert (problem.where[1:], "holds a variable" in problem.message) == ((2, 11), True)
 
 

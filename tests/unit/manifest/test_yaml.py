@@ -239,7 +239,9 @@ def test_a_long_value_takes_no_longer_than_its_length() -> None:
 
 
 def test_a_byte_order_mark_and_windows_lines() -> None:
-    assert parse(b"\xef\xbb\xbfa: 1\r\nb: x\r\n", "f")[0].plain() == {"a": 1, "b": "x"}
+    node, _ = parse(b"\xef\xbb\xbfa: 1\r\nb: x\r\n", "f")
+    assert node is not None
+    assert node.plain() == {"a": 1, "b": "x"}
 
 
 def test_places() -> None:

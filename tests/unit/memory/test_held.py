@@ -20,7 +20,7 @@ class Parts:
         for n in range(length):
             (root / f"{n}").write_text("")
             needs = (f"m{n - 1}",) if n else ()
-            row = ("1", "cached", ("0" * 64, 0), [])
+            row: tuple[str, str, tuple[str, int], list[list[str]]] = ("1", "cached", ("0" * 64, 0), [])
             self.parts[f"m{n}"] = Part("f", (f"{n}",), stamp(root, (f"{n}",)).digest, needs, [row])
 
     def part(self, name: str) -> Part | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.utils import parse_timestamp
@@ -322,7 +323,7 @@ def test_the_region(monkeypatch: pytest.MonkeyPatch, given: str | None, variable
         1764040000.5,
     ],
 )
-def test_times_are_what_the_client_takes_them_for(text: object) -> None:
+def test_times_are_what_the_client_takes_them_for(text: Any) -> None:
     assert _instant(text) == parse_timestamp(text)
 
 

@@ -86,7 +86,7 @@ class Lab:
         params = {"function": function, "args": args or {}}
         request = {"folder": inside, "out": self.out, "error": error, "worker": worker, "params": params}
         (self.place / "request.json").write_text(json.dumps(request, default=str))
-        command = [sys.executable, "-P", child.__file__, self.place / "request.json"]
+        command = [sys.executable, "-P", child.__file__, str(self.place / "request.json")]
         done = subprocess.run(command, check=False, cwd=inside / cwd, capture_output=True, text=True)
         assert done.returncode == (1 if error.exists() else 0), done.stderr
         assert (self.place / "done").exists() == (done.returncode == 0)

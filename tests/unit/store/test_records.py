@@ -345,7 +345,12 @@ def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: Di
 
 def test_a_database_is_checked_once(records: DiskRecords, warnings: list[Problem], monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[Path] = []
-    monkeypatch.setattr("gdcbuild.store.records._integrity", lambda path: checked.append(path) or "ok")
+
+    def check(path: Path) -> str:
+        checked.append(path)
+        return "ok"
+
+    monkeypatch.setattr("gdcbuild.store.records._integrity", check)
     assert [records.get("result", k) for k in ("none", "k", "nor this")] == [None, {"a": [1, "x", None]}, None]
     assert len(checked) == 1
     assert not warnings
