@@ -41,8 +41,8 @@ class OtherBytes(MemoryCAS):
         super().__init__()
         self._last = Digest.of(b"")
 
-    def put(self, file: Path, digest: Digest | None = None) -> Digest:
-        self._last = super().put(file, digest)
+    def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
+        self._last = super().put(file, digest, seen)
         return self._last
 
     def get(self, digest: Digest) -> Blob:

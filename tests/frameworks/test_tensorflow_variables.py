@@ -110,6 +110,8 @@ def put(path: str, data: bytes) -> Callable[[Path], object]:
     return add
 
 
+OWN = bundle({"w": floats(*range(1600))._replace(shape=(400, 4))})
+
 CASES = {
     "as it is": Case("module", lambda folder: None, ""),
     "slices": Case("v1", lambda folder: None, ""),
@@ -144,7 +146,6 @@ CASES = {
     "no variables, TensorFlow 1": Case("v1-plain", lambda folder: None, ""),
     "no variables, stray data": Case("v1-plain", put(SHARD, b"x"), ""),
 }
-OWN = bundle({"w": floats(*range(1600))._replace(shape=(400, 4))})
 
 WORSE = {
     "no index": Case("module", remove(INDEX), ""),

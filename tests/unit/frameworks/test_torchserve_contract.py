@@ -24,7 +24,7 @@ from tests.unit.frameworks.test_torchserve_pickles import tarred
 IMAGE = Image("pytorch-cpu.2-4", "pytorch", "2.4")
 
 
-def zipped(method: int = zipfile.ZIP_STORED, /, **members: str | bytes) -> bytes:
+def zipped(method: int = zipfile.ZIP_STORED, /, **members: Any) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as target:
         for name, data in members.items():
@@ -367,7 +367,7 @@ EVIL = zipped(**{"w/data.pkl": b"\x80\x02cos\nsystem\nU\x01x\x85R.", "w/version"
 
 def test_a_newer_pytorch_loads_weights_only() -> None:
     members: dict[str, str | bytes] = {"w.pt": EVIL, "net.py": NET}
-    model = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
+    model: dict[str, Any] = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
     assert [type(p) for p in found(members, **model)] == [Caution]
     problem, _ = found(members, image=Image("new", "pytorch", "2.6"), **model)
     assert "w/data.pkl in w.pt names os.system" in problem.message
@@ -478,6 +478,11 @@ def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
         for _ in range(rng.randint(1, 4)):
             at = rng.randrange(len(data) + 1)
             data[at : at + rng.randint(0, 9)] = rng.choice([b"", b"\xff" * 4, bytes(4), b"PK\3\4", rng.randbytes(3), b"[" * 50])
-    model = {"serializedFile": "w.pt", "modelFile": rng.choice(["net.py", None]), "handler": "h.py", "configFile": "c.yaml"}
+    model: dict[str, Any] = {
+        "serializedFile": "w.pt",
+        "modelFile": rng.choice(["net.py", None]),
+        "handler": "h.py",
+        "configFile": "c.yaml",
+    }
     problems = found({name: bytes(data) for name, data in members.items()}, **model)
     assert all(p.message.isprintable() and p.hint for p in problems)

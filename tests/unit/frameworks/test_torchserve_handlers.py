@@ -209,7 +209,7 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
     for name, files in (("text_classifier", {}), ("h.py", {"h.py": classifier + "    pass\n"})):
         (problem,) = configured("batchSize: 1\n", name, **files)
         assert "TorchServe: Missing the source_vocab file" in problem.message
-        assert configured("batchSize: 1\n", name, **files, **{"source_vocab.pt": b""}) == []
+        assert configured("batchSize: 1\n", name, "w.pt", **files, **{"source_vocab.pt": b""}) == []
     assert configured("batchSize: 1\n", "h.py", **{"h.py": classifier + "    def get_source_vocab_path(self, c): ...\n"}) == []
 
 

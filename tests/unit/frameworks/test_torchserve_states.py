@@ -115,15 +115,15 @@ def test_a_handler_may_load_what_it_likes() -> None:
 def test_a_newer_pytorch_takes_no_arrays_for_weights() -> None:
     array = b"\x80\2}q\0(" + key("w") + TENSOR + b"0" + b"cnumpy\nndarray\nu."
     members: dict[str, str | bytes] = {"w.pt": zipped(**{"w/data.pkl": array, "w/version": "3"}), "net.py": NET}
-    model = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
+    model: dict[str, Any] = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
     assert [p for p in found(members, **model) if not isinstance(p, Caution)] == []
     (problem,) = found(members, image=Image("new", "pytorch", "2.6"), **model)
     assert "names numpy.ndarray" in problem.message
 
 
 def test_older_images_load_no_compiled_libraries() -> None:
-    text = {"w.so": b"", "c.yaml": "pt2: {export: {aot_compile: true}}\n"}
-    model = {"serializedFile": "w.so", "handler": "base_handler", "configFile": "c.yaml"}
-    assert configured(text["c.yaml"], weights="w.so") == []
-    (problem,) = found(text, image=Image("old", "pytorch", "2.1"), **model)
+    config = "pt2: {export: {aot_compile: true}}\n"
+    model: dict[str, Any] = {"serializedFile": "w.so", "handler": "base_handler", "configFile": "c.yaml"}
+    assert configured(config, weights="w.so") == []
+    (problem,) = found({"w.so": b"", "c.yaml": config}, image=Image("old", "pytorch", "2.1"), **model)
     assert "w.so is a compiled library, which PyTorch 2.1 of old does not load" in problem.message
