@@ -70,7 +70,7 @@ def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
     entries = list(_entries(_exactly(stream, end - start, "the directory"), count))
     for entry in entries:
         if entry.offset + _LOCAL.size > start:
-            raise Unreadable(f"{entry.name!r} lies in the directory, or behind it")
+            raise Unreadable(f"{entry.name!r} starts in the directory, or after it")
     position, before = 0, "the start"
     for entry in sorted(entries, key=lambda e: e.offset):
         if entry.offset < position:
@@ -140,11 +140,11 @@ def _reaches(data: bytes, at: int) -> int:
 def _end64(stream: BinaryIO, locator: int, at: int) -> tuple[int, int, int, int, int]:
     """The end of a zip64 archive: where it lies, entries here and in all, the directory's length and start."""
     if at > locator - _END64.size:
-        raise Unreadable("the end of zip64 lies elsewhere than it says")
+        raise Unreadable("its zip64 end record is not where it should be")
     stream.seek(at)
     magic, rest, _, _, disk, first, here, count, length, start = _END64.unpack(_exactly(stream, _END64.size, "the end"))
     if magic != b"PK\x06\x06" or at + 12 + rest != locator or disk or first:
-        raise Unreadable("the end of zip64 lies elsewhere than it says")
+        raise Unreadable("its zip64 end record is not where it should be")
     return at, here, count, length, start
 
 
@@ -170,7 +170,7 @@ def _entries(data: bytes, count: int) -> Iterator[Entry]:
         if flags & _ENCRYPTED:
             raise Unreadable(f"{shown!r} is encrypted")
         if method not in (_STORED, _DEFLATED):
-            raise Unreadable(f"{shown!r} is compressed in a way that servers do not know (method {method})")
+            raise Unreadable(f"{shown!r} is compressed in a way that TorchServe cannot read (method {method})")
         if method == _STORED and size != packed:
             raise Unreadable(f"{shown!r} is stored as it is, and says it has {packed} bytes here and {size} unpacked")
         if not (raw.isascii() or flags & _UTF8):
@@ -201,7 +201,7 @@ def _end_of_member(stream: BinaryIO, entry: Entry, directory: int) -> int:
         raise Unreadable(f"{entry.name!r} has another size or checksum before its data")
     end: int = entry.offset + _LOCAL.size + name_size + extra_size + entry.packed
     if end > directory:
-        raise Unreadable(f"{entry.name!r} reaches into the directory, or behind it")
+        raise Unreadable(f"{entry.name!r} reaches into the directory, or past it")
     if later:
         end += _descriptor(stream, end, entry)
     return end
@@ -220,7 +220,7 @@ def _descriptor(stream: BinaryIO, at: int, entry: Entry) -> int:
             follows = data[len(expected) : len(expected) + 2]
             if data.startswith(expected) and follows in (b"PK", b""):
                 return len(expected)
-    raise Unreadable(f"{entry.name!r} has another size or checksum behind its data")
+    raise Unreadable(f"{entry.name!r} has another size or checksum after its data")
 
 
 def _wide(extra: bytes, narrow: tuple[int, int, int], name: str) -> tuple[int, int, int]:
@@ -242,7 +242,7 @@ def _wide(extra: bytes, narrow: tuple[int, int, int], name: str) -> tuple[int, i
     for index, number in enumerate(narrow):
         if number == _FULL32:
             if len(rest) < 8:
-                raise Unreadable(f"{name!r} has a size of zip64 that is missing")
+                raise Unreadable(f"{name!r} lacks its zip64 size")
             wide[index], rest = int.from_bytes(rest[:8], "little"), rest[8:]
     return wide[0], wide[1], wide[2]
 

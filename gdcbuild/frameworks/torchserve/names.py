@@ -43,7 +43,7 @@ def check_names(names: list[str]) -> None:
         if problem:
             raise Unreadable(f"the name {name!r} {problem}")
         if name in seen:
-            raise Unreadable(f"the name {name!r} is there twice")
+            raise Unreadable(f"the name {name!r} appears twice")
         seen.add(name)
     parts = sorted(name.split("/") for name in names)
     for one, other in pairwise(parts):  # a folder's files come right after it

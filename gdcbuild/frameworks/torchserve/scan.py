@@ -63,7 +63,7 @@ class _Inside:
 
     def deeper(self, place: str, script: bool = False) -> _Inside:
         if self.depth >= MAX_DEPTH:
-            raise Unreadable("archives lie deeper in each other than is looked into")
+            raise Unreadable("archives are nested too deeply to be searched")
         return replace(self, place=place, depth=self.depth + 1, script=script)
 
 
@@ -129,7 +129,7 @@ def _file(
         if head.startswith(ZIP_MAGIC):
             data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
             if len(data) > MAX_UNPACKED:
-                raise Unreadable(f"it is an archive of more than {MAX_UNPACKED >> 20} MiB, in one that is read on only")
+                raise Unreadable(f"it is a zip file of more than {MAX_UNPACKED >> 20} MiB in a compressed or tar file")
             with open_nested(io.BytesIO(data), len(data)) as inner:
                 yield from _zip(inner, place, where)
         elif (content := streams.unpacked(stream, where.budget)) is not None:

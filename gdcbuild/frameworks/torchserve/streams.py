@@ -135,7 +135,7 @@ class Unpacked(io.RawIOBase):
             if data:
                 self._budget.unpacked -= len(data) * self._price
                 if self._budget.unpacked < 0:
-                    raise Broken("it unpacks to more than is looked into")
+                    raise Broken("it decompresses to more than is searched")
                 buffer[: len(data)] = data
                 return len(data)
         return 0
@@ -279,4 +279,4 @@ def pay(budget: Budget, steps: int = PART) -> None:
     """Take the price of something from the budget. Raises Unreadable when too little is left."""
     budget.steps -= steps
     if budget.steps < 0:
-        raise Unreadable("it has more parts than are looked at")
+        raise Unreadable("it has more parts than are searched")
