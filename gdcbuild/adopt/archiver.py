@@ -11,13 +11,13 @@ import re
 from functools import cache
 from typing import Any, Never
 
-from gdcbuild.adopt.found import UNKNOWN, Packing, shown, unknown
+from gdcbuild.adopt.findings import UNKNOWN, Packing, shown, unknown
 from gdcbuild.errors import Location
 
 RUNTIMES = ("python", "python3", "LSP")
 FORMATS = ("tgz", "no-archive", "zip-store", "default")
 NO_NAME = re.compile("[\0\ufffd\ud800-\udfff]")
-"""Characters that JSON may hold and no path, and the one that stands for bytes that are no UTF-8."""
+"""Characters that JSON may hold and no path, and the one that stands for bytes that are not UTF-8."""
 FILES = ("serialized_file", "model_file", "requirements_file", "config_file")
 
 
@@ -71,7 +71,8 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
     if found := UNKNOWN.search(folder):
         raise NotUnderstood(f"the folder in which it runs is not known: {found[1]}")
     paths = {name: join(folder, given[name]) for name in FILES if given.get(name)}
-    archive = posixpath.join(folder, given.get("export_path") or "", f"{given['model_name']}.mar")
+    name = given["model_name"] + ("" if given.get("archive_format") == "no-archive" else ".mar")
+    archive = posixpath.join(folder, given.get("export_path") or "", name)
     return Packing(
         where,
         folder,
@@ -82,14 +83,17 @@ def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing
         extra_files=tuple(join(folder, item) for part in (given.get("extra_files") or "").split(",") if (item := part.strip())),
         runtime=given.get("runtime") or "python",
         archive_format=given.get("archive_format") or "default",
-        **paths,
+        serialized_file=paths.get("serialized_file"),
+        model_file=paths.get("model_file"),
+        requirements_file=paths.get("requirements_file"),
+        config_file=paths.get("config_file"),
     )
 
 
 def join(folder: str, path: str) -> str:
-    """A path as it is seen from a folder. A trailing slash stays: it says that a folder is meant.
+    """A path as seen from a folder. A trailing slash stays: it means a folder.
 
-    What lies above something unknown is not known either.
+    What is above something unknown is not known either.
     """
     joined = posixpath.join(folder, path)
     if UNKNOWN.search(joined) and ".." in joined.split("/"):

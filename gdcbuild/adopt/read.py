@@ -1,54 +1,42 @@
-"""Reads one file of any of the kinds: a shell script, a Makefile, a list of models."""
+"""Reads one file: a shell script, or a list of models in JSON. Anything else is named."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 
-from gdcbuild.adopt import lists, makefile
-from gdcbuild.adopt.commands import begins, matters
-from gdcbuild.adopt.found import Found, unknown
-from gdcbuild.adopt.recipes import recipes
-from gdcbuild.adopt.shell import Shell
+from gdcbuild.adopt import model_lists
+from gdcbuild.adopt.findings import Findings
+from gdcbuild.adopt.known_commands import line_of, matters
+from gdcbuild.adopt.script import Script
 from gdcbuild.errors import Location, Problem
 
-MAKE_TRACE = "put in what it comes to; or import what make would run: make -n TARGET | gdcbuild import -"
+_RECIPE = re.compile(r"^[\w./%$(){}-][^\n=]*:(?!=)[^\n=]*\n(?:[^\S\n]*\n)*\t\S", re.MULTILINE)
+"""A rule with a recipe below it, which tells a Makefile from a script."""
 
 
-def read(found: Found, text: str, name: str, path: str, folder: str) -> None:
+def read(found: Findings, text: str, name: str, path: str, folder: str) -> None:
     """Add what a text says to what was found.
 
     `name` is the file's for messages; `path` is absolute, "" for standard input, whose kind its text tells. `folder`
     (absolute) is where its commands are taken to run.
     """
+    base = posixpath.basename(path)
+    is_make = base.lower() in ("makefile", "gnumakefile") or base.endswith((".mk", ".make"))
+    is_make = is_make or (not path and _RECIPE.search(text) is not None)
+    found.files.add(path)
     try:
-        _read(found, text, name, path, folder)
+        if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
+            model_lists.read(found, text, name, path or posixpath.join(folder, name), folder)
+        elif is_make or (base.endswith(".py") and matters(text)):
+            what, where = matters(text) or "what it makes", Location(name, line_of(text) + 1, 1)
+            if is_make:
+                found.refuse(
+                    where, f"not followed: {what} in a Makefile", "import what make runs: make -n TARGET | gdcbuild import -"
+                )
+            else:
+                found.refuse(where, f"not followed: {what} in Python", "run it plainly, in a shell script")
+        else:
+            Script(found, folder, path).read(text, Location(name, 1, 1))
     except RecursionError:
         found.problems.append(Problem("it is nested too deeply to be read", where=Location(name)))
-
-
-def _read(found: Found, text: str, name: str, path: str, folder: str) -> None:
-    base = posixpath.basename(path)
-    found.files.add(path)
-    if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
-        lists.read(found, text, name, path or posixpath.join(folder, name), folder)
-    elif base.endswith(".py") and (what := matters(text)):
-        line = text.count("\n", 0, begins(text)) + 1
-        found.refuse(Location(name, line, 1), f"{what} in Python is not understood", "run it plainly, in a shell script")
-    elif (
-        base.lower() in ("makefile", "gnumakefile")
-        or base.endswith((".mk", ".make"))
-        or (not path and makefile.looks_like(text))
-    ):
-        made = makefile.Makefile(found, folder)
-        made.read(text, name)
-        is_bash = "bash" in made.variables.get("SHELL", "")
-        given = {name: unknown(f"$({name})") for name in made.variables}  # where make exports them
-        shell = Shell(found, folder, "", given, MAKE_TRACE, is_bash)
-        for recipe in recipes(made, folder):
-            shell.restart(recipe.doubt)
-            shell.read(recipe.text, recipe.where.file, recipe.where.line)
-    else:
-        given = {"0": path} if path else {}
-        has_braces = re.match(r"#!.*\b(?:da)?sh\b", text) is None
-        Shell(found, folder, path, given, has_braces=has_braces).read(text, name)

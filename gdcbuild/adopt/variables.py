@@ -1,139 +1,173 @@
-"""What a script knows at a moment: its variables and arguments, and its folder."""
+"""What a script knows at a moment, its variables and its folder, and what words expand to by that."""
 
 from __future__ import annotations
 
+import glob
+import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.found import unknown
+from gdcbuild.adopt.findings import UNKNOWN, unknown
+from gdcbuild.adopt.known_commands import ASSIGNMENT
+from gdcbuild.adopt.shell_commands import Atom, atoms
 
 LONGEST = 1 << 16
-"""Characters of a variable, and words of an array, that are kept track of."""
+"""Characters of a variable that are kept track of."""
 
-_COUNTED = re.compile(r"([A-Za-z_]\w*)\s*(?:\+\+|--|[-+*/%&|^]?=(?!=))|(?:\+\+|--)\s*([A-Za-z_]\w*)")
-_ARGUMENTS = "123456789@*#"
-Saved = tuple[str, str, list[str], dict[str, str], dict[str, list[str]]]
+_VARIABLE = re.compile(
+    r"\$(?:(?P<name>\w+|[@*#?$!-])|\{(?P<braced>\w+|[@*#?$!-])(?:(?<=BASH_SOURCE)\[0\])?"
+    r"(?::?\?.*|(?P<how>:?[-=])(?P<default>[^'\\]*))?\})",
+    re.DOTALL,
+)
+_BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
+_NOT_READ = re.compile(r"\*\*|\[\^|\[\[:")
+"""Globs that Python reads differently, or that an option of the shell decides."""
+
+_SELF = r"\$(?:\{(?:0|BASH_SOURCE(?:\[0\])?(?::-\$0)?)\}|0|BASH_SOURCE)"
+_REAL = rf'\$\(\s*(?:readlink\s+-f|realpath)\s+(?:--\s+)?"?{_SELF}"?\s*\)'
+_DIRNAME = rf'dirname\s+(?:--\s+)?"?(?:{_SELF}|{_REAL})"?'
+_QUIETLY = r"(?:\s*[12&]?>\s*/dev/null)?(?:\s*2>&1)?"
+_OWN_FOLDER = re.compile(
+    rf'\s*(?:{_DIRNAME}|cd\s+(?:(?:--|-P)\s+)*"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?{_QUIETLY}\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
+)
+"""The ways in which scripts ask for the folder they are in."""
+
+Saved = dict[str, str]
 
 
 class Variables:
-    """Variables and the folder (absolute). `script` is the file that is read, "" for standard input, `main` the one that runs.
+    """Variables by name; the folder (absolute) is PWD, and `script` the file that is read, "" for standard input.
 
-    `doubt` says why it is not known that the command at hand runs: then what it sets is not known. `has_braces` is whether the
-    shell knows {a,b}. `made` are files that will be there when the script runs. `options` are those that
-    change what globs come to.
+    `made` are the archives that will be there when the script runs. `has_globs` is False once it changes how globs are read.
     """
 
-    def __init__(
-        self, folder: str, script: str, given: Mapping[str, str], has_braces: bool = True, made: Collection[str] = ()
-    ) -> None:
-        self.folder = self._previous = folder
-        self.script = self._main = script
-        self.doubt = ""
-        self.has_braces = has_braces
+    def __init__(self, folder: str, script: str, made: Collection[str]) -> None:
+        self.held = {"PWD": folder, "OLDPWD": folder, **({"0": script, "BASH_SOURCE": script} if script else {})}
+        self.has_globs = True
         self._made = made
-        self.options = set[str]()
-        self._hidden: list[dict[str, tuple[str | None, list[str] | None]]] = []
-        self._pushed: list[str] = []
-        self._variables = dict(given)
-        self._arrays: dict[str, list[str]] = {}
 
-    def saved(self) -> Saved:
-        """All that a subshell may change without a word."""
-        return self.folder, self._previous, [*self._pushed], dict(self._variables), dict(self._arrays)
+    @property
+    def folder(self) -> str:
+        return self.held["PWD"]
 
-    def restore(self, saved: Saved) -> None:
-        """Leave a subshell."""
-        self.folder, self._previous, self._pushed, self._variables, self._arrays = saved
+    def changed(self, since: Saved) -> list[str]:
+        """The variables that have changed since."""
+        return [name for name in {**self.held, **since} if self.held.get(name) != since.get(name)]
+
+    def lose(self, name: str, why: str) -> None:
+        """From here on a variable is not known, and does not come from the environment."""
+        is_folder = name in ("PWD", "OLDPWD", "DIRSTACK")
+        self.held[name] = "/" + unknown(f"cd in {why}") if is_folder else unknown(f"${name}, which {why} sets,")
+
+    def assigned(self, raw: str) -> tuple[str, str]:
+        """The name and the value in a word that is an assignment; "" for both in another."""
+        match = ASSIGNMENT.match(raw)
+        if match is None:
+            return "", ""
+        name, value = match[1], raw[match.end() :]
+        text = "".join(self._text(atom) for atom in atoms(value))
+        if value.startswith(("~", "(")):  # a home folder; an array
+            text = unknown("~") + text[1:] if value[0] == "~" else unknown(f"${name}")
+        text = self.held.get(name, unknown(f"${name}")) + text if match[2] == "+=" else text
+        return name, text if len(text) < LONGEST else unknown(f"${name}")
 
     def go(self, fields: Sequence[str]) -> None:
         """A cd, pushd or popd."""
-        to = [f for f in fields[1:] if f not in ("--", "-P", "-L")]
-        here = self.folder
-        if fields[0] != "cd" and any(re.match(r"[+-]\d", f) for f in to):
-            self.lost(" ".join(fields))
-            return
-        if fields[0] == "popd":
-            self.folder = self._pushed.pop() if self._pushed else "/" + unknown("popd")
+        to = [f for f in fields[1:] if f not in ("--", "-P", "-L")] or [unknown("~")]
+        here, previous = self.folder, self.held["OLDPWD"]
+        if fields[0] != "cd" and re.match(r"[+-]\d", to[0]):
+            self.held["PWD"] = "/" + unknown(" ".join(fields))
+        elif fields[0] == "popd":
+            pushed, _, self.held["DIRSTACK"] = self.held.get("DIRSTACK", "").partition("\n")
+            self.held["PWD"] = pushed or "/" + unknown("popd")
         else:
-            self.folder = self._previous if to == ["-"] else join(here, to[0] if to else unknown("~"))
+            self.held["PWD"] = previous if to == ["-"] else join(here, to[0])
         if fields[0] == "pushd":
-            self._pushed.append(here)
-        self._previous = here
+            self.held["DIRSTACK"] = f"{here}\n{self.held.get('DIRSTACK', '')}"
+        self.held["OLDPWD"] = here
 
-    def lost(self, why: str) -> None:
-        """From here on the folder is not known."""
-        self.folder = self._previous = "/" + unknown(why)
-        self._pushed = []
+    def fields(self, raw: str) -> Iterator[str]:
+        """A word as the shell would pass it on: variables expanded, split where it is not quoted, globs matched."""
+        for text, pattern in self.split(raw):
+            if pattern and (_NOT_READ.search(text) or not self.has_globs):
+                yield unknown(text)
+            elif pattern:
+                found = {*glob.glob(pattern, root_dir=self.folder), *self._matched(pattern)}
+                yield from sorted(found) or [text]
+            else:
+                yield text
 
-    def call(self, arguments: list[str] | None) -> None:
-        """Enter a function; None are arguments that are not known."""
-        self._hidden.append({})
-        for name in _ARGUMENTS:
-            self.hide(name)
-        doubt, self.doubt = self.doubt, ""  # if it runs, it runs with these
-        self.arguments(arguments)
-        self.doubt = doubt
+    def split(self, raw: str) -> Iterator[tuple[str, str]]:
+        """The fields of a word, each a text and the glob that it is ("" for none)."""
+        pieces = list(atoms(raw))
+        plain = "".join("?" if atom.is_quoted or atom.is_expansion else atom.text for atom in pieces)
+        if raw.startswith(("((", "[[ ")) or _BRACES.search(plain):
+            text = "".join(atom.text for atom in pieces)
+            yield (raw, "") if raw[0] in "([" else (_BRACES.sub(lambda match: unknown(match[0]), text), "")
+            return
+        field: list[tuple[str, bool]] = []
+        for number, atom in enumerate(pieces):
+            text = self._text(atom)
+            quoted = atom.is_quoted or bool(UNKNOWN.search(text))
+            if not number and raw.startswith("~"):
+                field.append((unknown("~"), True))
+                text = text[1:]
+            elif atom.is_expansion and not quoted:
+                *ended, text = re.split(r"[ \t\n]+", text) if "IFS" not in self.held else [unknown(text)]
+                for piece in ended:
+                    yield from _field([*field, *([(piece, False)] if piece else [])])
+                    field = []
+            if text or quoted:
+                field.append((text, quoted))
+        yield from _field(field)
 
-    def end_call(self) -> None:
-        """Leave it; what was local in it is what it was before."""
-        for name, held in self._hidden.pop().items():
-            self.put(name, *held)
+    def _matched(self, pattern: str) -> Iterator[str]:
+        """What a glob matches among archives that are packed, and the folders they are in."""
+        wanted = pattern.rstrip("/").split("/")
+        fixed = next(number for number, part in enumerate(wanted) if glob.has_magic(part))
+        before = "".join(f"{part}/" for part in wanted[:fixed])
+        root = posixpath.join(join(self.folder, before or "."), "")
+        for path in self._made:
+            parts = path.removeprefix(root).split("/") if path.startswith(root) else []
+            pairs = list(zip(parts, wanted[fixed:], strict=False))
+            fits = len(parts) >= len(wanted) - fixed + pattern.endswith("/") and not any(p.startswith(".") for p, _ in pairs)
+            if fits and all(fnmatchcase(part, one) for part, one in pairs):
+                yield before + "/".join(part for part, _ in pairs) + "/" * pattern.endswith("/")
 
-    def hide(self, name: str) -> None:
-        """Make a variable local. Where that is in doubt, it is not known afterwards which one was set."""
-        held = (unknown(f"${name}"), None) if self.doubt and name not in _ARGUMENTS else self._held(name)
-        self._hidden[-1].setdefault(name, held)
+    def _text(self, atom: Atom) -> str:
+        """What a piece of a word expands to."""
+        text = atom.text
+        if not atom.is_expansion:
+            return text
+        if text[:2] in ("$(", "<(") or text[0] == "`":
+            return self._written(text[2:-1] if text[0] != "`" else text[1:-1]) if text[:3] != "$((" else unknown(text)
+        match = _VARIABLE.fullmatch(text)
+        if match is None:
+            return unknown(text)
+        name = match["name"] or match["braced"]
+        held = self.held.get(name)
+        if match["how"] and (held is None or (not held and ":" in match["how"])):
+            held = "".join(self._text(inner) for inner in atoms('"' + match["default"].replace('"', "") + '"'))
+            if "=" in match["how"]:
+                self.held[name] = held
+        return unknown(f"${name}") if held is None else held
 
-    def _held(self, name: str) -> tuple[str | None, list[str] | None]:
-        return self._variables.get(name), self._arrays.get(name)
+    def _written(self, command: str) -> str:
+        """What a command in $(...) writes."""
+        script = self.held.get("0", "")
+        if re.fullmatch(r"\s*pwd(\s+-P)?\s*", command):
+            return self.folder
+        if script and (match := _OWN_FOLDER.fullmatch(command)):
+            own = posixpath.dirname(self.held["BASH_SOURCE"] if "BASH_SOURCE" in command else script)
+            return join(own, (match["rest"] or "").lstrip("/") or ".")
+        return unknown(f"$({command})")
 
-    def put(self, name: str, text: str | None, array: list[str] | None) -> None:
-        """Give a variable what it held, with no regard to any doubt."""
-        self._variables.pop(name, None)
-        self._arrays.pop(name, None)
-        if text is not None:
-            self._variables[name] = text
-        if array is not None:
-            self._arrays[name] = array
 
-    def set(self, name: str, text: str) -> None:
-        """Give a variable a value."""
-        self._arrays.pop(name, None)
-        if self.doubt or len(text) > LONGEST:
-            text = unknown(f"${name}, which {self.doubt} sets," if self.doubt else f"${name}")
-        self._variables[name] = text
-
-    def lose(self, name: str) -> None:
-        """From here on a variable is not known, and is not that of the environment either."""
-        self.set(name, unknown(f"${name}, which the script sets,"))
-
-    def unset(self, name: str) -> None:
-        """Take a variable away."""
-        if self.doubt or "[" in name:
-            self.lose(name.partition("[")[0])
-        else:
-            self.put(name, None, None)
-
-    def arguments(self, given: list[str] | None) -> None:
-        """Have other arguments, as `set` makes them. None are such that are not known."""
-        for name in _ARGUMENTS:
-            self.put(name, unknown(f"${name}") if given is None or self.doubt else None, None)
-        if given is not None and not self.doubt:
-            self._arrays["@"] = given
-
-    def shift(self, fields: Sequence[str]) -> None:
-        """Drop the first arguments."""
-        given, count = self._arrays.get("@"), "".join(fields[1:]) or "1"
-        if given is not None or self._hidden:
-            is_known = given is not None and count.isdecimal() and int(count) <= len(given)
-            self.arguments(given[int(count) :] if given is not None and is_known else None)
-
-    def count(self, text: str) -> None:
-        """After ((text)) it is not known what it sets."""
-        for names in _COUNTED.findall(text):
-            self.lose("".join(names))
-
-    def environment(self) -> Mapping[str, str]:
-        """The variables, as programs may see them."""
-        return self._variables
+def _field(pieces: list[tuple[str, bool]]) -> Iterator[tuple[str, str]]:
+    """A field of pieces, each a text and whether it is quoted; none of no pieces."""
+    if pieces:
+        is_glob = any(glob.has_magic(text) for text, quoted in pieces if not quoted)
+        pattern = "".join(glob.escape(text) if quoted else text for text, quoted in pieces)
+        yield "".join(text for text, _ in pieces), pattern if is_glob else ""

@@ -13,22 +13,22 @@ from gdcbuild.cli import options
 from gdcbuild.errors import Location, ManifestError, NotImported, Problem, UsageError
 
 if TYPE_CHECKING:
-    from gdcbuild.adopt.found import Found
+    from gdcbuild.adopt.findings import Findings
 
 STDIO = "-"
 
 
 def import_(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, Makefiles, JSON lists; - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, traces, JSON lists; - is stdin.")],
     output: Annotated[
         str, typer.Option("-o", "--output", envvar="GDCBUILD_OUTPUT", help="The manifest to write; - is stdout.")
     ] = "gdcbuild.yaml",
     directory: options.Directory = options.HERE,
 ) -> None:
     """Write a manifest from torch-model-archiver command lines. Says what it cannot express, and why."""
-    from gdcbuild.adopt.compose import Composer
-    from gdcbuild.adopt.found import Found
-    from gdcbuild.adopt.text import text as manifest_text
+    from gdcbuild.adopt.findings import Findings
+    from gdcbuild.adopt.manifest import Composer
+    from gdcbuild.adopt.manifest_text import text as manifest_text
     from gdcbuild.frameworks import FRAMEWORKS
     from gdcbuild.report import text
 
@@ -36,7 +36,7 @@ def import_(
     target = here / output
     if output != STDIO and os.path.lexists(target):
         raise UsageError(Problem(f"{directory / output} exists already", "choose another one with -o, or remove it first"))
-    found = Found(files={os.path.normpath(here / file) for file in files if file != STDIO})
+    found = Findings(files={os.path.normpath(here / file) for file in files if file != STDIO})
     for file in files:
         _read(found, file, here)
     root = here if output == STDIO else Path(os.path.normpath(target.parent))
@@ -60,7 +60,7 @@ def import_(
     problems = sorted(found.problems, key=_place)
     try:
         if output != STDIO:
-            options.project(target.parent, target.name, None)
+            options.project(target.parent, target.name, None).read()
     except ManifestError as error:
         if not problems:
             raise
@@ -74,8 +74,8 @@ def _place(problem: Problem) -> tuple[Location, str]:
     return problem.where or Location(""), problem.message
 
 
-def _read(found: Found, file: str, here: Path) -> None:
-    from gdcbuild.adopt.files import LARGEST
+def _read(found: Findings, file: str, here: Path) -> None:
+    from gdcbuild.adopt.findings import LARGEST
     from gdcbuild.adopt.read import read
 
     try:
@@ -85,14 +85,12 @@ def _read(found: Found, file: str, here: Path) -> None:
             with (here / file).open("rb") as stream:
                 data = stream.read(LARGEST + 1)
     except OSError as error:
-        raise UsageError(
-            Problem(f"{file} cannot be read: {error.strerror}", "name scripts, Makefiles or JSON files")
-        ) from error
+        raise UsageError(Problem(f"{file} cannot be read: {error.strerror}", "name scripts or JSON files")) from error
     name = "stdin" if file == STDIO else file
     if b"\0" in data or len(data) > LARGEST:
-        what = "is no text" if b"\0" in data else f"is larger than {LARGEST >> 20} MiB"
+        what = "is not text" if b"\0" in data else f"is larger than {LARGEST >> 20} MiB"
         raise ManifestError(
-            Problem(f"{name} {what}: not a script, a Makefile or a JSON list", "name the one that runs torch-model-archiver")
+            Problem(f"{name} {what}: not a script or a JSON list", "name the one that runs torch-model-archiver")
         )
     path = "" if file == STDIO else os.path.normpath(here / file)
     read(found, data.decode("utf-8-sig", "replace"), name, path, here.as_posix())

@@ -80,6 +80,11 @@ SCRIPTS: dict[str, str] = {
         torch-model-archiver --model-name model -v 1 --serialized-file weights/v1.pt --model-file net.py \\
           --handler image_classifier --export-path build/digits/1
     """,
+    "a default handler with requirements and without weights": """\
+        mkdir -p build/digits/1
+        torch-model-archiver --model-name model -v 1 --model-file net.py --handler image_classifier --extra-files net.py \\
+          -r handlers/requirements.txt --export-path build/digits/1
+    """,
     "folders and globs": """\
         mkdir -p build/a/1 build/a/2 build/a/3
         pack() { echo "never called"; }
@@ -90,13 +95,12 @@ SCRIPTS: dict[str, str] = {
         torch-model-archiver --model-name model -v 3 --serialized-file weights/v1.pt --handler handlers/digits.py \\
           --extra-files 'mixed/*,labels/no*such' --export-path build/a/3
     """.replace("labels, handlers", "labels,handlers"),
-    "arrays, sourced files and copies": """\
-        source lib/env.sh
-        ARGS=(--model-name model --handler "$HANDLER")
-        ARGS+=(-v 1 --serialized-file weights/v1.pt)
+    "copies": """\
+        HANDLER=handlers/digits.py
         mkdir -p made/digits/1 build
         pushd labels > /dev/null && popd > /dev/null
-        if ! torch-model-archiver "${ARGS[@]}" --export-path made/digits/1; then exit 1; fi
+        if ! torch-model-archiver --model-name model --handler "$HANDLER" -v 1 --serialized-file weights/v1.pt \\
+          --export-path made/digits/1; then exit 1; fi
         cp -r made/. build
     """,
     "variables and folders": """\
@@ -124,28 +128,17 @@ SCRIPTS: dict[str, str] = {
         mkdir -p out; mv model.mar out/
         aws s3 cp --only-show-errors out/model.mar s3://fq-bucket/models/digits/2/model.mar
     """,
-    "loops and functions": """\
+    "loops": """\
         set -euo pipefail
-        pack() {
-          local version=$1 file=$2
-          shift 2
-          mkdir -p "build/$MODEL/$version"
-          torch-model-archiver --model-name model -v "$version" --serialized-file "weights/$file" \\
-            --export-path "build/$MODEL/$version" "$@"
-        }
         for MODEL in digits letters; do
-          for file in v{1,2}.pt; do
-            version=${file%.pt}
-            pack "${version#v}" "$file" --handler handlers/digits.py --extra-files labels/words.txt
+          for version in 1 2; do
+            mkdir -p "build/$MODEL/$version"
+            torch-model-archiver --model-name model -v "$version" --serialized-file "weights/v$version.pt" \\
+              --handler handlers/digits.py --extra-files labels/words.txt --export-path "build/$MODEL/$version"
           done
         done
-        MODEL=more
-        NUMBERS=(1 2) WEIGHTS=(v2.pt v1.pt)
-        for i in "${!NUMBERS[@]}"; do pack "${NUMBERS[i]}" "${WEIGHTS[$i]}" --handler handlers/digits.py; done
-        aws() { command aws --no-cli-pager "$@"; }
-        for MODEL in digits letters more; do cp -r build/$MODEL .; done
-        for m in build/*/; do :; done
-        for MODEL in digits letters more; do aws s3 cp --recursive $MODEL s3://fq-bucket/models/$MODEL; done
+        for MODEL in digits letters; do cp -r build/$MODEL .; done
+        for MODEL in digits letters; do aws s3 cp --recursive $MODEL s3://fq-bucket/models/$MODEL; done
     """,
     "two models": """\
         mkdir -p build/a/1 build/b/1 build/b/2
@@ -253,27 +246,24 @@ def test_a_script_and_its_manifest_make_the_same(case: str, ready: Workspace, tm
     assert 'fq-bucket-models: {bucket: "s3://fq-bucket/models"}' in (ready.root / "gdcbuild.yaml").read_text()
 
 
-@pytest.mark.parametrize("source", ["Makefile", "-"])
-def test_a_makefile_and_its_manifest_make_the_same(source: str, ready: Workspace, tmp_path: Path) -> None:
+def import_text(workspace: Workspace, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Import standard input."""
+    command = [sys.executable, "-m", "gdcbuild", "import", "-", *options]
+    return subprocess.run(
+        command, cwd=workspace.root, input=text, env=workspace.environment(), text=True, capture_output=True, check=False
+    )
+
+
+def test_a_makefile_is_imported_by_what_make_would_run(ready: Workspace, tmp_path: Path) -> None:
     ready.write({"Makefile": MAKEFILE})
-    if source == "-":
-        command = [sys.executable, "-m", "gdcbuild", "import", "-"]
-        done = subprocess.run(
-            command, cwd=ready.root, input=MAKEFILE, env=ready.environment(), text=True, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    else:
-        ready.ok("import", "Makefile")
+    result = ready.run("import", "Makefile")
+    assert (result.code, "Makefile:3:1: error: not followed: torch-model-archiver in a Makefile" in result.err) == (1, True)
+    assert "make -n TARGET | gdcbuild import -" in result.err
+    dry = subprocess.run(["make", "-n"], cwd=ready.root, text=True, capture_output=True, check=True).stdout
+    done = import_text(ready, dry)
+    assert done.returncode == 0, done.stderr
     run_script(ready, tmp_path, "make", "-s")
     assert_same(ready, ready.root / "build")
-
-
-def test_the_variables_that_make_sets_for_a_rule(ready: Workspace) -> None:
-    pack = PLAIN.replace("-v 1", "-v 2")
-    rules = f"OUT = build/2\n$(OUT)/model.mar: net.py\n\t{pack} --export-path $(@D) -f\nup: $(OUT)/model.mar\n"
-    ready.write({"Makefile": f"{rules}\taws s3 cp $(<D)/$(<F) s3://bkt/digits/2/model.mar\n"})
-    out = ready.ok("import", "Makefile", "-o", "-").out
-    assert ("  digits:\n" in out, "mar:" in out) == (True, False), out
 
 
 def test_the_trace_of_a_script_with_loops(ready: Workspace, tmp_path: Path) -> None:
@@ -302,11 +292,8 @@ def test_what_make_would_run(ready: Workspace, tmp_path: Path) -> None:
     makefile += f"build/%/model.mar: weights/v%.pt\n\tmkdir -p $(@D)\n\t{pack}\n"
     ready.write({"Makefile": makefile})
     dry = subprocess.run(["make", "-n"], cwd=ready.root, text=True, capture_output=True, check=True).stdout
-    command = [sys.executable, "-m", "gdcbuild", "import", "-", "-o", "trace.yaml"]
-    subprocess.run(command, cwd=ready.root, input=dry, env=ready.environment(), text=True, check=True)
-    ready.ok("import", "Makefile")
-    made = [(ready.root / name).read_text().partition("\n")[2] for name in ("trace.yaml", "gdcbuild.yaml")]
-    assert made[0] == made[1]
+    done = import_text(ready, dry)
+    assert done.returncode == 0, done.stderr
     assert_same(ready, run_script(ready, tmp_path, "make", "-s"))
 
 
@@ -336,14 +323,21 @@ MAR_CONFIG = [
 
 
 def test_a_mar_config_and_its_manifest_make_the_same(ready: Workspace, tmp_path: Path) -> None:
-    remote = {"model_name": "vgg", "version": "1", "serialized_file_remote": "vgg.pth", "handler": "image_classifier"}
-    ready.write({"ts/mar_config.json": json.dumps([*MAR_CONFIG, remote], indent=2)})
-    result = ready.run("import", "ts/mar_config.json")
-    assert result.code == 1
-    assert "ts/mar_config.json:17:3: error: vgg is left out: its file is downloaded: vgg.pth" in result.err
+    remote = {"model_name": "vgg", "version": "1", "serialized_file_remote": "v1.pt", "handler": "handlers/digits.py"}
+    made = {
+        "model_name": "dog",
+        "version": "1",
+        "serialized_file_local": "model_store_gen/v2.pt",
+        "handler": "handlers/digits.py",
+    }
+    ready.write({"model_store_gen/v1.pt": weights("one"), "model_store_gen/v2.pt": weights("two")})
+    ready.write({"ts/mar_config.json": json.dumps([*MAR_CONFIG, remote, made], indent=2)})
+    result = ready.ok("import", "ts/mar_config.json")
+    assert "ts/mar_config.json:17:3: warning: vgg: model_store_gen/v1.pt is downloaded: v1.pt" in result.err
+    assert "ts/mar_config.json:23:3: warning: dog: model_store_gen/v2.pt is made by the tool" in result.err
     assert "warning: digits@1.0: torch-model-archiver packs digits.mar, and gdcbuild packs model.mar" in result.err
     commands = []
-    for entry in MAR_CONFIG:
+    for entry in (*MAR_CONFIG, {**made, "model_name": "vgg", "serialized_file_local": "model_store_gen/v1.pt"}, made):
         folder = f"build/{entry['model_name']}/{entry['version']}"
         options = {k.replace("_", "-").removesuffix("-local"): v for k, v in entry.items()}
         commands.append(f"mkdir -p {folder}; torch-model-archiver --export-path {folder} --archive-format zip-store")
@@ -426,15 +420,18 @@ def test_adopting_a_bucket_that_a_script_filled(ready: Workspace, tmp_path: Path
 
 PLAIN = "torch-model-archiver --model-name model -v 1 --serialized-file weights/v1.pt --handler handlers/digits.py"
 NAMED: dict[str, tuple[str, list[str]]] = {
-    "a loop": (f"for v in $X; do\n  {PLAIN} --export-path $v\ndone", ["x.sh:2:3: error: torch-model-archiver in a loop"]),
+    "a loop": (
+        f"for v in $X; do\n  {PLAIN} --export-path $v\ndone",
+        ["x.sh:2:3: error: not followed: torch-model-archiver in a loop"],
+    ),
     "rounds for one id": (
         f"for v in 1 2; do\n  {PLAIN.replace('v1', 'v$v')} --export-path m\ndone",
         ["x.sh:2:3: error: m@1 is packed twice, differently: here and at x.sh:2:3"],
     ),
-    "an if": (f"if true; then {PLAIN}; fi", ["x.sh:1:15: error: torch-model-archiver in an if"]),
-    "a case": (f"case $1 in\n a) {PLAIN} ;;\nesac", ["x.sh:2:5: error: torch-model-archiver in a case"]),
-    "a function": (f"pack() {{\n{PLAIN}\n}}", ["x.sh:2:1: error: torch-model-archiver in the function pack()"]),
-    "an or": (f"test -f x || {PLAIN}", ["x.sh:1:14: error: torch-model-archiver in a || branch"]),
+    "an if": (f"if true; then {PLAIN}; fi", ["x.sh:1:15: error: not followed: torch-model-archiver in an if"]),
+    "a case": (f"case $1 in\n a) {PLAIN} ;;\nesac", ["x.sh:2:5: error: not followed: torch-model-archiver in a case"]),
+    "a function": (f"pack() {{\n{PLAIN}\n}}", ["x.sh:2:1: error: not followed: torch-model-archiver in the function pack()"]),
+    "an or": (f"test -f x || {PLAIN}", ["x.sh:1:14: error: not followed: torch-model-archiver in a || branch"]),
     "a command's output": (
         f"NOW=$(date +%s)\n{PLAIN.replace('-v 1', '-v $NOW')}",
         ["x.sh:2:1: error: --version is $(date +%s), and $(date +%s) is known only when it runs"],
@@ -445,29 +442,25 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     ),
     "an argument": (PLAIN.replace("handlers/digits.py", '"$1"'), ["--handler is $1"]),
     "a variable that an if sets": (f"if a; then V=2; fi\n{PLAIN.replace('-v 1', '-v $V')}", ["an if sets"]),
-    "a wrapper": (f"docker run image {PLAIN}", ["x.sh:1:1: error: torch-model-archiver is run by docker"]),
-    "another shell": (f'bash -c "{PLAIN}"', ["x.sh:1:1: error: torch-model-archiver is run by bash"]),
+    "a wrapper": (f"docker run image {PLAIN}", ["x.sh:1:1: error: not followed: torch-model-archiver is run by docker"]),
+    "another shell": (f'bash -c "{PLAIN}"', ["x.sh:1:1: error: not followed: torch-model-archiver is run by bash"]),
     "no handler": (
         PLAIN.partition(" --handler")[0],
         ["torch-model-archiver would say: the following arguments are required: --handler"],
     ),
     "an option that is none": (f"{PLAIN} --colour red", ["torch-model-archiver would say: unrecognized arguments: --colour"]),
     "two meanings": (f"{PLAIN} --model x", ["ambiguous option: --model could match --model-name, --model-file"]),
-    "outside": (f"{PLAIN} --extra-files ../up.txt --export-path m", ["up.txt lies outside of"]),
-    "no id": (PLAIN, ["no model id is to be seen"]),
+    "outside": (f"{PLAIN} --extra-files ../up.txt --export-path m", ["up.txt is outside of"]),
+    "no id": (PLAIN, ["no model id: the archive is called model"]),
     "no weights": (
         "torch-model-archiver --model-name model -v 1 --handler base_handler --export-path m",
         ["m@1 is left out: it has no --serialized-file, which base_handler loads"],
-    ),
-    "requirements of a default handler": (
-        f"{PLAIN} --export-path m -r handlers/requirements.txt".replace("handlers/digits.py", "base_handler"),
-        ["base_handler is TorchServe's own handler"],
     ),
     "two for one id": (
         f"{PLAIN} --export-path m/1\n{PLAIN.replace('v1.pt', 'v2.pt')} --export-path n/../m/1",
         ["x.sh:2:1: error: m@1 is packed twice, differently: here and at x.sh:1:1"],
     ),
-    "an id that is none": (f"{PLAIN} --export-path 'm!'", ["'m!' is no model id"]),
+    "an id that is none": (f"{PLAIN} --export-path 'm!'", ["'m!' is not a valid model id"]),
     "two places": (
         f"{PLAIN}\naws s3 cp model.mar s3://b/m/1/\naws s3 cp model.mar s3://b/n/1/",
         ["x.sh:1:1: error: one archive is uploaded as m@1 and n@1"],
@@ -478,12 +471,27 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     ),
     "a here-document that a shell runs": (
         f"cat <<X | bash\n{PLAIN}\nX",
-        ["x.sh:2:1: error: torch-model-archiver in a text that bash"],
+        ["x.sh:1:11: error: bash runs what cat writes, which is not known"],
     ),
     "a script that another runs": ("bash lib/pack.sh", ["x.sh:1:1: error: lib/pack.sh is run, and cannot be read"]),
     "a place in a variable": (
         f'{PLAIN} --export-path m\naws s3 cp m/model.mar "$DEST"',
         ["x.sh:2:1: error: where the upload to $DEST goes is not known"],
+    ),
+    "a file put into a packed folder": (
+        f"{PLAIN.replace('name model', 'name m')} --archive-format no-archive\nmv labels m/",
+        ["x.sh:2:1: error: not imported: 'mv labels m/' names m/labels after the archive is packed"],
+    ),
+    "a file that is changed after it is packed": (
+        f"{PLAIN} --export-path m\nsed -i s/a/b/ handlers/digits.py",
+        [
+            "x.sh:2:1: error: not imported: 'sed -i s/a/b/ handlers/digits.py'",
+            " names handlers/digits.py after m@1 is packed from it",
+        ],
+    ),
+    "a notebook as a handler": (
+        f"{PLAIN} --export-path m".replace("digits.py", "digits.ipynb"),
+        ["x.sh:1:1: error: the handler handlers/digits.ipynb is not a Python file"],
     ),
     "half a trace": (
         f"{PLAIN} --export-path m/1\n+ {PLAIN} --extra-files 'a",
@@ -522,23 +530,31 @@ NOTED = {
     ),
     "another format": (
         f"{PLAIN} --archive-format tgz --export-path m",
-        "m@1: torch-model-archiver packs a tgz, and gdcbuild packs a model.mar",
+        "m@1: torch-model-archiver packs a tgz archive, and gdcbuild packs model.mar",
     ),
     "a handler without .py": (
         f"{PLAIN.replace('digits.py', 'digits')} --export-path m",
-        "stands as digits.py in the archive's manifest",
+        "the handler 'handlers/digits' is digits.py in the archive's manifest",
     ),
     "a file from a bucket": (
-        f"aws s3 cp s3://b/v1.pt weights/ --quiet\n{PLAIN} --export-path m",
-        "x.sh:2:1: warning: m@1: weights/v1.pt is fetched from s3://b/v1.pt at x.sh:1:1, and is no file of the workspace",
+        f"aws s3 cp s3://b/v1.pt weights/\n{PLAIN} --export-path m",
+        "x.sh:1:1: warning: not imported: 'aws s3 cp s3://b/v1.pt weights/' names weights/v1.pt, which is packed in m@1",
     ),
     "a folder from a bucket": (
         f"gsutil -m cp -r gs://b/w weights\n{PLAIN} --export-path m",
-        "m@1: weights/v1.pt is fetched from gs://b/w at x.sh:1:1",
+        "x.sh:1:1: warning: not imported: 'gsutil -m cp -r gs://b/w weights' names weights, which is packed in m@1",
     ),
     "a file of another name": (
         f"if [ ! -f weights/v1.pt ]; then cp weights/v2.pt weights/v1.pt; fi\n{PLAIN} --export-path m",
-        "m@1: weights/v1.pt is copied from weights/v2.pt at x.sh:1:33",
+        "x.sh:1:33: warning: not imported: 'cp weights/v2.pt weights/v1.pt' names weights/v1.pt, which is packed in m@1",
+    ),
+    "a file that the script makes": (
+        f"echo a > labels/words.txt\n{PLAIN} --extra-files labels/words.txt --export-path m",
+        "x.sh:1:1: warning: not imported: 'echo a > labels/words.txt' names labels/words.txt, which is packed in m@1",
+    ),
+    "a command that may make one": (
+        f"make weights\n{PLAIN} --export-path m",
+        "x.sh:1:1: warning: not imported: 'make weights'",
     ),
     "filters": (
         f"{PLAIN} --export-path o/m/1\naws s3 sync o s3://b --exclude '*.log'",
@@ -595,7 +611,8 @@ def test_a_file_that_is_not_there_is_named_in_the_manifest(ready: Workspace) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("[1]", "a model is wanted"), ('[{"x": 1}]', "neither"), ("[{", "no JSON"), ("[]", "no list")]
+    ("text", "expected"),
+    [("[1]", "a model must be a mapping"), ('[{"x": 1}]', "neither"), ("[{", "not valid JSON"), ("[]", "no list")],
 )
 def test_lists_that_are_none(text: str, expected: str, ready: Workspace) -> None:
     ready.write({"x.json": text})
@@ -604,7 +621,7 @@ def test_lists_that_are_none(text: str, expected: str, ready: Workspace) -> None
 
 
 UNREADABLE: dict[str, tuple[bytes, int, str]] = {
-    "weights": (weights("one"), 65, "error: x.sh is no text: not a script, a Makefile or a JSON list\n"),
+    "weights": (weights("one"), 65, "error: x.sh is not text: not a script or a JSON list\n"),
     "no end": (b"x" * (1 << 24) + b"x", 65, "error: x.sh is larger than 16 MiB: not a script"),
     "a long line": (b"echo " + b"x" * (1 << 20), 1, "no torch-model-archiver command"),
     "empty": (b"", 1, "no torch-model-archiver command"),
@@ -612,7 +629,7 @@ UNREADABLE: dict[str, tuple[bytes, int, str]] = {
     "a path that no system takes": (
         f"{PLAIN} --extra-files {'a' * 9000}\ncp model.mar {'b' * 9000}\n".encode(),
         1,
-        "is no model id",
+        "is not a valid model id",
     ),
     "a deep glob": (f"{PLAIN} --export-path m --extra-files '{'*/' * 5000}x'\n".encode(), 1, "nested too deeply"),
 }

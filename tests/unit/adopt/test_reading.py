@@ -6,23 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.adopt.found import Found, shown
-from gdcbuild.adopt.makefile import Makefile, looks_like
+from gdcbuild.adopt.findings import Findings
 from gdcbuild.adopt.read import read
-from gdcbuild.adopt.recipes import Recipe, recipes
 
 FOLDER = "/no-such-folder/work"
 
 
-def found(text: str, name: str = "tools/x.sh") -> Found:
-    read(result := Found(), text, name, f"{FOLDER}/{name}", FOLDER)
+def found(text: str, name: str = "tools/x.sh") -> Findings:
+    read(result := Findings(), text, name, f"{FOLDER}/{name}", FOLDER)
     return result
-
-
-def recipes_of(text: str) -> list[Recipe]:
-    made = Makefile(Found(), FOLDER)
-    made.read(text, "Makefile")
-    return list(recipes(made, FOLDER))
 
 
 WORDS = {
@@ -44,7 +36,6 @@ WORDS = {
     "in front of a command": ("V=1; V=2 true", "$V", "1"),
     "in a subshell": ("V=1; (V=2)", "$V", "1"),
     "in a function that is not called": ("V=1; f() { V=2; }", "$V", "1"),
-    "taken away": ("V=1; unset V", "${V:-2}", "2"),
     "in dollar quotes": ("", "$'1'", "1"),
     "a folder and back": ("pushd a; pushd b; popd; popd", "$PWD", FOLDER),
     "set in a pipe": ("V=1; true | : ${V:=2}; echo 2 | V=2", "$V", "1"),
@@ -64,7 +55,6 @@ WORDS = {
     "folders": ("cd a; cd b/../c", "$(pwd)", f"{FOLDER}/a/c"),
     "there and back": ("cd a; cd -", "$PWD", FOLDER),
     "the script's folder": ("", '"$(dirname "$0")"', f"{FOLDER}/tools"),
-    "the script's folder, by bash": ("", '"${BASH_SOURCE%/*}"', f"{FOLDER}/tools"),
     "the script's folder, quietly": (
         "",
         '"$( cd -- "$( dirname -- "${BASH_SOURCE[0]:-$0}" )" &> /dev/null && pwd -P )"',
@@ -94,6 +84,10 @@ UNKNOWN = {
     "$((1 + 2))": "$((1 + 2))",
     "${V%.*}": "${V%.*}",
     "${#V}": "${#V}",
+    "${BASH_SOURCE%/*}": "${BASH_SOURCE%/*}",
+    "${A[@]}": "${A[@]}",
+    "$(basename a.pt .pt)": "$(basename a.pt .pt)",
+    "{1..3}": "{1..3}",
     "$1": "$1",
     '"$@"': "$@",
 }
@@ -124,40 +118,6 @@ def test_what_packs_nothing(text: str) -> None:
     assert (result.packings, result.problems) == ([], [])
 
 
-MAKE = {
-    "$(A)": "A = 1",
-    "${A}": "A := 1",
-    "$A": "A = 1",
-    "$(A)$(B)": "A = $(C)\nB =\nC = 1",
-    "$(D)": "D = 0\nD = 1",
-    "$(E)": "E ?= 1\nE ?= 2",
-    "$(F)": "F = 1 # not 2",
-    "$$(echo 1)": "",
-}
-
-
-@pytest.mark.parametrize("reference", MAKE)
-def test_variables_of_make(reference: str) -> None:
-    (recipe,) = recipes_of(f"{MAKE[reference]}\nall:\n\t@run {reference}\n")
-    assert recipe.text == ("run $(echo 1)" if "$$" in reference else "run 1")
-
-
-@pytest.mark.parametrize(
-    ("text", "reference"),
-    [
-        ("A = $(A)", "$(A)"),
-        ("A = $(B)$(B)$(B)\nB = $(A)$(A)$(A)", "$(A)"),
-        ("A = $(shell date)", "$(A)"),
-        ("A != date", "$(A)"),
-        ("ifdef X\nA = 1\nendif", "$(A)"),
-        ("", "$(A)"),
-    ],
-)
-def test_variables_of_make_that_are_not_known(text: str, reference: str) -> None:
-    (recipe,) = recipes_of(f"{text}\nall:\n\trun {reference}\n")
-    assert recipe.text != shown(recipe.text)
-
-
 def test_a_default_that_is_assigned_in_an_if_is_not_known() -> None:
     result = found("if a; then : ${V:=2}; fi\ntorch-model-archiver --model-name model --handler h.py -v $V\n")
     assert [p.message.partition(",")[0] for p in result.problems] == ["--version is $V"]
@@ -183,12 +143,25 @@ def test_an_upload_by_put_object() -> None:
 def test_uploads_that_are_not_followed_are_named(line: str) -> None:
     (problem,) = found(f"\n{line}\n").problems
     program = line.partition(" ")[0]
-    assert (problem.message, problem.where and problem.where.line) == (f"an upload by {program} is not followed", 2)
+    assert (problem.message, problem.where and problem.where.line) == (f"not followed: an upload by {program}", 2)
 
 
-def test_a_makefile_is_told_from_a_script() -> None:
-    assert looks_like("A = 1\nall: a b\n\ttorch-model-archiver\n")
-    assert not looks_like("set -e\ncase $1 in\n\ta) x ;;\nesac\nif x; then\n\ty\nfi\n")
+@pytest.mark.parametrize("name", ["Makefile", "rules.mk", ""])
+def test_a_makefile_is_named_with_the_line_that_packs(name: str) -> None:
+    text = "A = 1\nall: a b\n\ttorch-model-archiver --model-name m --handler h -v $(A)\n"
+    result = Findings()
+    read(result, text, name or "stdin", name and f"{FOLDER}/{name}", FOLDER)
+    (problem,) = result.problems
+    assert (problem.message, problem.where and problem.where.line) == ("not followed: torch-model-archiver in a Makefile", 3)
+    assert "make -n TARGET | gdcbuild import -" in problem.hint
+    assert not result.packings
+
+
+def test_a_script_is_not_taken_for_a_makefile() -> None:
+    text = "set -e\ncase $1 in\n\ta) x ;;\nesac\nif x; then\n\ty\nfi\ntorch-model-archiver --model-name m --handler h -v 1\n"
+    result = Findings()
+    read(result, text, "stdin", "", FOLDER)
+    assert len(result.packings) == 1
 
 
 PIECES = [

@@ -1,7 +1,8 @@
-"""From what was found to a manifest: ids, handlers, paths below the manifest, and a reason for all that has no place in one."""
+"""From what was found to a manifest: ids, handlers, paths below the manifest, and a reason for all that is left out."""
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Collection
@@ -9,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.extra import entries
-from gdcbuild.adopt.found import UNKNOWN, Bucket, Found, Packing, Target, shown
+from gdcbuild.adopt.extra_files import entries
+from gdcbuild.adopt.findings import UNKNOWN, Bucket, Findings, Packing, Target
+from gdcbuild.adopt.other_commands import Source, report
 from gdcbuild.errors import Location, Problem
 
 NATIVE = ("BaseHandler", "TorchScriptHandler")
 LOADS_ITSELF = ("vllm_handler", "trt_llm_handler")
-"""Handlers of TorchServe's own that need no weights. One with a file may find its model anywhere."""
+"""TorchServe's own handlers that need no weights. One with a file may find its model anywhere."""
 
 ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -31,15 +33,16 @@ class Composed:
 
 
 class Composer:
-    """Makes a manifest for the folder `root`. `defaults` are the handlers that TorchServe brings with it."""
+    """Makes a manifest for the folder `root`. `defaults` are the names of TorchServe's own handlers."""
 
-    def __init__(self, found: Found, root: str, defaults: Collection[str]) -> None:
+    def __init__(self, found: Findings, root: str, defaults: Collection[str]) -> None:
         self._found = found
         self._root = root
         self._defaults = defaults
         self._made = Composed()
         self._origin: dict[tuple[str, str], Location] = {}
         self._sent: dict[str, set[tuple[str, str]]] = {}
+        self._sources: list[Source] = []
 
     def compose(self) -> Composed:
         """All that can be said; what cannot is added to the problems and notes of what was found."""
@@ -53,7 +56,7 @@ class Composer:
                 try:
                     source = self._path(path, target.where) + ("/" if key == "saved_model" else "")
                     self._version(target.model, target.version, kind, {key: source}, target.where)
-                    self._is_made(path, f"{target.model}@{target.version}", target.where)
+                    self._sources.append(Source(f"{target.model}@{target.version}", (path,), target.commands))
                     self._bucket(target)
                 except _Refused as refused:
                     self._found.problems.append(refused.problem)
@@ -61,21 +64,23 @@ class Composer:
             for (model, version), where in self._origin.items():
                 if (model, version) not in sent:
                     message = f"{model}@{version} is not uploaded to {self._made.environments[name]['bucket']}"
-                    self._found.note(where, message, "gdcbuild publishes every version to the environment it is told")
-        for told in (self._found.problems, self._found.notes):  # each round of a loop has told the same
+                    self._found.note(where, message, "gdcbuild publishes every version to the environment that is chosen")
+        report(self._found, self._sources, self._root)
+        for told in (self._found.problems, self._found.notes):  # each round of a loop reports the same
             told[:] = dict.fromkeys(told)
         return self._made
 
     def _packing(self, packing: Packing, targets: list[Target], archive: str) -> None:
         model, version = self._ids(packing, targets, archive)
         keys: dict[str, Any] = {"handler": self._handler(packing)}
-        if packing.serialized_file is None and keys["handler"] in self._defaults and keys["handler"] not in LOADS_ITSELF:
-            raise _Refused(
-                f"{model}@{version} is left out: it has no --serialized-file, which {keys['handler']} loads",
-                "give it `weights`",
-            )
-        own = (("weights", packing.serialized_file), ("model_file", packing.model_file), ("config", packing.config_file))
-        for key, path in own:
+        is_default = keys["handler"] in self._defaults and keys["handler"] not in LOADS_ITSELF
+        if is_default and packing.serialized_file is None and packing.model_file is None:
+            message = f"{model}@{version} is left out: it has no --serialized-file, which {keys['handler']} loads"
+            raise _Refused(message, "give it `weights`")
+        own = {"weights": packing.serialized_file, "model_file": packing.model_file, "config": packing.config_file}
+        if not self._is_declared(packing):
+            own["requirements"] = packing.requirements_file
+        for key, path in own.items():
             if path is not None:
                 keys[key] = self._path(path, packing.where)
         if packing.runtime != "python":
@@ -92,18 +97,12 @@ class Composer:
         for target in targets:
             self._bucket(target)
         self._differs(packing, f"{model}@{version}", version)
-        paths = (
-            packing.serialized_file,
-            packing.model_file,
-            packing.config_file,
-            packing.requirements_file,
-            *packing.extra_files,
-        )
-        for path in paths:
-            self._is_made(path or "", f"{model}@{version}", packing.where)
+        handler = self._made.handlers.get(keys["handler"], {"file": ""})["file"].partition(":")[0]
+        paths = (*own.values(), packing.requirements_file, *packing.extra_files, handler and join(self._root, handler))
+        self._sources.append(Source(f"{model}@{version}", tuple(filter(None, paths)), packing.commands))
 
     def _ids(self, packing: Packing, targets: list[Target], archive: str) -> tuple[str, str]:
-        """Ids from the upload; else from folders MODEL/VERSION; else from the archive's name, or the folder it lies in."""
+        """Ids from the upload; else from folders MODEL/VERSION; else from the archive's name, or the folder that it is in."""
         ids = {(t.model, t.version) for t in targets}
         if len(ids) > 1:
             raise _Refused(
@@ -122,35 +121,32 @@ class Composer:
         if last and last != packing.version:
             return last, packing.version
         raise _Refused(
-            f"no model id is to be seen: the archive is called {packing.model_name}, and goes to no folder of its own",
+            f"no model id: the archive is called {packing.model_name}, and does not go to a folder of its own",
             "add --export-path MODEL to a copy of the script, or the upload to s3://BUCKET/MODEL/VERSION/",
         )
 
+    def _is_declared(self, packing: Packing) -> bool:
+        """Whether a handler is a file, which `handlers` names."""
+        return packing.handler not in (NATIVE if packing.runtime == "LSP" else self._defaults)
+
     def _handler(self, packing: Packing) -> str:
-        """The name that the manifest has for a handler; one that has a file, or requirements, is declared."""
-        native = packing.runtime == "LSP"
+        """The name that the manifest has for a handler."""
         name = packing.handler
-        if name in (NATIVE if native else self._defaults):
-            if packing.requirements_file:
-                raise _Refused(
-                    f"{name} is TorchServe's own handler, and only a handler with a file has requirements",
-                    f"declare one that derives from {name}, with its requirements",
-                )
+        if not self._is_declared(packing):
             return name
-        suffix = ".so" if native else ".py"
         path, _, function = name.partition(":")
-        if not native and ".py" in path and function:
-            self._found.note(
-                packing.where, f"torch-model-archiver finds no file {name!r}", f"it is read as {path}, function {function}"
-            )
-        if not native and ".py" not in path and not function:
-            self._found.note(
-                packing.where,
-                f"the handler {name!r} stands as {posixpath.basename(path)}.py in the archive's manifest",
-                "TorchServe loads the same file",
-            )
-        file = path if path.endswith(suffix) or (not native and ".py" in path) else path + suffix
-        place = self._path(join(packing.folder, file), packing.where)
+        suffix = ".so" if packing.runtime == "LSP" else ".py"
+        has_suffix = path.endswith(suffix) or (suffix == ".py" and suffix in path)
+        if suffix == ".py" and not has_suffix and (path.endswith(".ipynb") or os.path.isfile(join(packing.folder, path))):
+            hint = "export it to one: jupyter nbconvert --to script" if path.endswith(".ipynb") else "name a Python file"
+            raise _Refused(f"the handler {path} is not a Python file", hint)
+        if suffix == ".py" and has_suffix and function:
+            message = f"torch-model-archiver does not find the file {name!r}"
+            self._found.note(packing.where, message, f"it is read as {path}, function {function}")
+        if suffix == ".py" and not has_suffix and not function:
+            message = f"the handler {name!r} is {posixpath.basename(path)}.py in the archive's manifest"
+            self._found.note(packing.where, message, "TorchServe loads the same file")
+        place = self._path(join(packing.folder, path if has_suffix else path + suffix), packing.where)
         declared = {"file": f"{place}:{function}" if function else place}
         if packing.requirements_file:
             declared["requirements"] = self._path(packing.requirements_file, packing.where)
@@ -179,7 +175,7 @@ class Composer:
     def _version(self, model: str, version: str, kind: str, keys: dict[str, Any], where: Location) -> None:
         for name, what in ((model, "model"), (version, "version")):
             if not ID.fullmatch(name):
-                raise _Refused(f"{name!r} is no {what} id", "letters, digits, '.', '_' and '-', 63 at most", where)
+                raise _Refused(f"{name!r} is not a valid {what} id", "letters, digits, '.', '_' and '-', at most 63", where)
         known = self._made.models.get(model, {}).get(version)
         found = {"framework": kind, **keys}
         if known is not None and known != found:
@@ -212,35 +208,18 @@ class Composer:
         return name
 
     def _differs(self, packing: Packing, id: str, version: str) -> None:
-        """What is not the same in the archive that gdcbuild will write."""
-        if packing.model_name != "model":
-            self._found.note(
-                packing.where,
-                f"{id}: torch-model-archiver packs {packing.model_name}.mar, and gdcbuild packs model.mar",
-                "GDC's servers look for model.mar only",
-            )
-        if packing.version != version:
-            self._found.note(
-                packing.where,
-                f"{id}: torch-model-archiver writes version {packing.version} into the archive, and gdcbuild writes {version}",
-                "both are the version id here, which the folder in the bucket decides",
-            )
+        """Report what is not the same in the archive that gdcbuild will write."""
+        other = "" if packing.model_name == "model" else f"{packing.model_name}.mar"
         if packing.archive_format in ("tgz", "no-archive"):
-            self._found.note(
-                packing.where,
-                f"{id}: torch-model-archiver packs a {packing.archive_format}, and gdcbuild packs a model.mar",
-                "GDC's servers take no other",
+            other = f"a {packing.archive_format} archive"
+        if other:
+            message = f"{id}: torch-model-archiver packs {other}, and gdcbuild packs model.mar"
+            self._found.note(packing.where, message, "GDC's servers look for model.mar only")
+        if packing.version != version:
+            message = (
+                f"{id}: torch-model-archiver writes version {packing.version} into the archive, and gdcbuild writes {version}"
             )
-
-    def _is_made(self, path: str, id: str, where: Location) -> None:
-        """Say so where a file comes from elsewhere while the script runs."""
-        above = [path.rstrip("/")]
-        while above[-1] not in ("", "/"):
-            above.append(posixpath.dirname(above[-1]))
-        if made := next((self._found.made[p] for p in above if p in self._found.made), None):
-            how, place = made
-            message = f"{id}: {path.removeprefix(f'{self._root}/')} {shown(how)} at {place}, and is no file of the workspace"
-            self._found.note(where, message, "have it there before each run of gdcbuild, or make it in a step")
+            self._found.note(packing.where, message, "both are the version id here, which the folder in the bucket decides")
 
     def _path(self, path: str, where: Location) -> str:
         """A path below the manifest."""
@@ -248,7 +227,7 @@ class Composer:
             return path.removeprefix(f"{self._root}/")
         if path == self._root:
             raise _Refused("the whole workspace is packed", "name what of it is needed", where)
-        raise _Refused(f"{path} lies outside of {self._root}", "move it below the manifest's folder, and name it there", where)
+        raise _Refused(f"{path} is outside of {self._root}", "move it below the manifest's folder, and name it there", where)
 
 
 class _Refused(Exception):

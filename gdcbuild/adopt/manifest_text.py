@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gdcbuild.adopt.compose import Composed
+from gdcbuild.adopt.manifest import Composed
 
 _PLAIN = re.compile(r"[A-Za-z_./]([A-Za-z0-9_./-]|:(?=\w))*")
 _WORDS = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n", ".", "..", ".inf", ".nan"})
-_SHARED = ("handler", "model_file", "runtime", "config", "files")
+_SHARED = ("handler", "model_file", "runtime", "config", "requirements", "files")
 IMAGES = {"pt": "pytorch-cpu.2-4", "tf": "tf2-cpu.2-18"}
 
 
@@ -22,7 +22,7 @@ def text(made: Composed, origins: Iterable[str]) -> str:
     lines += [f"  {_scalar(name)}: {_flow(keys)}" for name, keys in environments.items()]
     if len(environments) > 1:
         lines.append(f"default_environment: {_scalar(next(iter(environments)))}")
-    lines += ["", "# The containers that serve: nothing that was read says which."] if made.frameworks else []
+    lines += ["", "# The containers that serve: the scripts do not say which."] if made.frameworks else []
     lines += ["frameworks:", *(f"  {k}: {{image: {IMAGES[k]}}}" for k in sorted(made.frameworks))] if made.frameworks else []
     if made.handlers:
         lines += ["", "handlers:", *(f"  {_scalar(name)}: {_flow(keys)}" for name, keys in made.handlers.items())]

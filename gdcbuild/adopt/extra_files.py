@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gdcbuild.adopt.files import is_file, is_folder
-
 Entry = str | tuple[str, str]
-"""A path or glob, whose files lie under their base names; or (from, to)."""
+"""A path or glob, whose files go by their base names; or (from, to)."""
 
 _GLOB = re.compile(r"[*?]|\[.*\]")
 ROOT = "./"
@@ -25,21 +24,21 @@ def entries(path: str) -> Iterator[Entry]:
     """
     plain = path.rstrip("/")
     if not _GLOB.search(plain):
-        yield from _folder(plain) if path.endswith("/") or is_folder(plain) else [plain]
+        yield from _folder(plain) if path.endswith("/") or os.path.isdir(plain) else [plain]
         return
     matched = sorted(glob.glob(plain))
     hidden = sorted(glob.glob(plain, include_hidden=True)) != matched
-    if not hidden and "**" not in plain and matched and all(is_file(m) for m in matched):
+    if not hidden and "**" not in plain and matched and all(os.path.isfile(m) for m in matched):
         yield plain
         return
     for match in matched:
-        yield from _folder(match) if is_folder(match) else [match]
+        yield from _folder(match) if os.path.isdir(match) else [match]
 
 
 def _folder(path: str) -> Iterator[Entry]:
-    """A folder's content at the top of the archive. The archiver passes some folders over, so then each file is named."""
+    """A folder's content at the top of the archive. The archiver ignores some folders, so then each file is named."""
     if not _is_filtered(path):
-        if not is_folder(path) or any(p.is_file() for p in Path(path).rglob("*")):
+        if not os.path.isdir(path) or any(p.is_file() for p in Path(path).rglob("*")):
             yield f"{path}/", ROOT
         return
     for file in sorted(Path(path).rglob("*")):
