@@ -69,6 +69,24 @@ class Project:
 
         return PlainSource(self._manifest, self._variables, self._rebuilder, without)
 
+    def valid(self) -> Graph:
+        """The graph of the whole workspace, whose files parse."""
+        from gdcbuild.source.syntax import refuse_mistakes
+
+        plain = self.read()
+        refuse_mistakes(plain.graph, plain.graph.versions, plain.root)
+        return plain.graph
+
+    def _desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
+        """What each of the versions should be. Raises ManifestError when files of one that must be built do not parse."""
+        found = self.source.desired(wanted)
+        todo = to_build(found)
+        if todo:
+            from gdcbuild.source.syntax import refuse_mistakes
+
+            refuse_mistakes(self.source.work(todo).graph, todo, self.source.root)
+        return found
+
     def _warn(self, problem: Problem) -> None:
         from gdcbuild.core.events import Warned
 
@@ -175,18 +193,19 @@ class Project:
         """The plan, and what each published version of the manifest was made from, as far as its seal says so."""
         from gdcbuild.core.standing import Published
 
-        found, observed = self._plan(environment, selection, seals=True)
+        found, observed = self._plan(environment, selection, status=True)
         published = {id: found for id, found in observed.standings.items() if isinstance(found, Published)}
         return found, {id: found.provenance for id, found in published.items() if found.provenance is not None}
 
-    def _plan(self, environment: str | None, selection: Selection, seals: bool = False) -> tuple[Plan, Observation]:
+    def _plan(self, environment: str | None, selection: Selection, status: bool = False) -> tuple[Plan, Observation]:
+        """The plan; or, for `status`, what it says of the bucket, of which every seal is read, whatever can be built."""
         from gdcbuild.core.plan import Terms
         from gdcbuild.engine.planner import plan
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
-        desired = self.source.desired(wanted)
-        observed = self.observe(remote, selection, desired, seals=seals)
+        desired = self.source.desired(wanted) if status else self._desired(wanted)
+        observed = self.observe(remote, selection, desired, seals=status)
         return plan(desired, observed, remote.url, Terms(policy.name, policy.immutable)), observed
 
     def apply(
@@ -215,7 +234,7 @@ class Project:
         terms = Terms(policy.name, policy.immutable, repair)
 
         def attempt() -> None:
-            desired = self.source.desired(wanted)
+            desired = self._desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
             found = plan(desired, observed, remote.url, terms)
             if not keep_going:
@@ -239,13 +258,16 @@ class Project:
         from gdcbuild.engine.observe import Observation
         from gdcbuild.engine.planner import plan
         from gdcbuild.frameworks import FRAMEWORKS
+        from gdcbuild.source.syntax import refuse_mistakes
 
         wanted = self.select(selection)
 
         def attempt() -> None:
             graph, judged, rebuilder = self.source.work(wanted)
+            wished = desired(graph, wanted, judged)
+            refuse_mistakes(graph, to_build(wished), self.source.root)
             nowhere = Observation(dict.fromkeys(wanted, Absent()))
-            found = plan(desired(graph, wanted, judged), nowhere, "nothing is published", Terms("build"))
+            found = plan(wished, nowhere, "nothing is published", Terms("build"))
             Applying(graph, judged, rebuilder, FRAMEWORKS, None, self._emit).run(found, workers, keep_going)
 
         self._despite_damage(attempt)
@@ -294,6 +316,13 @@ class Project:
                 for problem in (p for e in damaged for p in e.problems):
                     self._warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made anew"))
                 self.source = self._opened(believe=False)
+
+
+def to_build(desired: Mapping[VersionId, Desired]) -> list[VersionId]:
+    """The versions whose bytes only a build can tell."""
+    from gdcbuild.core.plan import Build
+
+    return [id for id, version in desired.items() if version.build is Build.BUILD]
 
 
 def _matching(pattern: str, models: Mapping[str, Collection[str]]) -> set[VersionId]:

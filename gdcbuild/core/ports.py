@@ -18,7 +18,7 @@ from gdcbuild.core.objects import RemoteObject, Stored
 
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
-    from gdcbuild.core.graph import Action, Image, Policy, Toolchain
+    from gdcbuild.core.graph import Action, Image, Input, Policy, Toolchain
     from gdcbuild.core.request import Lowered, VersionRequest
     from gdcbuild.errors import Problem
 
@@ -181,6 +181,13 @@ class Framework(Protocol):
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         """The actions that make this version, or every reason why there can be none."""
+        ...
+
+    def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:
+        """What is wrong with a file that an action reads, as far as its syntax tells: where it is used does not matter.
+
+        `start` gives so many of its first bytes. The problem's place is a line and column of it.
+        """
         ...
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:

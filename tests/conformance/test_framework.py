@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import product
 
 import pytest
 
@@ -252,3 +254,12 @@ for image in known().values():
 def test_neither_planning_nor_checking_imports_a_framework() -> None:
     done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+def test_a_mistake_in_a_file_has_a_place_in_it(sample: Sample) -> None:
+    """In any input of any action, whatever bytes it has. None also means that it is not looked at."""
+    actions = [each for request in sample.good.values() for each in lowered(sample.framework, request).actions]
+    for action in actions:
+        for item, data in product(action.inputs, (b"", b"def handle(data:\n", b"a: [\n", b"\0\xff")):
+            found = sample.framework.mistake(action, item, BytesIO(data).read)
+            assert found is None or (found.hint and found.where is not None)

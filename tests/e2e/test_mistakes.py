@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from gdcbuild.errors import ManifestError
 from gdcbuild.frameworks import FRAMEWORKS, images
 from gdcbuild.manifest.load import load
 from gdcbuild.manifest.lower import lower
-from tests.e2e.workspace import Workspace
+from tests.e2e.workspace import HANDLER, Workspace
 
 HEAD = """\
 schema: 1
@@ -340,17 +341,97 @@ def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hi
 
 
 def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Workspace) -> None:
-    config = '    config:\n      batchSize: "8"\n      maxBatchDely: 3\n      minWorkers: -1\n'
+    config = '    config:\n      batchSize: "8"\n      parallelType: pp\n      maxWorkers: -1\n      maxBatchDely: 3\n'
     manifest = HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'
     workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w"})
     result = workspace.run("validate")
     assert result.code == 65
     for text in (
         "gdcbuild.yaml:12:7: error: config: batchSize is '8'",
-        "gdcbuild.yaml:13:7: error: config: TorchServe does not know maxBatchDely",
-        "gdcbuild.yaml:14:7: error: config: minWorkers is -1",
+        "gdcbuild.yaml:13:7: error: config: parallelType is pp",
+        "gdcbuild.yaml:14:7: error: config: maxWorkers is -1",
     ):
         assert text in result.err
+    assert "maxBatchDely" not in result.err, "a handler may read it"
+
+
+def test_a_setting_that_looks_misspelt_is_warned_of_when_it_is_built(workspace: Workspace) -> None:
+    config = "    config: {BatchSize: 4, minWorkers: 0, maxWorkers: 1}\n"
+    manifest = HANDLED.replace("base_handler", "h").replace("    versions:", config + "    versions:")
+    manifest += "      '1': {weights: w.pt}\nhandlers: {h: {file: h.py}}\n"
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w", "h.py": HANDLER})
+    result = workspace.ok("build")
+    for text in (
+        "gdcbuild.yaml:13:7: warning: m@1: model-config.yaml: TorchServe does not know BatchSize, and leaves it to the handler",
+        "did you mean batchSize?",
+        "model-config.yaml: minWorkers is 0; TorchServe takes it as 1",
+    ):
+        assert text in result.err
+
+
+def test_files_that_replace_modules_of_the_server_are_told_where_they_are_named(workspace: Workspace) -> None:
+    manifest = HANDLED.replace("base_handler", "h") + "      '1': {weights: w.pt, files: [lib/*.py, labels.txt]}\n"
+    files = {"lib/types.py": "", "lib/ours.py": "", "labels.txt": "", "random.py": HANDLER}
+    workspace.write({"gdcbuild.yaml": manifest + "handlers: {h: {file: random.py}}\n", "w.pt": b"w", **files})
+    result = workspace.run("validate")
+    assert result.code == 65
+    for text in (
+        "gdcbuild.yaml:12:36: error: types.py would replace the module `types` that TorchServe's worker itself imports",
+        "put it in a folder and import it from there: {from: .../types.py, to: lib/}",
+        "gdcbuild.yaml:13:22: error: random.py would replace the module `random`",
+    ):
+        assert text in result.err
+
+
+def test_a_notebook_is_not_a_handler(workspace: Workspace) -> None:
+    manifest = HANDLED.replace("base_handler", "h") + "      '1': {weights: w.pt}\nhandlers: {h: {file: h.ipynb}}\n"
+    workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w", "h.ipynb": "{}"})
+    result = workspace.run("validate")
+    assert result.code == 65
+    assert "the handler h.ipynb is not a Python file" in result.err
+    assert "jupyter nbconvert --to script h.ipynb" in result.err
+
+
+NOT_PARSED = (
+    HANDLED.replace("base_handler", "h")
+    + """\
+      "1": {weights: w.pt, model_file: lib/net.py, config: c.yaml}
+  other:
+    framework: pytorch-cpu.2-4
+    handler: h
+    versions:
+      "1": {weights: w.pt}
+handlers:
+  h: {file: h.py}
+"""
+)
+BROKEN = {"h.py": "def handle(data:\n", "lib/net.py": "x = 1\nreturn x\n", "c.yaml": "minWorkers: 1\nbatchSize: [\n"}
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "build", "apply"])
+def test_files_that_do_not_parse_are_told_before_anything_is_built(workspace: Workspace, command: str) -> None:
+    workspace.write({"gdcbuild.yaml": NOT_PARSED, "w.pt": b"w", **BROKEN})
+    result = workspace.run(command)
+    assert result.code == 65, result.err
+    for text in (
+        "h.py:1:11: error: '(' was never closed",
+        "lib/net.py:2:1: error: 'return' outside function",
+        "c.yaml:3:1: error: not YAML that TorchServe reads",
+        f"newer Python than 3.{sys.version_info.minor}",
+    ):
+        assert text in result.err
+    assert result.err.count("error: ") == len(BROKEN), "each file once, whatever uses it"
+    assert workspace.served() == {}
+
+
+def test_files_that_do_not_parse_stop_nothing_that_does_not_need_them(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": NOT_PARSED, "w.pt": b"w", **BROKEN, "h.py": HANDLER})
+    workspace.ok("apply", "other")
+    workspace.ok("plan", "other")
+    assert workspace.run("plan").code == 65
+    workspace.ok("status")
+    workspace.write({"lib/net.py": "class Net: ...\n", "c.yaml": "batchSize: 1\n"})
+    workspace.ok("plan")
 
 
 def test_every_mistake_of_a_list_and_of_all_that_goes_with_it(workspace: Workspace) -> None:

@@ -12,8 +12,8 @@ import pytest
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
 from gdcbuild.frameworks.torchserve.archive import open_archive
+from gdcbuild.frameworks.torchserve.classes import Class
 from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.source import Class
 from gdcbuild.frameworks.torchserve.weights import FORMATS, NEWEST_TORCH, eager, recognise
 from tests.unit.frameworks.zips import Entry, made, mar
 

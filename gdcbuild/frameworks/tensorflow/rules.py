@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
-from gdcbuild.core.graph import Action, Files, Image, Policy, Worker
+from gdcbuild.core.graph import Action, Files, Image, Input, Policy, Worker
 from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow import contract
@@ -47,6 +47,10 @@ class TensorFlow:
         """One action, whose id is the version's."""
         problems = list(_problems(request))
         return problems or Lowered((_action(request),))
+
+    def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:  # noqa: ARG002
+        """None: what its actions read is parsed by whoever runs it."""
+        return None
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
         """Everything for which TensorFlow Serving would refuse the artifact, and what must not be published."""

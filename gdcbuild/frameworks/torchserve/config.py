@@ -1,124 +1,27 @@
-"""What TorchServe takes from an archive's `model-config.yaml`, and where it would pass over what stands there.
+"""What TorchServe takes from an archive's `model-config.yaml`, and where it would ignore what stands there.
 
 It logs a value of the wrong type, or out of range, and goes on with the default; a key that it does not know it leaves to the
-handler. Both are told here, from what its `ModelConfig.java`, `Model.java` and `base_handler.py` (0.12) do.
+handler. Both are said here, from what its `ModelConfig.java`, `Model.java` and `base_handler.py` (0.12) do.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from gdcbuild.errors import Caution, Problem
+from gdcbuild.errors import Caution, Location, Problem
+from gdcbuild.frameworks.torchserve.settings import BACKENDS, KEYS, SECTIONS, TORCHRUN
 
-MAX_INT = 2**31 - 1
 MAX_TEXT = 128 << 10
 """Bytes of the largest configuration that is parsed, which takes a second for each 50 KiB."""
+
+MAX_DEPTH = MAX_ALIASES = 50
+"""Levels of nesting, and aliases of lists and mappings, that TorchServe's YAML reader takes; with more it drops the file."""
 
 _UNFIT = (AttributeError, ArithmeticError, LookupError, ValueError, RecursionError)
 """What PyYAML raises of values that are not what their tag says, beside errors of its own."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """A whole number of at least `least`."""
-
-    least: int
-
-    def __str__(self) -> str:
-        return f"a whole number, {self.least} or more"
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= MAX_INT
-
-
-@dataclass(frozen=True, slots=True)
-class _OneOf:
-    """One of a few words, in any case."""
-
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.words)}"
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, str) and value.lower() in self.words
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Any value of a type."""
-
-    name: str
-    kind: type
-
-    def __str__(self) -> str:
-        return self.name
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbers:
-    """A list of whole numbers."""
-
-    def __str__(self) -> str:
-        return "a list of whole numbers, 0 or more"
-
-    def fits(self, value: Any) -> bool:
-        return isinstance(value, list) and all(_Whole(0).fits(v) for v in value)
-
-
-_FLAG, _TEXT, _MAPPING = _Kind("true or false", bool), _Kind("text", str), _Kind("a mapping", dict)
-
-KEYS = {
-    "minWorkers": _Whole(1),
-    "maxWorkers": _Whole(1),
-    "batchSize": _Whole(1),
-    "maxBatchDelay": _Whole(0),
-    "responseTimeout": _Whole(1),
-    "startupTimeout": _Whole(1),
-    "deviceType": _OneOf(("cpu", "gpu")),
-    "deviceIds": _Numbers(),
-    "parallelType": _OneOf(("pp", "tp", "pptp", "custom")),
-    "parallelLevel": _Whole(0),
-    "torchrun": _MAPPING,
-    "maxRetryTimeoutInSec": _Whole(0),
-    "clientTimeoutInMills": _Whole(0),
-    "jobQueueSize": _Whole(1),
-    "useJobTicket": _FLAG,
-    "sequenceMaxIdleMSec": _Whole(0),
-    "sequenceTimeoutMSec": _Whole(0),
-    "maxSequenceJobQueueSize": _Whole(1),
-    "maxNumSequence": _Whole(1),
-    "continuousBatching": _FLAG,
-    "sequenceBatching": _FLAG,
-    "asyncCommunication": _FLAG,
-    "useVenv": _FLAG,
-}
-"""What the server itself reads."""
-
-TORCHRUN = {
-    "nnodes": _Whole(1),
-    "nproc-per-node": _Whole(1),
-    "rdzv-backend": _TEXT,
-    "rdzv-endpoint": _TEXT,
-    "rdzv-conf": _TEXT,
-    "monitor-interval": _Whole(1),
-    "node-rank": _Whole(0),
-    "OMP_NUMBER_THREADS": _Whole(1),
-}
-
-SECTIONS = ("handler", "pt2", "pippy", "deepspeed", "dali")
-"""What TorchServe's own handlers read. Others may read anything."""
-
-BACKENDS = (
-    *("eager", "aot_eager", "inductor", "nvfuser", "aot_nvfuser", "aot_cudagraphs", "ofi", "fx2trt", "onnxrt", "ipex"),
-    *("torchxla_trace_once", "openvino", "tensorrt", "hpu_backend"),
-)
 
 _NEEDS = {
     **dict.fromkeys(("torchrun", "parallelLevel"), ("parallelType", "tp, pp, pptp or custom")),
@@ -126,46 +29,84 @@ _NEEDS = {
 }
 """What has no effect without another setting, and that with its values."""
 
+_BY_TORCHRUN = ("pp", "tp", "pptp")
+
 _Keys = tuple[str, ...]
 _Located = tuple[_Keys, Problem]
 
 
 def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
-    """The configuration in a file, as the server and its workers parse it; or why they cannot."""
+    """The configuration in the file `name`, as the server and its workers parse it; or why they cannot, and where."""
     import yaml
 
+    where = Location(name)
     if len(data) > MAX_TEXT:
-        message = f"{name} has more than {MAX_TEXT >> 10} KiB, which are not looked into"
-        return Caution(message, "give the handler large tables in files of their own: `files`")
+        hint = "give the handler large tables in files of their own: `files`"
+        return Caution(f"more than {MAX_TEXT >> 10} KiB of configuration, which is not checked", hint, where)
     try:
-        found = yaml.safe_load(data.decode())
+        found = yaml.load(data.decode(), _loader())  # noqa: S506 - it is a SafeLoader
     except UnicodeDecodeError:
-        return Problem(f"{name} is not UTF-8; TorchServe: Failed to parse model config yaml file.", "save it as UTF-8")
+        return Problem("not UTF-8; TorchServe: Failed to parse model config yaml file.", "save it as UTF-8", where)
     except (yaml.YAMLError, *_UNFIT) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        return Problem(f"{name} is not YAML: {line}; TorchServe: Failed to parse model config yaml file.", "correct it")
+        mark = getattr(error, "problem_mark", None)
+        said = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
+        message = f"not YAML that TorchServe reads: {said}; TorchServe: Failed to parse model config yaml file."
+        return Problem(message, "correct it", where if mark is None else Location(name, mark.line + 1, mark.column + 1))
     if not isinstance(found, dict):
-        what = "empty" if found is None else "no mapping"
-        return Problem(f"{name} is {what}, and TorchServe takes it for a mapping", "write KEY: VALUE lines, or leave it out")
+        what = "empty" if found is None else "not a mapping"
+        return Problem(
+            f"the configuration is {what}; TorchServe expects a mapping", "write KEY: VALUE lines, or leave it out", where
+        )
     return found
+
+
+def _loader() -> Any:
+    """A loader that has the limits of TorchServe's YAML reader."""
+    import yaml
+
+    class Limited(yaml.SafeLoader):
+        depth = aliases = 0
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs leave it out
+            alias = self.check_event(yaml.AliasEvent)
+            if self.depth > MAX_DEPTH:
+                raise yaml.composer.ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", mark)
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            self.aliases += alias and not isinstance(node, yaml.ScalarNode)
+            if self.aliases > MAX_ALIASES:
+                message = f"more than {MAX_ALIASES} aliases of lists and mappings"
+                raise yaml.composer.ComposerError(None, None, message, mark)
+            return node
+
+    return Limited
 
 
 def check(config: Mapping[str, Any], name: str, base: bool) -> Iterator[Problem]:
     """Everything that would not have the effect it asks for. `base` is true for a handler that loads as the base one does."""
-    return (problem for _, problem in located(config, name, base))
+    return (problem for _, problem in _findings(config, name, base))
 
 
 def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Located]:
-    """The same, each with the path of the key that it speaks of first."""
+    """The same of a configuration that is not in a file yet, each with the path of the key that it speaks of first."""
+    if _depth(config) > MAX_DEPTH:
+        message = f"{name}: nested deeper than {MAX_DEPTH} levels; TorchServe would ignore all of it"
+        yield (), Problem(message, "write it flatter, or give the handler a file of its own: `files`")
+    yield from _findings(config, name, base)
+
+
+def _findings(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Located]:
     sound = yield from _typed(config, KEYS, name, (), SECTIONS)
-    yield from _together(sound, name)
+    yield from _together(sound, name, "torchrun" in config)
     torchrun = sound.get("torchrun")
     if torchrun is not None:
         known = yield from _typed(torchrun, TORCHRUN, name, ("torchrun",))
         for key in torchrun:
             if isinstance(key, str) and key not in TORCHRUN and _meant(key, TORCHRUN) is None:
-                message, hint = f"{name}: TorchServe: unsupported parameter {key}", f"torchrun knows: {', '.join(TORCHRUN)}"
-                yield ("torchrun", key), Problem(message, hint)
+                message, hint = f"{name}: TorchServe: unsupported parameter {key}", f"use one of: {', '.join(TORCHRUN)}"
+                yield ("torchrun", key), Caution(message, hint)
         level, processes = sound.get("parallelLevel"), known.get("nproc-per-node", 1)
         if level not in (None, processes):
             message = f"{name}: parallelLevel is {level}, and torchrun starts {processes} processes: the later one counts"
@@ -178,7 +119,10 @@ def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Locat
 def _typed(
     config: Mapping[Any, Any], known: Mapping[str, Any], name: str, above: _Keys, others: tuple[str, ...] = ()
 ) -> Generator[_Located, None, dict[str, Any]]:
-    """Tells keys that are misspelt and values that do not fit; returns the values that do. `above` are the keys it is in."""
+    """Report keys that look misspelt and values that do not fit; return the others, as the server takes them.
+
+    `above` are the keys it is in.
+    """
     sound = {}
     prefix = "".join(f"{key}." for key in above)
     for key, value in config.items():
@@ -186,20 +130,33 @@ def _typed(
         if not isinstance(key, str):
             yield (
                 place,
-                Problem(f"{name}: the key {prefix}{place[-1]} is not text, on which TorchServe ends", f'write "{place[-1]}":'),
+                Problem(
+                    f"{name}: the key {prefix}{place[-1]} is not a string; TorchServe exits on it", f'write "{place[-1]}":'
+                ),
             )
             continue
         wanted = known.get(key)
         if wanted is None:
             meant = None if key in others else _meant(key, (*known, *others))
             if meant is not None:
-                yield place, Problem(f"{name}: TorchServe does not know {prefix}{key}", f"did you mean {prefix}{meant}?")
+                message = f"{name}: TorchServe does not know {prefix}{key}" + (
+                    "" if above else ", and leaves it to the handler"
+                )
+                yield place, Caution(message, f"did you mean {prefix}{meant}?")
         elif wanted.fits(value):
-            sound[key] = value
+            sound[key] = taken = wanted.taken(value)
+            if taken != value and taken:
+                yield place, Caution(f"{name}: {prefix}{key} is {value}; TorchServe takes it as {taken}", f"write {taken}")
         else:
             message = f"{name}: {prefix}{key} is {_shown(value)}; TorchServe would ignore it"
             yield place, Problem(message, f"write {wanted}")
     return sound
+
+
+def _depth(value: Any) -> int:
+    """How deep a tree of mappings and lists is nested."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=-1)
 
 
 def _shown(value: Any) -> str:
@@ -232,7 +189,7 @@ def _one_edit(one: str, other: str) -> bool:
     return len(changes) == 1 and max(changes[0][2] - changes[0][1], changes[0][4] - changes[0][3]) == 1
 
 
-def _together(sound: Mapping[str, Any], name: str) -> Iterator[_Located]:
+def _together(sound: Mapping[str, Any], name: str, has_torchrun: bool) -> Iterator[_Located]:
     """Settings that cancel each other, or need another one."""
     least, most = sound.get("minWorkers"), sound.get("maxWorkers")
     if least is not None and (most is None or most < least):
@@ -244,6 +201,11 @@ def _together(sound: Mapping[str, Any], name: str) -> Iterator[_Located]:
     elif most is not None and least is None:
         message = f"{name}: maxWorkers has no effect without minWorkers"
         yield ("maxWorkers",), Problem(message, f"add minWorkers: 1, up to {most}")
+    kind, level = str(sound.get("parallelType")).lower(), sound.get("parallelLevel")
+    if kind in _BY_TORCHRUN and not has_torchrun:
+        message = f"{name}: parallelType is {kind}, for which TorchServe starts workers by torchrun, and there are no settings"
+        failure = "; TorchServe: NullPointerException, torchRun is null" if level else " for it"
+        yield ("parallelType",), Problem(message + failure, f"add torchrun: {{nproc-per-node: {level or 'N'}}}")
     for key, (other, values) in _NEEDS.items():
         if sound.get(key) and not sound.get(other):
             yield (key,), Problem(f"{name}: {key} has no effect without {other}", f"add {other}: {values}")
@@ -259,7 +221,7 @@ def _compiled(pt2: Any, name: str) -> Iterator[Problem]:
     elif "compile" in pt2:
         options = pt2["compile"]
         if not (isinstance(options, dict) and isinstance(options.get("enable"), bool)):
-            yield Problem(f"{name}: pt2.compile says not whether it is on; TorchServe: 'enable'", "add enable: true, or false")
+            yield Problem(f"{name}: pt2.compile has no `enable`; TorchServe: 'enable'", "add enable: true, or false")
             return
         if not options["enable"]:
             return
@@ -268,6 +230,6 @@ def _compiled(pt2: Any, name: str) -> Iterator[Problem]:
     backend = options.get("backend", BACKENDS[0])
     if not (isinstance(backend, str) and backend in BACKENDS):
         yield Problem(
-            f"{name}: {_shown(backend)} is no backend that TorchServe knows; it would go on without compiling",
+            f"{name}: TorchServe does not know the backend {_shown(backend)}, and would not compile the model",
             f"use one of: {', '.join(BACKENDS)}",
         )

@@ -15,12 +15,12 @@ from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.torchserve import config, handlers, weights
+from gdcbuild.frameworks.torchserve import config, handlers, shadows, weights
 from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive, open_archive
+from gdcbuild.frameworks.torchserve.classes import Class
 from gdcbuild.frameworks.torchserve.handlers import VOCABULARY, Entry, listed, module_of
 from gdcbuild.frameworks.torchserve.layout import Unreadable
 from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.source import Class
 from gdcbuild.frameworks.torchserve.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME
 
@@ -92,6 +92,7 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
             "put modules that it may lack into the archive: `files`",
         )
     entry = yield from handlers.look(archive, model.get("handler"))
+    yield from shadows.look(archive, (handlers.file_of(str(model.get("handler"))), model.get("modelFile")))
     settings = yield from _config(archive, model, entry)
     if entry.base:
         yield from _model(archive, model, settings, image)
@@ -115,14 +116,14 @@ def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generat
     if file in archive.names:
         found = config.read(archive.start(str(file), config.MAX_TEXT + 1), str(file))
         if isinstance(found, Problem):
-            yield found
+            yield found._replace(message=f"{found.where}: {found.message}", where=None)
             return settings
         settings = found
         yield from config.check(settings, str(file), entry.base)
     handler = model.get("handler")
     if entry.section and not isinstance(settings.get(entry.section), dict):
-        message = f"{handler} is told by the configuration what to do, and there is no section `{entry.section}`"
-        yield Problem(message, "add one to config")
+        message = f"{handler} requires a section `{entry.section}` in the configuration"
+        yield Problem(message, "add it to config")
     waits = settings.get("asyncCommunication") is True
     if entry.awaited is True and not waits:
         message = f"handle() of {handler} is async, and nothing awaits it; TorchServe: Invalid model predict output"
@@ -166,7 +167,12 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
         said = "join() argument must be str, bytes, or os.PathLike object, not 'NoneType'" if name is None else "Is a directory"
         yield Problem(f"{MANIFEST}: serializedFile is empty; TorchServe: {said}", "remove the key, or name the weights")
     elif name is None and file is None:
-        yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", "add weights, or a handler of your own")
+        hint = "add weights, or a handler of your own"
+        if handlers.file_of(str(model["handler"])) in archive.names:
+            hint = (
+                "add weights; or, if the handler loads a model itself, let its initialize() not call that of the base handler"
+            )
+        yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", hint)
     if name in archive.names:
         yield from (
             weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image, network)
@@ -217,16 +223,22 @@ def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None
     network = module.only
     if network is None:
         return None
+    if network.abstract:
+        yield Problem(
+            f"the model_file {file}: TorchServe: Can't instantiate abstract class {network.name}, which leaves open:"
+            f" {', '.join(network.abstract)}",
+            "define what they do, or remove @abstractmethod",
+        )
     if network.required:
         missing = ", ".join(network.required)
         yield Problem(
-            f"the model_file {file}: TorchServe makes {network.name}() without arguments, and it wants {missing}",
+            f"the model_file {file}: TorchServe calls {network.name}() without arguments, and it requires {missing}",
             "give them defaults",
         )
     lacking = [name for name in ("load_state_dict", "to", "eval") if not network.has(name)]
     if network.complete and lacking:
         yield Problem(
-            f"{network.name} of the model_file {file} is no nn.Module; TorchServe: {network.name!r} object has no attribute"
+            f"{network.name} of the model_file {file} is not an nn.Module; TorchServe: {network.name!r} object has no attribute"
             f" {lacking[0]!r}",
             "derive it from torch.nn.Module",
         )

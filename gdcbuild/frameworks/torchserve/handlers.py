@@ -6,15 +6,18 @@ without arguments. `initialize(context)` is called once, `handle(data, context)`
 
 from __future__ import annotations
 
+import ast
 import difflib
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gdcbuild.errors import Problem
+from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.torchserve.archive import Archive
-from gdcbuild.frameworks.torchserve.source import AsyncFunction, Class, Function, Module, NotPython, accepts, parse
+from gdcbuild.frameworks.torchserve.classes import Class, accepts
+from gdcbuild.frameworks.torchserve.flow import AsyncFunction, Function
+from gdcbuild.frameworks.torchserve.source import Module, NotPython, compiled, parse
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
 
 DEFAULT_HANDLERS = (
@@ -37,6 +40,12 @@ SECTIONS = {"dali_image_classifier": "dali", "trt_llm_handler": "handler"}
 
 MAX_SOURCE = 256 << 10
 """Bytes of the largest source that is parsed, which takes a thousand times as many."""
+
+CORRECT = (
+    "correct the file; or, if it is written for a newer Python than"
+    f" {sys.version_info.major}.{sys.version_info.minor}, run gdcbuild with that of the image"
+)
+"""What to do about a file that does not compile: it is judged by the Python that runs gdcbuild."""
 
 VOCABULARY = "source_vocab.pt"
 """What the handlers for text want beside the model."""
@@ -74,9 +83,8 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
     if not isinstance(handler, str) or not handler:
         yield Problem(f"{MANIFEST}: there is no handler", "name one: a default one of TorchServe, or a file of the archive")
         return _UNKNOWN
-    path, _, function = handler.partition(":")
-    name = path.rpartition("/")[2].removesuffix(".py")
-    file = f"{name}.py"
+    file, function = file_of(handler), handler.partition(":")[2]
+    name = file.removesuffix(".py")
     if file in archive.names:
         return (yield from _entry(archive, file, function))
     if _unseen(archive, name) or name in _MORE or name.startswith("ts."):
@@ -87,9 +95,18 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
     yield Problem(
         f"the handler {handler!r} is neither in the archive nor one of TorchServe's;"
         f" TorchServe: No module named 'ts.torch_handler.{name}'",
-        f"did you mean {close[0]}?" if close else f"add {file}, or use one of: {', '.join(DEFAULT_HANDLERS)}",
+        f"rename it to {file}"
+        if name in archive.names
+        else f"did you mean {close[0]}?"
+        if close
+        else f"add {file}, or use one of: {', '.join(DEFAULT_HANDLERS)}",
     )
     return _UNKNOWN
+
+
+def file_of(handler: str) -> str:
+    """The file that TorchServe takes a handler from, when the archive has it."""
+    return f"{handler.partition(':')[0].rpartition('/')[2].removesuffix('.py')}.py"
 
 
 def _unseen(archive: Archive, name: str) -> bool:
@@ -112,11 +129,8 @@ def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | 
     try:
         module = parse(archive.text(file), file)
     except NotPython as error:
-        here = ".".join(map(str, sys.version_info[:2]))
-        yield Problem(
-            f"{error}; TorchServe could not import it",
-            f"correct the file; or, if it is written for a newer Python than {here}, run gdcbuild with that of the image",
-        )
+        line = f", line {error.line}" if error.line else ""
+        yield Problem(f"{file}{line}: {error}; TorchServe could not import it", CORRECT)
         return None
     if module.relative:
         yield Problem(
@@ -125,6 +139,18 @@ def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | 
         )
         return None
     return module
+
+
+def mistake(start: Callable[[int], bytes], name: str) -> Problem | None:
+    """Why a Python file does not compile, at its place in it."""
+    source = start(MAX_SOURCE + 1)
+    if len(source) > MAX_SOURCE:
+        return None
+    try:
+        compiled(source, name)
+    except NotPython as error:
+        return Problem(f"{error}; TorchServe could not import it", CORRECT, Location(name, error.line, error.column))
+    return None
 
 
 def listed(names: Mapping[str, object]) -> str:
@@ -167,6 +193,12 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
             f"{name} of the handler {file} is a class, and TorchServe would call it as a function: {name}(data, context)",
             f"name {file} alone: TorchServe finds its one class by itself",
         )
+    elif module.is_data(name):
+        what = "a module" if isinstance(found, ast.Import) else f"`{ast.unparse(found):.60}`" if found else "nothing"
+        yield Problem(
+            f"{name} of the handler {file} is {what}, and TorchServe would call it as a function: {name}(data, context)",
+            f"give it another name, so that TorchServe uses the class; or define {name}(data, context)",
+        )
     elif isinstance(found, Function):
         if not accepts(found, 2):
             yield Problem(
@@ -179,10 +211,16 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
 
 def _class(handler: Class, file: str) -> Iterator[Problem]:
     """What TorchServe could not do with the class: make it, and call its methods."""
+    if handler.abstract:
+        yield Problem(
+            f"the handler {file}: TorchServe: Can't instantiate abstract class {handler.name}, which leaves open:"
+            f" {', '.join(handler.abstract)}",
+            "define what they do, or remove @abstractmethod",
+        )
     if handler.required:
         missing = ", ".join(handler.required)
         yield Problem(
-            f"the handler {file}: TorchServe makes {handler.name}() without arguments, and it wants {missing}",
+            f"the handler {file}: TorchServe calls {handler.name}() without arguments, and it requires {missing}",
             "give them defaults, and read what they stand for in initialize(context)",
         )
     for method, arguments, complaint in (

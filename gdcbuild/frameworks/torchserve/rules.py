@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,8 @@ from gdcbuild.core import secrets
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
-from gdcbuild.errors import Location, Problem
-from gdcbuild.frameworks.torchserve import config, contract
+from gdcbuild.errors import Caution, Location, Problem
+from gdcbuild.frameworks.torchserve import config, contract, handlers, shadows
 from gdcbuild.frameworks.torchserve.contract import NATIVE
 from gdcbuild.frameworks.torchserve.handlers import DEFAULT_HANDLERS, LOADS_ITSELF
 from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
@@ -23,6 +23,7 @@ TENSORFLOW = ("saved_model", "keras")
 NATIVE_HANDLERS = ("BaseHandler", "TorchScriptHandler")
 """Handlers that TorchServe's C++ backend brings with it."""
 
+PACK = "pytorch.pack"
 _PACKAGE = "gdcbuild.frameworks.torchserve"
 
 
@@ -41,13 +42,23 @@ class TorchServe:
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         """The actions that make this version, or every reason why there can be none."""
         roles = _roles(request)
-        problems = [*_refusals(request), *_clashes(request, roles), *_configured(request)]
+        problems = [*_refusals(request), *_clashes(request, roles), *_shadows(request, roles), *_configured(request)]
         if problems:
             return problems
         if any(source.key == "mar" for source in request.sources):
             return Lowered((_repack(request),))
         pack = _pack(request, roles)
         return Lowered((pack,) if request.export is None else (_export(request, request.export), pack))
+
+    def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:
+        """Why a handler, a model file or a configuration does not parse."""
+        role = item.path.partition("/")[0] if action.kind == PACK else ""
+        if role in ("handler", "model_file") and item.path.endswith(".py"):
+            return handlers.mistake(start, item.path)
+        if role != "config":
+            return None
+        found = config.read(start(config.MAX_TEXT + 1), item.path)
+        return found if isinstance(found, Problem) and not isinstance(found, Caution) else None
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
         """Everything for which TorchServe would refuse the artifact, and what to know of it."""
@@ -119,7 +130,8 @@ def _configured(request: VersionRequest) -> Iterator[Problem]:
     if isinstance(request.config, Mapping):
         base = request.handler is not None and request.handler.file is None
         for keys, problem in config.located(request.config, "config", base):
-            yield problem._replace(where=request.given.get(".".join(("config", *keys))) or request.given.get("config"))
+            if not isinstance(problem, Caution):  # which the contract tells
+                yield problem._replace(where=request.given.get(".".join(("config", *keys))) or request.given.get("config"))
 
 
 def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
@@ -127,6 +139,11 @@ def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
     native = request.runtime == NATIVE
     if handler.file is not None:
         file = handler.file.path
+        if posixpath.splitext(file)[1] not in ("", ".py", ".so"):
+            name = posixpath.basename(file)
+            convert = f"convert it (jupyter nbconvert --to script {name}) and " if name.endswith(".ipynb") else ""
+            yield Problem(f"the handler {name} is not a Python file", f"{convert}give its .py file", handler.where)
+            return
         if file.endswith(".so") == native:
             return
         found, wanted = posixpath.basename(file), "a compiled library: FILE.so:CLASS" if native else "Python: FILE.py"
@@ -135,7 +152,7 @@ def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
             return
         found, wanted = handler.name, " or ".join(NATIVE_HANDLERS) if native else "another one, such as base_handler"
     yield Problem(
-        f"the runtime {request.runtime} has no use for the handler {found}",
+        f"the runtime {request.runtime} cannot use the handler {found}",
         f"give {wanted}; or runtime: {'python' if native else NATIVE}",
         request.given.get("runtime") or request.given.get("handler") or request.where,
     )
@@ -179,6 +196,16 @@ def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
             )
 
 
+def _shadows(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
+    """Files that would replace modules of TorchServe's worker. Where packages are installed among them, the contract tells."""
+    if request.runtime == NATIVE or any(shadows.is_record(item.path) for _, item in roles):
+        return
+    for role, item in roles:
+        found = shadows.clash(item.path, role in ("handler", "model_file"))
+        if found is not None:
+            yield found._replace(where=item.where)
+
+
 def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action:
     inputs: dict[object, Input] = {}
     for role, item in sorted(roles, key=lambda r: not r[1].named):  # of files in one place, one that is named: all are the same
@@ -190,7 +217,7 @@ def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action
     assert request.handler is not None
     return Action(
         str(request.id),
-        "pytorch.pack",
+        PACK,
         Inline(f"{_PACKAGE}.pack"),
         tuple(laid),
         {

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-AsyncFunction = ast.AsyncFunctionDef
-Function = ast.FunctionDef | AsyncFunction
+from gdcbuild.frameworks.torchserve.classes import Class, defined, dotted, is_kept, stored, unknown
+from gdcbuild.frameworks.torchserve.flow import running
 
 _MAKES_CLASSES = frozenset(
     {"type", "collections.namedtuple"}
@@ -18,73 +18,46 @@ _MAKES_CLASSES = frozenset(
 )
 """What makes a class when it is called with two arguments or more. It is then one of the module that called it."""
 
-_KEEP_CLASSES = frozenset(
-    {"dataclass", "dataclasses.dataclass", "functools.total_ordering", "enum.unique"}
-    | {f"{module}.{name}" for module in ("typing", "typing_extensions") for name in ("final", "runtime_checkable")}
+_MAKES_DATA = frozenset(
+    {"open", "int", "float", "str", "bool", "bytes", "bytearray", "dict", "list", "tuple", "set", "frozenset", "len"}
 )
-"""Decorators that surely give back the class. Of another one nothing is known: a singleton is a function."""
+"""Built-in functions whose results cannot be called."""
+
+_NAMESPACES = frozenset({"vars", "locals"})
+"""What gives the names of a module when it is called there without arguments."""
+
+_IMPORTS_BY_NAME = frozenset({"__import__", "importlib.import_module"})
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 _COMPILING = threading.Lock()
 """Python warns of odd code while it compiles it. That is no matter here, and to silence it is for one thread at a time."""
 
 
 class NotPython(ValueError):
-    """The file does not compile; the message says where and why."""
+    """The file does not compile; the message says why. `line` and `column` count from 1, and are 0 where they are not known."""
 
-
-@dataclass(frozen=True, slots=True)
-class Class:
-    """A class at the top of a file. `bases` are full dotted names as far as imports tell, "" where they do not.
-
-    `methods` are name → definition; `others` what else it, or one of its objects, may be given; `required` the arguments that
-    making one cannot do without, None when that is inherited and so not known.
-    """
-
-    name: str
-    bases: tuple[str, ...]
-    methods: dict[str, Function]
-    others: frozenset[str] = frozenset()
-    required: tuple[str, ...] | None = None
-
-    @property
-    def complete(self) -> bool:
-        """True when it inherits nothing, so that its methods are all it has."""
-        return set(self.bases) <= {"object"}
-
-    def defines(self, name: str) -> bool:
-        """Whether the class itself may take the place of what it inherits by that name."""
-        return name in self.methods or name in self.others
-
-    def has(self, name: str) -> bool:
-        """Whether the class itself may give its objects something by that name."""
-        return self.defines(name) or self.defines("__getattr__")
-
-    def extends(self, method: str) -> bool:
-        """True when the method surely calls the one that it takes the place of, as `super().initialize(context)` does."""
-        for statement, sure in _running(self.methods[method].body if method in self.methods else []):
-            nodes = list(ast.walk(statement))
-            simple = sure and not {"body", "cases"} & {*statement._fields}
-            if simple and any(_of_parent(node, method) for node in nodes):
-                return True
-            if any(isinstance(node, ast.Return) for node in nodes):
-                return False
-        return False
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
 
 
 @dataclass(slots=True)
 class Module:
-    """The top of a file. `names` are all it binds, with the function or class where it is surely one.
+    """The top of a file. `names` are all it binds, each with the definition, import or value that it surely stands for.
 
     `classes` are those of its own classes, an alias counting as one more; `unsure` those that may be missing when it is
-    imported. `vague` is true when it may bind more than can be seen: `from x import *`, or a module `__getattr__`.
+    imported. `vague` is true when it may bind more than can be seen: `from x import *`, a module `__getattr__`, `globals()`;
+    `late` when functions that it may call while it is imported bind names by `global`.
     `relative` is true when it imports relative to a package. `attributes` are all that are set anywhere in it.
     """
 
-    names: dict[str, Function | ast.ClassDef | None] = field(default_factory=dict)
+    names: dict[str, ast.AST | None] = field(default_factory=dict)
     classes: dict[str, Class] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
     imports: dict[str, str] = field(default_factory=dict)
     vague: bool = False
+    late: bool = False
     relative: bool = False
     attributes: set[str] = field(default_factory=set)
 
@@ -96,117 +69,95 @@ class Module:
     @property
     def miscounted(self) -> bool:
         """True when it surely does not define one class."""
-        return len(self.classes.keys() - self.unsure) > 1 or not (self.classes or self.vague)
+        return len(self.classes.keys() - self.unsure) > 1 or not (self.classes or self.vague or self.late)
+
+    def is_data(self, name: str) -> bool:
+        """Whether a name surely stands for what cannot be called: a value written out, an open file, a module."""
+        value = self.names.get(name)
+        return not self.vague and (isinstance(value, ast.Import) or (isinstance(value, ast.expr) and self._is_data(value)))
+
+    def _is_data(self, value: ast.expr) -> bool:
+        match value:
+            case ast.Constant() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()) | ast.UnaryOp(operand=ast.Constant()):
+                return True
+            case ast.List() | ast.Tuple() | ast.Dict() | ast.Set() | ast.ListComp() | ast.DictComp() | ast.SetComp():
+                return True
+            case ast.Call(func=ast.Name(id=name)):
+                return name in _MAKES_DATA and name not in self.names
+        return False
 
 
-def parse(source: bytes, name: str) -> Module:
-    """The module that the file `name` is. Raises NotPython."""
+def compiled(source: bytes, name: str) -> ast.Module:
+    """The syntax tree of a file that compiles. Raises NotPython."""
     try:
         with _COMPILING, warnings.catch_warnings(action="ignore"):
             tree = ast.parse(source, name)
             compile(tree, name, "exec", dont_inherit=True)
+            return tree
     except SyntaxError as error:
-        raise NotPython(f"{name}, line {error.lineno}: {error.msg}") from None
+        raise NotPython(error.msg, error.lineno or 0, max(error.offset or 0, 1)) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise NotPython(f"{name}: {str(error) or type(error).__name__}") from None
+        raise NotPython(str(error) or type(error).__name__) from None
+
+
+def parse(source: bytes, name: str) -> Module:
+    """The module that the file `name` is. Raises NotPython."""
+    tree = compiled(source, name)
     module = Module()
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             module.attributes.add(node.attr)
         elif isinstance(node, ast.Name) and node.id == "setattr":
             module.attributes.add("__getattr__")  # of any name
-        elif isinstance(node, ast.Name) and node.id in ("exec", "globals"):
-            module.vague = True
-    for statement, sure in _running(tree.body):
-        _bind(module, statement, sure)
+    statements = list(running(tree.body))
+    for statement, sure in statements:
+        _bind(module, statement, sure, name.removesuffix(".py"))
+    late = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    if late and any(_uses_itself(module, statement) for statement, _ in statements):
+        module.late = True
+        for each in late:
+            _put(module, each, False)
+    module.vague |= any(isinstance(node, ast.expr) and _reaches_itself(module, node) for node in nodes)
+    if "__module__" in module.attributes:
+        module.unsure |= module.classes.keys()
     return module
 
 
-def accepts(function: Function, count: int) -> bool:
-    """Whether a call with `count` positional arguments can succeed. Decorators may change that, so they let it pass."""
-    if function.decorator_list:
-        return True
-    required, most = _arguments(function)
-    return len(required) <= count and (most is None or count <= most) and not _keywords(function)
+def _uses_itself(module: Module, statement: ast.stmt) -> bool:
+    """Whether a statement may call a function or class of the module while that is imported."""
+    named = (node.id for node in _parts(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return not isinstance(statement, _DEFINITIONS) and any(isinstance(module.names.get(n), _DEFINITIONS) for n in named)
 
 
-def _arguments(function: Function) -> tuple[list[str], int | None]:
-    """The positional arguments that a call must give, and how many it may; None without bound."""
-    given = [*function.args.posonlyargs, *function.args.args]
-    required = [a.arg for a in given[: len(given) - len(function.args.defaults)]]
-    return required, None if function.args.vararg else len(given)
-
-
-def _keywords(function: Function) -> list[str]:
-    return [a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d is None]
-
-
-def _of_parent(node: ast.AST, method: str) -> bool:
-    """Whether a method is called of `super()`, or as `Parent.method(self, ...)`."""
+def _reaches_itself(module: Module, node: ast.expr) -> bool:
+    """Whether an expression gives the module itself, or its names, to bind more of them."""
     match node:
-        case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attr)):
-            return attr == method
-        case ast.Call(func=ast.Attribute(attr=attr), args=[ast.Name(id="self"), *_]):
-            return attr == method
+        case ast.Name(id="exec" | "globals"):
+            return True
+        case ast.Call(func=ast.Name(id=name), args=[]) if name in _NAMESPACES:
+            return True
+        case ast.Call(func=function, args=[ast.Name(id="__name__"), *_]):
+            return dotted(function, module.imports) in _IMPORTS_BY_NAME
+        case ast.Attribute(attr="modules") | ast.Name():
+            return dotted(node, module.imports) == "sys.modules"
     return False
 
 
-_BRANCHES = (ast.If, ast.Try, ast.TryStar, ast.For, ast.AsyncFor, ast.While, ast.Match)
-"""Statements that may not come to all that stands in them, or catch what goes wrong there."""
-
-
-def _running(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
-    """Statements that run with these, those in `if`, `try`, `with`, `for`, `while` included, in order.
-
-    With each, whether it runs for certain, and what goes wrong in it is not caught.
-    """
-    stack: list[tuple[ast.stmt, bool]] = [(s, True) for s in body[::-1]]
-    while stack:
-        statement, sure = stack.pop()
-        yield statement, sure
-        if isinstance(statement, Function | ast.ClassDef):
-            continue
-        inner: list[ast.stmt] = []
-        if isinstance(statement, ast.If) and _is_not_for_import(statement.test):
-            inner = statement.orelse
-        else:
-            for child in ast.iter_child_nodes(statement):
-                if isinstance(child, ast.stmt):
-                    inner.append(child)
-                elif isinstance(child, ast.ExceptHandler | ast.match_case):
-                    inner += child.body
-            sure &= not isinstance(statement, _BRANCHES) and not _suppresses(statement)
-        stack += [(s, sure) for s in inner[::-1]]
-
-
-def _suppresses(statement: ast.stmt) -> bool:
-    """Whether it is `with suppress(...)`."""
-    nodes = (n for item in getattr(statement, "items", ()) for n in ast.walk(item.context_expr))
-    return any("suppress" in (getattr(n, "id", ""), getattr(n, "attr", "")) for n in nodes)
-
-
-def _is_not_for_import(test: ast.expr) -> bool:
-    """Whether a condition is false in a module that is imported: it is a script's, or for type checkers."""
-    match test:
-        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
-            return True
-        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
-            return True
-    return False
-
-
-def _bind(module: Module, statement: ast.stmt, sure: bool) -> None:
+def _bind(module: Module, statement: ast.stmt, sure: bool, own: str) -> None:
+    """Take down what a statement binds; `own` is the module's name."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             _put(module, name, sure, statement)
             module.vague |= name == "__getattr__"
         case ast.ClassDef(name=name):
-            made = _class(module, statement)
-            _put(module, name, sure and _keeps_class(module, statement), statement, made)
+            home = _is_at_home(statement, own)
+            made = None if home is False else defined(statement, module.imports, module.attributes)
+            _put(module, name, sure and home is not None and is_kept(statement, module.imports), statement, made)
         case ast.Import(names=aliases):
             for alias in aliases:
                 name = alias.asname or alias.name.partition(".")[0]
-                _put(module, name, sure)
+                _put(module, name, sure, statement)
                 module.imports[name] = alias.name if alias.asname else ""
         case ast.ImportFrom(module=source, names=aliases, level=level):
             module.relative |= level > 0 and sure
@@ -214,17 +165,6 @@ def _bind(module: Module, statement: ast.stmt, sure: bool) -> None:
                 module.vague |= alias.name == "*"
                 _put(module, alias.asname or alias.name, sure)
                 module.imports[alias.asname or alias.name] = f"{source}.{alias.name}"
-        case ast.Assign(targets=targets, value=value):
-            for name in {name for target in targets for name in _stored(target)}:
-                _put(module, name, sure, made=_made(module, name, value))
-        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-            _put(module, name, sure, made=_made(module, name, value))
-        case ast.For(target=target) | ast.AsyncFor(target=target):
-            for name in _stored(target):
-                _put(module, name, False)
-        case ast.With(items=items) | ast.AsyncWith(items=items):
-            for name in (name for item in items if item.optional_vars for name in _stored(item.optional_vars)):
-                _put(module, name, sure)
         case ast.Delete(targets=targets):
             for target in targets:
                 if isinstance(target, ast.Name):
@@ -232,12 +172,71 @@ def _bind(module: Module, statement: ast.stmt, sure: bool) -> None:
                     if sure:
                         module.names.pop(target.id)
         case _:
-            pass
+            for node in _parts(statement):
+                for name in _captured(node):
+                    _put(module, name, False)
+            certain = sure and not isinstance(statement, ast.For | ast.AsyncFor)
+            for name, value in _assigned(statement):
+                if value is None:
+                    _put(module, name, certain)
+                else:
+                    known = module.names.get(value.id) if isinstance(value, ast.Name) else value
+                    _put(module, name, certain, known, _made(module, name, value))
 
 
-def _put(
-    module: Module, name: str, sure: bool, definition: Function | ast.ClassDef | None = None, made: Class | None = None
-) -> None:
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
+    """The names that a statement assigns to, each with the expression that it gets where there is one."""
+    pairs: list[tuple[ast.expr | None, ast.expr | None]] = []
+    match statement:
+        case ast.Assign(targets=targets, value=value):
+            pairs = [(target, value) for target in targets]
+        case ast.AnnAssign(target=place, value=given) | ast.Expr(value=ast.NamedExpr(target=place, value=given)) if given:
+            pairs = [(place, given)]
+        case ast.For(target=target) | ast.AsyncFor(target=target):
+            pairs = [(target, None)]
+        case ast.With(items=items) | ast.AsyncWith(items=items):
+            pairs = [(item.optional_vars, item.context_expr if _is_open(item.context_expr) else None) for item in items]
+    for where, what in pairs:
+        if isinstance(where, ast.Name):
+            yield where.id, what
+        elif where is not None:
+            yield from ((name, None) for name in stored(where))
+
+
+def _is_open(value: ast.expr) -> bool:
+    """Whether it is a call of `open`, which `with` binds as it is."""
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "open"
+
+
+def _captured(node: ast.AST) -> Iterator[str]:
+    """The names that an expression or a pattern may bind on the way, as `:=` and `case x` do."""
+    match node:
+        case ast.NamedExpr(target=ast.Name(id=name)) | ast.MatchAs(name=str() as name) | ast.MatchStar(name=str() as name):
+            yield name
+        case ast.MatchMapping(rest=str() as name):
+            yield name
+
+
+def _parts(statement: ast.stmt) -> Iterator[ast.AST]:
+    """All that a statement is made of, but the statements in it."""
+    stack: list[ast.AST] = [statement]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
+
+
+def _is_at_home(node: ast.ClassDef, own: str) -> bool | None:
+    """Whether a class is one of the module `own`, which `__module__` may say otherwise; None when that cannot be told."""
+    found: bool | None = True
+    for statement in node.body:
+        for name, value in _assigned(statement):
+            if name == "__module__":
+                found = value.value == own if isinstance(value, ast.Constant) else None
+    return found
+
+
+def _put(module: Module, name: str, sure: bool, definition: ast.AST | None = None, made: Class | None = None) -> None:
     """A name gets a value, or is deleted. `made` is the class that it is, None when it is none of the module's."""
     module.names[name] = definition if sure else None
     if made is not None:
@@ -251,50 +250,10 @@ def _put(
         module.unsure.add(name)
 
 
-def _stored(node: ast.AST) -> Iterator[str]:
-    """The names that get a value there; `a.b = 1` gives `a` none."""
-    for each in ast.walk(node):
-        match each:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                yield name
-            case ast.ClassDef(name=name) | ast.alias(name=_, asname=str() as name) | ast.alias(name=name):
-                yield name
-
-
 def _made(module: Module, name: str, value: ast.expr) -> Class | None:
     """The class that a value is: one of the module, which counts once more, or one that a call makes."""
     if isinstance(value, ast.Name):
         return module.classes.get(value.id)
-    if isinstance(value, ast.Call) and len(value.args) > 1 and _dotted(module, value.func) in _MAKES_CLASSES:
-        return Class(name, ("",), {})
+    if isinstance(value, ast.Call) and len(value.args) > 1 and dotted(value.func, module.imports) in _MAKES_CLASSES:
+        return unknown(name)
     return None
-
-
-def _keeps_class(module: Module, node: ast.ClassDef) -> bool:
-    """Whether the name of a class statement surely stands for the class, whatever decorates it."""
-    decorators = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
-    return all(_dotted(module, d) in _KEEP_CLASSES for d in decorators)
-
-
-def _class(module: Module, node: ast.ClassDef) -> Class:
-    if node.keywords or not _keeps_class(module, node):  # a metaclass may give it anything
-        return Class(node.name, ("",), {})
-    others = {name for s in node.body if not isinstance(s, Function) for name in _stored(s)} | module.attributes
-    methods = {s.name: s for s in node.body if isinstance(s, Function) and s.name not in others}
-    required: tuple[str, ...] | None = None
-    made = methods.get("__init__")
-    if made is not None and not made.decorator_list:
-        required = (*_arguments(made)[0][1:], *_keywords(made))
-    return Class(node.name, tuple(_dotted(module, base) for base in node.bases), methods, frozenset(others), required)
-
-
-def _dotted(module: Module, expression: ast.expr) -> str:
-    """The full name of `a.b.C`, where an import says what `a` is."""
-    parts: list[str] = []
-    while isinstance(expression, ast.Attribute):
-        parts.append(expression.attr)
-        expression = expression.value
-    if not isinstance(expression, ast.Name):
-        return ""
-    root = module.imports.get(expression.id) or expression.id
-    return ".".join([root, *reversed(parts)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdcbuild.core.digest import Blob
@@ -40,6 +40,9 @@ class Toy:
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         raise NotImplementedError
+
+    def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:
+        return None
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
         with artifact["out"].open() as stream:

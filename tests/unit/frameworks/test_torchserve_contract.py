@@ -141,8 +141,8 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager(TWO, BASE + "    pass\n"), "Expected only one class as model definition"),
         (eager(TWO, BASE + "    def initialize(self, context):\n        super().initialize(context)\n"), "as model definition"),
         (eager(TWO, BASE + "    def initialize(self, c):\n        BaseHandler.initialize(self, c)\n"), "as model definition"),
-        (eager(NET.replace("units=8", "units, *, bias")), "makes Net() without arguments, and it wants units, bias"),
-        (eager("class Net:\n    def forward(self, x): ...\n"), "Net of the model_file net.py is no nn.Module"),
+        (eager(NET.replace("units=8", "units, *, bias")), "calls Net() without arguments, and it requires units, bias"),
+        (eager("class Net:\n    def forward(self, x): ...\n"), "Net of the model_file net.py is not an nn.Module"),
         (eager(name="net.v2.py"), "No module named 'net'"),
         (eager("class"), "net.py, line 1"),
         (eager("from .parts import x\n" + NET), "net.py imports relative"),
@@ -299,7 +299,7 @@ def test_a_large_configuration_is_not_looked_into() -> None:
 def test_keys_of_torchrun_may_be_anything() -> None:
     problems = configured("parallelType: pp\ntorchrun: {b: 1, 1: 2, a: 3}\n")
     assert [p.message.partition(": ")[2] for p in problems] == [
-        "the key torchrun.1 is not text, on which TorchServe ends",
+        "the key torchrun.1 is not a string; TorchServe exits on it",
         "TorchServe: unsupported parameter b",
         "TorchServe: unsupported parameter a",
     ]
@@ -309,7 +309,7 @@ def test_numbers_that_python_does_not_write_out_are_told() -> None:
     messages = [p.message for p in configured(f"batchSize: 0x{'f' * 5000}\n? 0x{'f' * 5000}\n: 1\n")]
     assert messages == [
         "c.yaml: batchSize is a huge number; TorchServe would ignore it",
-        "c.yaml: the key a huge number is not text, on which TorchServe ends",
+        "c.yaml: the key a huge number is not a string; TorchServe exits on it",
     ]
 
 
@@ -340,20 +340,20 @@ def test_the_configuration_is_checked() -> None:
     problems = configured("batchSize: '8'\nmaxbatchdelay: 5\n")
     assert [p.message.partition(";")[0] for p in problems] == [
         "c.yaml: batchSize is '8'",
-        "c.yaml: TorchServe does not know maxbatchdelay",
+        "c.yaml: TorchServe does not know maxbatchdelay, and leaves it to the handler",
     ]
     (problem,) = configured("- a\n")
-    assert "c.yaml is no mapping" in problem.message
+    assert "c.yaml: the configuration is not a mapping" in problem.message
 
 
 @pytest.mark.parametrize(("name", "section"), [("trt_llm_handler", "handler"), ("dali_image_classifier", "dali")])
 def test_handlers_that_are_told_by_the_configuration_what_to_do(name: str, section: str) -> None:
     waits = "asyncCommunication: true\n" if name == "trt_llm_handler" else "batchSize: 1\n"
     (problem,) = configured(waits, name)
-    assert f"no section `{section}`" in problem.message
+    assert f"requires a section `{section}`" in problem.message
     assert configured(f"{waits}{section}: {{engine_dir: x}}\n", name) == []
     (problem,) = configured("- a\n", name)
-    assert "c.yaml is no mapping" in problem.message
+    assert "c.yaml: the configuration is not a mapping" in problem.message
 
 
 def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:

@@ -20,6 +20,9 @@ from tests.unit.frameworks.test_torchserve_contract import (
     script,
 )
 
+METHODS = OWN.partition("\n")[2]
+DATA = "from dataclasses import KW_ONLY, dataclass, field\n@dataclass\nclass Own:\n"
+ABSTRACT = "    @abc.abstractmethod\n    def more(self): ...\n"
 SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Context: ...\n    class Other: ...\n"
 
 
@@ -61,6 +64,39 @@ SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Contex
         "class Own: ...\nOwn.handle = Own.initialize = print\n",
         "class Own: ...\nfor name in ('handle', 'initialize'):\n    setattr(Own, name, print)\n",
         "class Own:\n    def initialize(self, c): ...\n    def handle(self, data): ...\n    handle = adapted(handle)\n",
+        "def make():\n    global Own\n    class Own: ...\nmake()\n",
+        "vars()['Own'] = made()\n",
+        "locals()['Own'] = made()\n",
+        "import sys\nsetattr(sys.modules[__name__], 'Own', made())\n",
+        "from sys import modules as m\nm[__name__].Own = made()\n",
+        "import importlib\nimportlib.import_module(__name__).Own = made()\n",
+        "class Odd(Exception):\n    __module__ = 'errors'\n" + OWN,
+        "class Odd(Exception):\n    __module__ = named()\n" + OWN,
+        "class Odd(Exception): ...\nOdd.__module__ = 'errors'\n" + OWN,
+        "from x import Base\nclass Own(Base):\n    @abstractmethod\n    def more(self): ...\n",
+        "from abc import ABC, abstractmethod\nclass Own(ABC):\n    @abstractmethod\n    def more(self): ...\n    more = print\n"
+        "    initialize = handle = print\n",
+        DATA + "    a: int = 1\n    b: ClassVar[int]\n    c: int = field(init=False)\n    _: KW_ONLY\n" + METHODS,
+        DATA + "    a: int\n    def __init__(self): ...\n" + METHODS,
+        DATA.replace("@dataclass", "@dataclass(init=False)") + "    a: int\n" + METHODS,
+        DATA.replace("Own:", "Own(Settings):") + "    a: int\n" + METHODS,
+        "class Own:\n    def __new__(cls, *args): ...\n" + METHODS,
+        "with opened() as handle: ...\n" + OWN,
+        "with opened() as (a, handle): ...\n" + OWN,
+        "for handle in (): ...\n" + OWN,
+        "while (handle := None): ...\nhandle = made()\n" + OWN,
+        "match made():\n    case {'a': handle}: ...\nclass A: ...\n" + OWN,
+        "match made():\n    case [*handle]: ...\nclass A: ...\n" + OWN,
+        "match made():\n    case {**handle}: ...\nclass A: ...\n" + OWN,
+        "if (handle := made()):\n    ...\nclass A: ...\n" + OWN,
+        "try: ...\nexcept OSError as handle: ...\n" + OWN,
+        "handle = None\ndel handle\n" + OWN,
+        "handle = None\nfrom elsewhere import handle\n",
+        "handle = None\nif x:\n    handle = made()\n",
+        "handle = None\nglobals()['handle'] = made()\n",
+        "handle = None\ndef make():\n    global handle\n    handle = made()\nmake()\n",
+        "open = made\nwith open() as handle: ...\n" + OWN,
+        "def answer(data, context): ...\nhandle = answer\n",
         "x = 1\n" + "#" * (1 << 20),
     ],
 )
@@ -173,6 +209,31 @@ def test_a_model_file_in_a_folder_is_not_found() -> None:
         (OWN.replace("(self, context)", "(self)"), "h.py", "initialize cannot be called as TorchServe does"),
         (OWN.replace("(self, data, context)", "(self, data)"), "h.py", "handle cannot be called as TorchServe does"),
         (BASE + "    def handle(self, data): ...\n", "h.py", "handle cannot be called as TorchServe does"),
+        ("def answer(data): ...\nhandle = answer\n", "h.py", "handle of the handler h.py cannot be called"),
+        (
+            "import os\nwith open(os.devnull) as handle: ...\n" + OWN,
+            "h.py",
+            "h.py is `open(os.devnull)`, and TorchServe would call",
+        ),
+        ("handle = None\n" + OWN, "h.py", "handle of the handler h.py is `None`"),
+        ("handle: object = f'{__name__}'\n" + OWN, "h.py", "handle of the handler h.py is `f'"),
+        ("(handle := [1])\n" + OWN, "h.py", "handle of the handler h.py is `[1]`"),
+        ("settings = dict(a=1)\nhandle = settings\n" + OWN, "h.py", "handle of the handler h.py is `dict(a=1)`"),
+        ("import json as handle\n" + OWN, "h.py", "handle of the handler h.py is a module"),
+        ("import handle\n" + OWN, "h.py", "handle of the handler h.py is a module"),
+        ("run = -1\n" + OWN, "h.py:run", "run of the handler h.py is `-1`"),
+        ("import abc\nclass Own(abc.ABC):\n" + ABSTRACT + METHODS, "h.py", "abstract class Own, which leaves open: more"),
+        ("import abc\nclass Own(metaclass=abc.ABCMeta):\n" + ABSTRACT + METHODS, "h.py", "abstract class Own"),
+        ("import abc\n" + BASE + ABSTRACT, "h.py", "abstract class Handler, which leaves open: more"),
+        ("import abc\nclass Own(abc.ABC):\n    def handle(self, data, context): ...\n", "h.py", "has no initialize"),
+        (
+            DATA + "    a: int\n    b: int = field(repr=False)\n" + METHODS,
+            "h.py",
+            "Own() without arguments, and it requires a, b",
+        ),
+        ("class Own:\n    def __new__(cls, size): ...\n" + METHODS, "h.py", "Own() without arguments, and it requires size"),
+        ("class Odd:\n    __module__ = 'h'\n" + OWN, "h.py", "2 classes (Odd, Own)"),
+        ("def run():\n    global Own\n    class Own: ...\n", "h.py", "defines no class"),
     ],
 )
 def test_what_torchserve_could_not_call(handler: str, entry: str, said: str) -> None:
@@ -238,6 +299,14 @@ def test_the_names_of_classes_are_read_with_the_model(labels: str | bytes, said:
 def cautions(problems: list[Problem]) -> list[str]:
     assert all(isinstance(p, Caution) for p in problems)
     return [p.message for p in problems]
+
+
+def test_who_has_a_handler_of_their_own_is_not_told_to_add_one() -> None:
+    (problem, *_) = found({"h.py": BASE + "    pass\n"}, handler="h.py")
+    assert "neither serializedFile nor modelFile" in problem.message
+    assert "add weights; or, if the handler loads a model itself" in problem.hint
+    (problem, *_) = found({}, handler="base_handler")
+    assert problem.hint == "add weights, or a handler of your own"
 
 
 def test_an_archive_without_weights_is_told() -> None:

@@ -1,0 +1,179 @@
+"""What a class statement makes, as far as it can be told without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from gdcbuild.frameworks.torchserve.flow import Function, running
+
+_DATACLASS = frozenset({"dataclass", "dataclasses.dataclass"})
+_KEEP_CLASSES = _DATACLASS | (
+    {"functools.total_ordering", "enum.unique"}
+    | {f"{module}.{name}" for module in ("typing", "typing_extensions") for name in ("final", "runtime_checkable")}
+)
+"""Decorators that surely give back the class. Of another one nothing is known: a singleton is a function."""
+
+_ABSTRACT = frozenset(
+    {"abstractmethod", "abc.abstractmethod", "abc.abstractproperty", "abc.abstractclassmethod", "abc.abstractstaticmethod"}
+)
+_PLAIN = frozenset({"object", "abc.ABC"})
+"""Bases that give a class no methods of their own."""
+
+_CHECKS_ABSTRACT = frozenset({"abc.ABC", "ts.torch_handler.base_handler.BaseHandler"})
+"""Bases with which a class that leaves a method abstract cannot be made."""
+
+Imports = Mapping[str, str]
+"""Name in a file → the full dotted name that an import gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """A class at the top of a file. `bases` are full dotted names as far as imports tell, "" where they do not.
+
+    `methods` are name → definition; `others` what else it, or one of its objects, may be given; `required` the arguments that
+    making one cannot do without, None when that is inherited and so not known; `abstract` the methods it leaves open, with
+    which it cannot be made.
+    """
+
+    name: str
+    bases: tuple[str, ...]
+    methods: dict[str, Function]
+    others: frozenset[str] = frozenset()
+    required: tuple[str, ...] | None = None
+    abstract: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """True when it inherits nothing, so that its methods are all it has."""
+        return _PLAIN.issuperset(self.bases)
+
+    def defines(self, name: str) -> bool:
+        """Whether the class itself may take the place of what it inherits by that name."""
+        return name in self.methods or name in self.others
+
+    def has(self, name: str) -> bool:
+        """Whether the class itself may give its objects something by that name."""
+        return self.defines(name) or self.defines("__getattr__")
+
+    def extends(self, method: str) -> bool:
+        """True when the method surely calls the one that it takes the place of, as `super().initialize(context)` does."""
+        for statement, sure in running(self.methods[method].body if method in self.methods else []):
+            nodes = list(ast.walk(statement))
+            simple = sure and not {"body", "cases"} & {*statement._fields}
+            if simple and any(_of_parent(node, method) for node in nodes):
+                return True
+            if any(isinstance(node, ast.Return) for node in nodes):
+                return False
+        return False
+
+
+def unknown(name: str) -> Class:
+    """A class of which nothing is known but that it is one."""
+    return Class(name, ("",), {})
+
+
+def defined(node: ast.ClassDef, imports: Imports, attributes: Collection[str]) -> Class:
+    """The class that a statement makes; `attributes` are all that the file sets of anything."""
+    metaclasses = [dotted(k.value, imports) if k.arg == "metaclass" else "" for k in node.keywords]
+    if set(metaclasses) - {"abc.ABCMeta"} or not is_kept(node, imports):  # another metaclass may give it anything
+        return unknown(node.name)
+    others = {name for s in node.body if not isinstance(s, Function) for name in stored(s)} | set(attributes)
+    methods = {s.name: s for s in node.body if isinstance(s, Function) and s.name not in others}
+    found = Class(node.name, tuple(dotted(base, imports) for base in node.bases), methods, frozenset(others))
+    abstract: list[str] = []
+    if (metaclasses or _CHECKS_ABSTRACT.intersection(found.bases)) and "__abstractmethods__" not in others:
+        abstract = [name for name, m in methods.items() if _ABSTRACT & {dotted(d, imports) for d in m.decorator_list}]
+    return Class(found.name, found.bases, methods, found.others, _required(found, node, imports), tuple(abstract))
+
+
+def is_kept(node: ast.ClassDef, imports: Imports) -> bool:
+    """Whether the name of a class statement surely stands for the class, whatever decorates it."""
+    return all(dotted(called(d), imports) in _KEEP_CLASSES for d in node.decorator_list)
+
+
+def _required(found: Class, node: ast.ClassDef, imports: Imports) -> tuple[str, ...] | None:
+    maker = found.methods.get("__new__") or found.methods.get("__init__")
+    if maker is not None:
+        return None if maker.decorator_list else (*arguments(maker)[0][1:], *keywords(maker))
+    decorators = [d for d in node.decorator_list if dotted(called(d), imports) in _DATACLASS]
+    options = {k.arg for d in decorators if isinstance(d, ast.Call) for k in d.keywords}
+    if not decorators or options & {"init", None} or "__init__" in found.others or not found.complete:
+        return None
+    return tuple(_fields(node, imports))
+
+
+def _fields(node: ast.ClassDef, imports: Imports) -> Iterator[str]:
+    """The fields of a dataclass that have no default."""
+    given = {name for s in node.body if not isinstance(s, ast.AnnAssign) for name in stored(s)}
+    for statement in node.body:
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value) if name not in given:
+                kind = ast.unparse(annotation)
+                if "ClassVar" not in kind and "KW_ONLY" not in kind and not _is_default(value, imports):
+                    yield name
+
+
+def _is_default(value: ast.expr | None, imports: Imports) -> bool:
+    """Whether a field with this value may be left out."""
+    if isinstance(value, ast.Call) and dotted(value.func, imports) in {"field", "dataclasses.field"}:
+        return any(k.arg in {"default", "default_factory", "init", None} for k in value.keywords)
+    return value is not None
+
+
+def accepts(function: Function, count: int) -> bool:
+    """Whether a call with `count` positional arguments can succeed. Decorators may change that, so they let it pass."""
+    if function.decorator_list:
+        return True
+    required, most = arguments(function)
+    return len(required) <= count and (most is None or count <= most) and not keywords(function)
+
+
+def arguments(function: Function) -> tuple[list[str], int | None]:
+    """The positional arguments that a call must give, and how many it may; None without bound."""
+    given = [*function.args.posonlyargs, *function.args.args]
+    required = [a.arg for a in given[: len(given) - len(function.args.defaults)]]
+    return required, None if function.args.vararg else len(given)
+
+
+def keywords(function: Function) -> list[str]:
+    """The arguments that a call must give by name."""
+    return [a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d is None]
+
+
+def _of_parent(node: ast.AST, method: str) -> bool:
+    """Whether a method is called of `super()`, or as `Parent.method(self, ...)`."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attr)):
+            return attr == method
+        case ast.Call(func=ast.Attribute(attr=attr), args=[ast.Name(id="self"), *_]):
+            return attr == method
+    return False
+
+
+def stored(node: ast.AST) -> Iterator[str]:
+    """The names that get a value there; `a.b = 1` gives `a` none."""
+    for each in ast.walk(node):
+        match each:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name) | ast.alias(name=_, asname=str() as name) | ast.alias(name=name):
+                yield name
+
+
+def called(expression: ast.expr) -> ast.expr:
+    """What a decorator names, called or not."""
+    return expression.func if isinstance(expression, ast.Call) else expression
+
+
+def dotted(expression: ast.expr, imports: Imports) -> str:
+    """The full name of `a.b.C`, where an import says what `a` is."""
+    parts: list[str] = []
+    while isinstance(expression, ast.Attribute):
+        parts.append(expression.attr)
+        expression = expression.value
+    if not isinstance(expression, ast.Name):
+        return ""
+    root = imports.get(expression.id) or expression.id
+    return ".".join([root, *reversed(parts)])

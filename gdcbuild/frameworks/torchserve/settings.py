@@ -1,0 +1,121 @@
+"""The settings that TorchServe reads in a configuration, each with the values it takes: its `ModelConfig.java` (0.12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MAX_INT = 2**31 - 1
+
+
+class Taken:
+    """A kind of value that the server takes as it is."""
+
+    def taken(self, value: Any) -> Any:
+        """What the server makes of a value that fits."""
+        return value
+
+
+@dataclass(frozen=True)
+class Whole(Taken):
+    """A whole number of at least `least`. With `raised`, the server takes a smaller one for `least`."""
+
+    least: int
+    raised: bool = False
+
+    def __str__(self) -> str:
+        return f"a whole number, {self.least} or more"
+
+    def fits(self, value: Any) -> bool:
+        lowest = -MAX_INT - 1 if self.raised else self.least
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= MAX_INT
+
+    def taken(self, value: Any) -> Any:
+        return max(value, self.least)
+
+
+@dataclass(frozen=True)
+class OneOf(Taken):
+    """One of a few words, in any case."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and value.lower() in self.words
+
+
+@dataclass(frozen=True)
+class Kind(Taken):
+    """Any value of a type."""
+
+    name: str
+    kind: type
+
+    def __str__(self) -> str:
+        return self.name
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, self.kind)
+
+
+@dataclass(frozen=True)
+class Numbers(Taken):
+    """A list of whole numbers."""
+
+    def __str__(self) -> str:
+        return "a list of whole numbers, 0 or more"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, list) and all(Whole(0).fits(v) for v in value)
+
+
+_FLAG, _TEXT, _MAPPING = Kind("true or false", bool), Kind("text", str), Kind("a mapping", dict)
+
+KEYS = {
+    "minWorkers": Whole(1, raised=True),
+    "maxWorkers": Whole(1),
+    "batchSize": Whole(1, raised=True),
+    "maxBatchDelay": Whole(0),
+    "responseTimeout": Whole(1),
+    "startupTimeout": Whole(1),
+    "deviceType": OneOf(("cpu", "gpu")),
+    "deviceIds": Numbers(),
+    "parallelType": OneOf(("pp", "tp", "pptp", "custom")),
+    "parallelLevel": Whole(0),
+    "torchrun": _MAPPING,
+    "maxRetryTimeoutInSec": Whole(0, raised=True),
+    "clientTimeoutInMills": Whole(0, raised=True),
+    "jobQueueSize": Whole(0, raised=True),
+    "useJobTicket": _FLAG,
+    "sequenceMaxIdleMSec": Whole(0, raised=True),
+    "sequenceTimeoutMSec": Whole(0, raised=True),
+    "maxSequenceJobQueueSize": Whole(1, raised=True),
+    "maxNumSequence": Whole(1, raised=True),
+    "continuousBatching": _FLAG,
+    "sequenceBatching": _FLAG,
+    "asyncCommunication": _FLAG,
+    "useVenv": _FLAG,
+}
+"""What the server itself reads."""
+
+TORCHRUN = {
+    "nnodes": Whole(1),
+    "nproc-per-node": Whole(1),
+    "rdzv-backend": _TEXT,
+    "rdzv-endpoint": _TEXT,
+    "rdzv-conf": _TEXT,
+    "monitor-interval": Whole(1),
+    "node-rank": Whole(0),
+    "OMP_NUMBER_THREADS": Whole(1),
+}
+
+SECTIONS = ("handler", "pt2", "pippy", "deepspeed", "dali")
+"""What TorchServe's own handlers read. Others may read anything."""
+
+BACKENDS = (
+    *("eager", "aot_eager", "inductor", "nvfuser", "aot_nvfuser", "aot_cudagraphs", "ofi", "fx2trt", "onnxrt", "ipex"),
+    *("torchxla_trace_once", "openvino", "tensorrt", "hpu_backend"),
+)
