@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from gdcbuild.core import bucket
@@ -33,8 +34,13 @@ class PlainSource:
         self.root = manifest.parent
         self.loaded = load(manifest, variables, without)
         self.graph = lower(self.loaded, FRAMEWORKS, images.known())
-        self.rebuilder = rebuilder_of(self.graph)
+        self._rebuilder_of = rebuilder_of
         self._judged = NOTHING
+
+    @cached_property
+    def rebuilder(self) -> Rebuilder:
+        """What judges and makes the actions. Looking at the workspace alone needs none, and so no cache."""
+        return self._rebuilder_of(self.graph)
 
     def models(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
