@@ -234,7 +234,7 @@ class Project:
         terms = Terms(policy.name, policy.immutable, repair)
 
         def attempt() -> None:
-            desired = self._desired(wanted)
+            desired = self.source.desired(wanted) if keep_going else self._desired(wanted)
             observed = self.observe(remote, selection, desired, deep=repair)
             found = plan(desired, observed, remote.url, terms)
             if not keep_going:
@@ -265,7 +265,8 @@ class Project:
         def attempt() -> None:
             graph, judged, rebuilder = self.source.work(wanted)
             wished = desired(graph, wanted, judged)
-            refuse_mistakes(graph, to_build(wished), self.source.root)
+            if not keep_going:  # then the check of each version finds them
+                refuse_mistakes(graph, to_build(wished), self.source.root)
             nowhere = Observation(dict.fromkeys(wanted, Absent()))
             found = plan(wished, nowhere, "nothing is published", Terms("build"))
             Applying(graph, judged, rebuilder, FRAMEWORKS, None, self._emit).run(found, workers, keep_going)

@@ -201,6 +201,8 @@ def test_keep_going(workspace: Workspace) -> None:
 
 def test_contract_is_checked_before_anything_is_uploaded(workspace: Workspace) -> None:
     workspace.write({**FILES, "handlers/other.py": "def handle(data, context:\n"})
+    assert workspace.run("apply").code == 65, "without -k nothing is begun"
+    assert workspace.served() == {}
     result = workspace.run("apply", "-k")
     assert (result.code, "b@2" in result.err) == (1, True), result.err
     assert sorted(p for p in workspace.served()) == ["a/1/model.mar", "a/2/model.mar", "b/1/model.mar"]

@@ -289,13 +289,13 @@ def test_weights_that_are_none_are_not_published(workspace: Workspace, weights: 
 
 
 def test_configuration_that_would_be_ignored_is_refused(workspace: Workspace) -> None:
-    config = "    config: {batchSize: '8', maxbatchdelay: 5, minWorkers: 4, maxWorkers: 2}\n"
+    config = "    config: {batchSize: '8', parallelType: tp, minWorkers: 4, maxWorkers: 2}\n"
     workspace.write({"gdcbuild.yaml": HEAD + EAGER.replace("    versions", config + "    versions")})
     done = workspace.run("build")
     assert done.code == 65
     for said in (
         "batchSize is '8'; TorchServe would ignore it",
-        "did you mean maxBatchDelay?",
+        "add torchrun: {nproc-per-node: N}",
         "minWorkers is 4 and maxWorkers is 2",
     ):
         assert said in words(done.err)

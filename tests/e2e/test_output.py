@@ -63,7 +63,7 @@ def test_jobs_that_fail_are_told_in_the_last_event(workspace: Workspace) -> None
     (failed,) = [e for e in result.events if e["event"] == "job_failed"]
     assert (failed["job"], failed["what"]) == ("b@2", "check")
     assert failure(result.out)["problems"] == failed["problems"]
-    assert "failed     check b@2" in workspace.run("apply").err
+    assert "failed     check b@2" in workspace.run("apply", "-k").err
 
 
 def test_what_verify_finds_is_its_document(workspace: Workspace) -> None:
