@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.workspace import Workspace
-from tests.unit.frameworks.bundles import INDEX, POINTER, SHARD, bundle, floats
+from tests.unit.frameworks.bundles import INDEX, SHARD, bundle, floats
 from tests.unit.frameworks.test_tensorflow_contract import graph, model
 
 MANIFEST = """\
@@ -27,7 +27,6 @@ def ready(workspace: Workspace) -> Workspace:
 @pytest.mark.parametrize(
     ("path", "data", "said"),
     [
-        (SHARD, POINTER, ["is a Git LFS pointer", "git lfs pull"]),
         (SHARD, bytes(12), ["the checksums of 1 of its 1 tensors differ (w)", '"Checksum does not match"', "from one export"]),
         (INDEX, WHOLE[INDEX][:60], ["is damaged", '"not an sstable (bad magic number)"', "from one export"]),
     ],
