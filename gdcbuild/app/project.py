@@ -70,11 +70,20 @@ class Project:
         return PlainSource(self._manifest, self._variables, self._rebuilder, without)
 
     def valid(self) -> Graph:
-        """The graph of the whole workspace, whose files parse."""
+        """The graph of the whole workspace, whose files are there and parse."""
+        from gdcbuild.engine import standins
+        from gdcbuild.manifest.mistakes import Mistakes
         from gdcbuild.source.syntax import refuse_mistakes
+        from gdcbuild.store.workspace import DiskWorkspace
 
-        plain = self.read()
-        refuse_mistakes(plain.graph, plain.graph.versions, plain.root)
+        plain, mistakes = self.read(), Mistakes()
+        with mistakes:
+            standins.refuse(
+                plain.graph, plain.graph.actions, DiskWorkspace(plain.root, LateRecords(lambda: self.cache.records))
+            )
+        with mistakes:
+            refuse_mistakes(plain.graph, plain.graph.versions, plain.root)
+        mistakes.raise_all()
         return plain.graph
 
     def _desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:

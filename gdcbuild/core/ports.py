@@ -79,6 +79,13 @@ class Workspace(Protocol):
         """The file, with the digest it has now."""
         ...
 
+    def standin(self, path: str, named: bool = True) -> Problem | None:
+        """What is wrong with a small file that only stands for another one, such as a Git LFS pointer; None when it does not.
+
+        A DVC file whose data is beside it is one only where it is `named` by itself.
+        """
+        ...
+
 
 class Toolchains(Protocol):
     """The Python environments user code runs in."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal, NamedTuple
+
+from gdcbuild.errors import Location, Problem
 
 MAX_BYTES = 4096
 """Of a stand-in. No larger file is looked at."""
+
+VERSION = 1
+"""Raise it when more is found than before: what was checked once is then checked again."""
 
 _LFS = re.compile(
     rb"version (?:https://git-lfs\.github\.com/spec/|https://hawser\.github\.com/spec/|http://git-media\.io/v/)\S+\r?\n"
@@ -20,7 +26,7 @@ _DVC_PATH = re.compile(rb"^[ -]+path:[ \t]*(['\"]?)([^'\"\r\n]+)\1[ \t]*\r?$", r
 
 _NEVER_EMPTY = (
     *(".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx", ".so", ".engine", ".gguf", ".h5", ".hdf5", ".keras"),
-    *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".model", ".spm", ".pb", ".tflite", ".mar"),
+    *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".model", ".spm", ".tflite", ".mar"),
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt"),
 )
@@ -28,28 +34,39 @@ _NEVER_EMPTY = (
 
 
 class StandIn(NamedTuple):
-    """What a file is, in words, and what it is not: `sha256` is the digest of the data, `path` its name, as far as it says."""
+    """What a file stands for: `sha256` is the digest of the data, `path` its name, as far as the file says."""
 
     kind: Literal["lfs", "annex", "dvc", "empty"]
     sha256: str = ""
     path: str = ""
 
-    @property
-    def what(self) -> str:
-        return _WHAT[self.kind]
+    def problem(self, shown: str, path: str = "", repository: str = "", where: Location | None = None) -> Problem:
+        """The refusal of a file, as it is shown.
 
-    def fetch(self, path: str) -> str:
-        """The command that fetches the data of the file at `path`: for Git LFS, the path in its repository."""
-        return f"{_FETCH[self.kind]} {shlex.quote(path)}" if self.kind in _FETCH else ""
+        `path` is that of the file where the command that fetches it is run: for Git LFS, in the folder `repository`. Without
+        it the file is in something that was made of others, which are to be fetched first.
+        """
+        if self.kind == "empty":
+            hint = "put the whole file there: copying or fetching it was cut off"
+            return Problem(f"{shown!r} is empty, and no model, weights or tokenizer is", hint, where)
+        what, *command = _KINDS[self.kind]
+        if repository:
+            command[1:1] = ["-C", shlex.quote(repository)]
+        if not path:
+            hint = f"fetch the files before the model is saved or packed: {' '.join(command[:-1])}"
+            return Problem(f"{shown!r} is {what}", hint, where)
+        hint = f"fetch it: {' '.join(filter(None, command))} {shlex.quote(path)}"
+        if self.kind == "dvc":
+            hint += f"; and name {self.path!r} instead"
+        return Problem(f"{shown!r} is {what}", hint, where)
 
 
-_WHAT = {
-    "lfs": "a Git LFS pointer, not the file itself",
-    "annex": "a git-annex pointer, not the file itself",
-    "dvc": "a DVC file, not the data it stands for",
-    "empty": "empty",
+_KINDS = {
+    "lfs": ("a Git LFS pointer, not the file itself", "git", "lfs pull", "--include"),
+    "annex": ("a git-annex pointer, not the file itself", "git", "annex get", ""),
+    "dvc": ("a DVC file, not the data it stands for", "dvc", "pull", ""),
 }
-_FETCH = {"lfs": "git lfs pull --include", "annex": "git annex get", "dvc": "dvc pull"}
+"""Kind → what the file is, and the command that fetches the data: all of it, or with the last word and a path that alone."""
 
 
 def recognise(name: str, data: bytes) -> StandIn | None:
@@ -62,11 +79,22 @@ def recognise(name: str, data: bytes) -> StandIn | None:
         return StandIn("lfs", (found[1] or b"").decode())
     if linked := annex(data):
         return linked
-    if all(form.search(data) for form in _DVC):
-        path = _DVC_PATH.search(data)
+    outs, kept = (form.search(data) for form in _DVC)
+    if outs and kept:
+        path = _DVC_PATH.search(data, outs.end())
         text = path[2].decode(errors="replace").strip() if path else name.removesuffix(".dvc")
         return StandIn("dvc", path=posixpath.normpath(posixpath.join(posixpath.dirname(name), text)))
     return None
+
+
+def among(members: Mapping[str, int], read: Callable[[str], bytes], never_empty: Collection[str] = ()) -> dict[str, StandIn]:
+    """The stand-ins among what would be published, given by path and size.
+
+    A DVC file beside its data is none. `never_empty`: members that hold something, whatever they are called.
+    """
+    found = {path: recognise(path, read(path)) for path, size in members.items() if size <= MAX_BYTES}
+    found.update({path: StandIn("empty") for path in never_empty if members.get(path) == 0})
+    return {path: each for path, each in found.items() if each and not (each.kind == "dvc" and each.path in members)}
 
 
 def annex(text: bytes) -> StandIn | None:

@@ -10,6 +10,7 @@ from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
+from gdcbuild.engine import standins
 from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.engine.parallel import each
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -33,6 +34,7 @@ def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder, known
     workspace = rebuilder.ports.workspace
     sources = {i.origin.path for a in fresh for i in graph.actions[a].inputs if isinstance(i.origin, SourceFile)}
     each(len(os.sched_getaffinity(0)), workspace.digest, workspace.slow(sources))
+    standins.refuse(graph, fresh, workspace)
     verdicts: dict[str, Verdict] = {}
     made: dict[str, Artifact] = {}
     for action in graph.order:

@@ -7,12 +7,18 @@ import json
 import os
 import posixpath
 import re
+import shlex
 import unicodedata
 from pathlib import Path
+
+from gdcbuild.core import standins
 
 _PLAIN = re.compile(r"[\w.][\w./ -]*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+DVC = ".dvc"
+"""What DVC puts behind the name of a file or a folder that it keeps elsewhere."""
+
 RELATIVE = "paths are relative to the file that names them"
 _LONGEST, _LONGEST_NAME = 4095, 255
 """In bytes, as Linux has it."""
@@ -36,6 +42,9 @@ def unfit(text: str) -> tuple[str, str] | None:
 
 def similar(root: Path, path: str, base: str) -> str:
     """What a path to nothing may have been meant to be, as it is written in a manifest in the folder `base`."""
+    fetched = by_dvc(root, path)
+    if fetched:
+        return fetched
     folder, name = posixpath.split(path)
     written_folder = posixpath.relpath(folder or ".", base or ".")
     try:
@@ -54,6 +63,26 @@ def similar(root: Path, path: str, base: str) -> str:
     if not near:
         return RELATIVE
     return f"did you mean {posixpath.normpath(posixpath.join(written_folder, near[0]))!r}?"
+
+
+def by_dvc(root: Path, path: str) -> str:
+    """How to fetch a file, or a folder above it, that DVC keeps elsewhere; "" where it does not."""
+    above = path
+    while above:
+        if os.path.lexists(root / f"{above}{DVC}"):
+            return f"fetch it: dvc pull {shlex.quote(above + DVC)}"
+        above = posixpath.dirname(above)
+    return ""
+
+
+def by_annex(root: Path, path: str) -> str:
+    """How to fetch a file that is a link into git-annex, and leads to nothing; "" for anything else."""
+    try:
+        target = os.readlink(root / path)  # noqa: PTH115 - as it is written
+    except OSError:
+        return ""
+    found = standins.annex(os.fsencode(target))
+    return f"fetch it: git annex get {shlex.quote(path)}" if found and not os.path.exists(root / path) else ""  # noqa: PTH110
 
 
 def content_of(folder: str) -> str:

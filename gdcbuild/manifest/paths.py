@@ -16,7 +16,7 @@ from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.manifest.apart import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
-from gdcbuild.manifest.instead import RELATIVE, as_value, content_of, similar, unfit
+from gdcbuild.manifest.instead import DVC, RELATIVE, as_value, by_annex, by_dvc, content_of, similar, unfit
 from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
@@ -111,6 +111,8 @@ class Paths:
             self._inside(start, text, where)
             levels = None if "**" in pattern.split("/") else pattern.count("/")
             found = self._walk(start, _Asked(where, folder, to, flat), match, levels)
+        elif fetched := by_dvc(self.root, start):
+            raise _refuse(f"{text!r} matches no file", fetched, where)
         if not found:
             raise _refuse(f"{text!r} matches no file", self._matched_folder(folder, pattern, match), where)
         self._refuse_secrets(found, text, where)
@@ -166,7 +168,10 @@ class Paths:
             mode = (self.root / path).stat().st_mode
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
-                raise _refuse(f"{text!r} is a symlink to nothing", "mend the link, or remove it", where) from error
+                fetched = by_annex(self.root, path)
+                raise _refuse(
+                    f"{text!r} is a symlink to nothing", fetched or "correct the link, or remove it", where
+                ) from error
             self._missing += 1
             hint = similar(self.root, path, folder) if self._missing <= GUESSES else RELATIVE
             raise _refuse(f"there is no file {text!r}", hint, where) from error
@@ -219,6 +224,8 @@ class Paths:
                                 self._looked.add(path)  # it may come to lead to a file, and its folder look the same
                                 if levels is None:
                                     problems.append(self._linked(path, start, asked))
+                        elif path.endswith(DVC) and match.match(path.removesuffix(DVC)):
+                            problems += self._left(path.removesuffix(DVC), asked.where)
             except OSError as error:
                 name = os.path.relpath(error.filename or folder, self.root)
                 raise _refuse(f"{name!r} cannot be read: {error.strerror}", "mend or remove it", asked.where) from error
@@ -233,11 +240,18 @@ class Paths:
         """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
         if not _UNFIT.isdisjoint(path):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
+        if entry.is_symlink() and (fetched := by_annex(self.root, path)):
+            return Problem(f"{path!r} is a symlink to nothing", fetched, where)
         if entry.is_symlink() and not self._take(path, where):
             return _leaves(path, where)
         if not (entry.is_file() or entry.is_dir()):
             return Problem(f"{path!r} is neither a file nor a folder", "remove it from the folder", where)
         return None
+
+    def _left(self, path: str, where: Location) -> list[Problem]:
+        """The refusal of what a glob would match if DVC had fetched it."""
+        is_here = os.path.lexists(self.root / path)
+        return [] if is_here else [Problem(f"{path!r} is not here", by_dvc(self.root, path), where)]
 
     def _linked(self, path: str, start: str, asked: _Asked) -> Problem:
         """The refusal of a link to a folder. To follow it could end in a loop, to pass it over would lose files."""

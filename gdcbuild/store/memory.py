@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, BinaryIO
 
+from gdcbuild.core import standins
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import BlobMissing, Interrupted, ManifestError, Problem
 
@@ -85,6 +86,12 @@ class MemoryWorkspace:
         if path not in self.files:
             raise ManifestError(Problem(f"there is no file {path!r}"))
         return BytesBlob(self.files[path])
+
+    def standin(self, path: str, named: bool = True) -> Problem | None:
+        found = standins.recognise(path, self.files[path])
+        if found is None or (found.kind == "dvc" and not named and found.path in self.files):
+            return None
+        return found.problem(path, path)
 
 
 class MemoryLocks:

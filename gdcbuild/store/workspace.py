@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from gdcbuild.core import standins
 from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
 from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.ports import Records
 from gdcbuild.core.watch import Watched, unwatched
-from gdcbuild.errors import ManifestError, of_system
+from gdcbuild.errors import ManifestError, Problem, of_system
 
 WORTH_A_MEMO = 1 << 17
 """Bytes from which on it takes longer to read a file than to ask for its digest."""
@@ -31,6 +32,7 @@ class DiskWorkspace:
         self._watched = watched
         self._records = records
         self._known: dict[str, _Known] = {}
+        self._standins: dict[str, standins.StandIn | None] = {}
 
     def digest(self, path: str) -> Digest:
         full = f"{self._root}/{path}"
@@ -42,6 +44,9 @@ class DiskWorkspace:
                 self._known[path] = known
                 return known[1]
             with Path(full).open("rb") as stream:
+                if signature[0] <= standins.MAX_BYTES:
+                    self._standins[path] = standins.recognise(path, stream.read(standins.MAX_BYTES + 1))
+                    stream.seek(0)
                 watched = self._watched(path, signature[0], stream) if memorable else stream
                 digest, crc = hash_and_crc(watched) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
@@ -67,6 +72,21 @@ class DiskWorkspace:
     def blob(self, path: str) -> FileBlob:
         digest = self.digest(path)
         return FileBlob(digest, self._root / path, self._known[path][2])
+
+    def standin(self, path: str, named: bool = True) -> Problem | None:
+        full = f"{self._root}/{path}"
+        with suppress(OSError):  # whoever asks for the digest is told
+            if path not in self._known and os.stat(full).st_size <= standins.MAX_BYTES:  # noqa: PTH116 - quick
+                self.digest(path)
+        known = self._known.get(path)
+        found = self._standins.get(path) if known and known[1].size <= standins.MAX_BYTES else None
+        if found is None or (found.kind == "dvc" and not named and os.path.lexists(self._root / found.path)):
+            return None
+        if found.kind != "lfs":
+            return found.problem(path, path)
+        repository = next((f for f in Path(full).parents if os.path.lexists(f / ".git")), self._root)
+        below = repository.relative_to(self._root).as_posix() if repository.is_relative_to(self._root) else "."
+        return found.problem(path, Path(full).relative_to(repository).as_posix(), "" if below == "." else below)
 
     def _remembered(self, full: str) -> _Known | None:
         row = self._records.get("stat", full)

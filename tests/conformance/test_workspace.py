@@ -82,3 +82,31 @@ def test_what_takes_long_is_told_once(place: Place) -> None:
     assert list(place.workspace.slow(named)) == []
     place.write("large", b"x" * (3 << 20))
     assert list(place.workspace.slow(named)) == (["large"] if slow else [])
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n"
+DVC = b"outs:\n- md5: 22a1\n  path: data\n"
+
+
+def test_a_stand_in_is_told_until_the_file_is_there(place: Place) -> None:
+    for name, data in (("w.pt", POINTER % 0), ("deep/w.pt", b""), ("plain", POINTER[:10]), ("__init__.py", b"")):
+        place.write(name, data)
+    told = {name: place.workspace.standin(name) for name in ("w.pt", "deep/w.pt", "plain", "__init__.py")}
+    assert {name: problem.message for name, problem in told.items() if problem} == {
+        "w.pt": "'w.pt' is a Git LFS pointer, not the file itself",
+        "deep/w.pt": "'deep/w.pt' is empty, and no model, weights or tokenizer is",
+    }
+    place.workspace.digest("w.pt")
+    assert place.workspace.standin("w.pt") == told["w.pt"]
+    for data in (b"weights", bytes(3 << 20)):
+        place.write("w.pt", data)
+        assert place.workspace.digest("w.pt") == Digest.of(data)
+        assert place.workspace.standin("w.pt") is None
+
+
+def test_a_dvc_file_beside_its_data_is_told_where_it_is_named(place: Place) -> None:
+    place.write("deep/data.dvc", DVC)
+    assert place.workspace.standin("deep/data.dvc", named=False)
+    place.write("deep/data", b"x")
+    assert place.workspace.standin("deep/data.dvc", named=False) is None
+    assert place.workspace.standin("deep/data.dvc", named=True)

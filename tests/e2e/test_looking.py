@@ -149,15 +149,15 @@ def test_init_teaches_what_works(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": "\n".join([*lines[:start], *handlers, "models:", *models]) + "\n"})
     workspace.write(
         {
-            "exports/digits-1/saved_model.pb": b"",
-            "weights/digits.keras": b"",
+            "exports/digits-1/saved_model.pb": b"?",
+            "weights/digits.keras": b"?",
             "digits/net.py": "",
-            "weights/v3.npz": b"",
+            "weights/v3.npz": b"?",
             "handlers/digits.py": "",
-            "weights/v1.pt": b"",
-            "weights/v2.torchscript.pt": b"",
+            "weights/v1.pt": b"?",
+            "weights/v2.torchscript.pt": b"?",
             "digits/torch_net.py": "",
-            "archives/model.mar": b"",
+            "archives/model.mar": b"?",
         }
     )
     result = workspace.run("validate")

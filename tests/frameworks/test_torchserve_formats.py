@@ -95,7 +95,6 @@ def test_the_table_of_formats_says_what_this_pytorch_reads(torch_python: Path) -
 def test_what_pytorch_would_say_is_quoted(written: Path, torch_python: Path, tmp_path: Path) -> None:
     state = (written / "state.pt").read_bytes()
     cases = {
-        "empty": b"",
         "cut": state[:-200],
         "pickle": b"\x80\2}.",
         "safetensors": (20).to_bytes(8, "little") + b'{"a":{}}'.ljust(20),

@@ -15,7 +15,6 @@ INDEX = "variables/variables.index"
 
 Order: TypeAlias = Literal["little", "big"]
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
 _AT_ONCE = 1 << 16
 _MAX_DIMENSIONS = 254
 _STRING, _VARIANT = 7, 21
@@ -66,15 +65,6 @@ class Index(NamedTuple):
         for tensor in self.tensors:
             found.setdefault(f"variables/variables.data-{tensor.shard:05}-of-{self.shards:05}", []).append(tensor)
         return found
-
-
-def pointers(artifact: Mapping[str, Blob]) -> Iterator[str]:
-    """The files of variables that are pointers of Git LFS, instead of what was stored there."""
-    for path, blob in artifact.items():
-        if path.startswith("variables/") and blob.digest.size < 1024:
-            with blob.open() as stream:
-                if stream.read(len(_POINTER)) == _POINTER:
-                    yield path
 
 
 def read(stream: BinaryIO) -> Index:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 
+from gdcbuild.core import standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution, Problem
@@ -30,6 +32,9 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     """Everything for which the image's server would not load the files, or not answer a prediction with them."""
     if ENTRY not in artifact:
         return [_misplaced(artifact)]
+    absent = standins.among({p: b.digest.size for p, b in artifact.items()}, partial(_read, artifact), [ENTRY])
+    if absent:
+        return [found.problem(path) for path, found in absent.items()]
     try:
         with artifact[ENTRY].open() as stream:
             graphs = read(stream)
@@ -50,6 +55,11 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
         *_assets(served, artifact),
         *_warmup(artifact),
     ]
+
+
+def _read(artifact: Mapping[str, Blob], path: str) -> bytes:
+    with artifact[path].open() as stream:
+        return stream.read()
 
 
 def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
@@ -116,11 +126,6 @@ def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Probl
         if needed:
             missing = [bundle.INDEX, *([] if any(map(_SHARD.fullmatch, artifact)) else [_FIRST_SHARD])]
             yield _missing("variables", missing, "Could not find variable")
-        return
-    pointers = list(bundle.pointers(artifact))
-    for path in pointers:
-        yield Problem(f"{path} is a Git LFS pointer, not the file itself", "fetch the files: git lfs pull")
-    if pointers:
         return
     try:
         with artifact[bundle.INDEX].open() as stream:

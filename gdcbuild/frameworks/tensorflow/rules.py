@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gdcbuild.core import secrets
+from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Files, Image, Input, Policy, Worker
 from gdcbuild.core.request import Lowered, Source, VersionRequest
@@ -30,7 +30,7 @@ class TensorFlow:
     kind = "tensorflow"
     entry = contract.ENTRY
     default_handlers: Sequence[str] = ()
-    check_version = contract.CHECK_VERSION + secrets.VERSION
+    check_version = contract.CHECK_VERSION + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:
         """TensorFlow Serving takes a folder for a version if its name is a number, and passes over others in silence."""

@@ -7,13 +7,14 @@ handlers, and those derived from them, load a model); the messages quote what th
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from gdcbuild.core import secrets
+from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
+from gdcbuild.core.standins import StandIn
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.torchserve import config, handlers, shadows, weights
 from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive, open_archive
@@ -49,7 +50,9 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
         problems.append(Problem(f"beside {ENTRY} there is {', '.join(others[:5])}, which no server would see", hint))
     try:
         with open_archive(artifact[ENTRY]) as archive:
-            problems += _archive(archive, image)
+            absent = _absent(archive)
+            problems += [found.problem(name) for name, found in absent.items()]
+            problems += _archive(archive, image, absent)
             problems += _pickles(archive, policy)
             problems += _secrets(archive, policy.named)
     except Unreadable as error:
@@ -57,7 +60,8 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
     return problems
 
 
-def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
+def _archive(archive: Archive, image: Image, absent: Collection[str]) -> Iterator[Problem]:
+    """What is wrong with the archive, but for the content of members that are absent."""
     manifest = archive.manifest()
     model = manifest["model"]
     runtime = manifest.get("runtime", RUNTIMES[0])
@@ -95,7 +99,7 @@ def _archive(archive: Archive, image: Image) -> Iterator[Problem]:
     yield from shadows.look(archive, (handlers.file_of(str(model.get("handler"))), model.get("modelFile")))
     settings = yield from _config(archive, model, entry)
     if entry.base:
-        yield from _model(archive, model, settings, image)
+        yield from _model(archive, model, settings, image, absent)
     if entry.text and "sourceVocab" not in model and VOCABULARY not in archive.names:
         yield Problem(
             f"there is no {VOCABULARY}; TorchServe: Missing the source_vocab file",
@@ -151,6 +155,13 @@ def _pickles(archive: Archive, policy: Policy) -> Iterator[Problem]:
         yield kind(message, hint, detail="\n".join(found.names[3:]))
 
 
+def _absent(archive: Archive) -> Mapping[str, StandIn]:
+    """Members that only stand for what the model needs. Weights are never empty, whatever they are called."""
+    sizes = {name: archive.size(name) for name in archive.names}
+    weights = str(archive.manifest()["model"].get("serializedFile"))
+    return standins.among(sizes, lambda name: archive.start(name, standins.MAX_BYTES), [weights])
+
+
 def _secrets(archive: Archive, named: frozenset[str]) -> Iterator[Problem]:
     """Members that look like secrets. A file that was named by itself is known again by its content."""
     for name in archive.names:
@@ -159,7 +170,9 @@ def _secrets(archive: Archive, named: frozenset[str]) -> Iterator[Problem]:
             yield secrets.problem(name, what, archive.member(name).digest.hash in named)
 
 
-def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, Any], image: Image) -> Iterator[Problem]:
+def _model(
+    archive: Archive, model: Mapping[str, Any], settings: Mapping[str, Any], image: Image, absent: Collection[str]
+) -> Iterator[Problem]:
     """What is wrong with model file and weights, for a handler that loads them as the base handler does."""
     name, file = model.get("serializedFile"), model.get("modelFile") or None
     network = (yield from _eager(archive, str(file))) if file in archive.names else None
@@ -173,7 +186,7 @@ def _model(archive: Archive, model: Mapping[str, Any], settings: Mapping[str, An
                 "add weights; or, if the handler loads a model itself, let its initialize() not call that of the base handler"
             )
         yield Problem(f"{MANIFEST}: there is neither serializedFile nor modelFile", hint)
-    if name in archive.names:
+    if name in archive.names and name not in absent:
         yield from (
             weights.alone(archive, name, settings, image) if file is None else weights.eager(archive, name, image, network)
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gdcbuild.core import secrets
+from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
@@ -33,7 +33,7 @@ class TorchServe:
     kind: str = "pytorch"
     entry: str = ENTRY
     default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
-    check_version: int = 7 + secrets.VERSION
+    check_version: int = 7 + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe takes any version as it is."""

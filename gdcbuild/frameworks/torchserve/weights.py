@@ -51,13 +51,12 @@ SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 """The number with which files of `torch.save` began before they were zip files."""
 
-Kind = Literal["torchscript", "saved", "program", "zip", "broken", "empty", "pickle", "safetensors", "other", "unseen"]
+Kind = Literal["torchscript", "saved", "program", "zip", "broken", "pickle", "safetensors", "other", "unseen"]
 
 _SAID: Mapping[str, tuple[str, str]] = {
     "program": ("a program of torch.export", "PytorchStreamReader failed locating file data.pkl"),
     "zip": ("a zip file without data.pkl", "PytorchStreamReader failed"),
     "broken": ("a zip file that is broken", "PytorchStreamReader failed reading zip archive"),
-    "empty": ("empty", "EOFError: Ran out of input"),
     "pickle": ("a pickle, and not one of torch.save", "Invalid magic number; corrupt file?"),
     "safetensors": ("of safetensors", "UnpicklingError: invalid load key"),
     "other": ("no file of torch.save", "UnpicklingError"),
@@ -87,8 +86,6 @@ def recognise(archive: Archive, name: str) -> Weights:
             return Weights("unseen")
         except Unreadable as error:
             return Weights("broken", why=str(error))
-    if not head:
-        return Weights("empty")
     if _LEGACY in head[:32]:
         return Weights("saved")
     if re.match(rb"\x80[\x02-\x05]", head):

@@ -190,7 +190,7 @@ def test_more_fields_than_a_model_has_end_the_reading(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("files", [[INDEX], [SHARD], [INDEX, SHARD]])
 def test_pointers_of_git_lfs_are_named(files: list[str]) -> None:
     problems = check({**WHOLE, **dict.fromkeys(files, POINTER)})
-    assert [p.message for p in problems] == [f"{file} is a Git LFS pointer, not the file itself" for file in files]
+    assert [p.message for p in problems] == [f"'{file}' is a Git LFS pointer, not the file itself" for file in files]
     assert all("git lfs pull" in p.hint for p in problems)
 
 

@@ -178,7 +178,7 @@ def test_what_the_server_loads_is_accepted(files: Mapping[str, bytes]) -> None:
         ({"saved_model.cpb": b""}, "there is only saved_model.cpb", "save without `experimental_image_format`"),
         ({"saved_model.pbtxt": b""}, "there is only the text form", "save(as_text=False)"),
         ({"saved_model.pb": b"\x12\x05"}, "saved_model.pb is no SavedModel", "export the model again"),
-        ({"saved_model.pb": b""}, "there is: none", "add_meta_graph_and_variables"),
+        ({"saved_model.pb": b""}, "'saved_model.pb' is empty", "put the whole file there"),
         (of(graph(["train"]), graph(["serve", "gpu"])), "there is: { gpu serve }, { train }", '["serve"]'),
         (of(graph(signatures={})), "no signature serving_default; there is: none", 'return (module, {"serving_default": fn})'),
         (

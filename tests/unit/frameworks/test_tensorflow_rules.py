@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.graph import Action, Files, Image, Input, MadeBy, SourceFile, Worker
+from gdcbuild.core.digest import BytesBlob
+from gdcbuild.core.graph import Action, Files, Image, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Export, Lowered, Source, VersionRequest
@@ -138,3 +139,20 @@ def test_versions_that_are_served(version: str) -> None:
 )
 def test_versions_that_are_passed_over(version: str, write: str) -> None:
     assert write in (TENSORFLOW.version_problem(version) or "")
+
+
+def test_files_that_stand_for_other_ones_are_no_saved_model() -> None:
+    """And nothing else is said of it then, as all else follows from that."""
+    pointer = BytesBlob(b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n" % 0)
+    files = {
+        "saved_model.pb": BytesBlob(b""),
+        "assets/words.txt": pointer,
+        "variables/variables.data-00000-of-00001": pointer,
+        "assets.extra/plain.txt": BytesBlob(b""),
+        "large": BytesBlob(pointer.data * 1000),
+    }
+    assert [p.message for p in TENSORFLOW.check(files, REQUEST.image, Policy())] == [
+        "'saved_model.pb' is empty, and no model, weights or tokenizer is",
+        "'assets/words.txt' is a Git LFS pointer, not the file itself",
+        "'variables/variables.data-00000-of-00001' is a Git LFS pointer, not the file itself",
+    ]

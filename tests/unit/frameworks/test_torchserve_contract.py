@@ -57,7 +57,7 @@ def found(
     **model: Any,
 ) -> list[Problem]:
     """What is said of an archive of these members, and of one called `beside` which might be weights."""
-    members = {**({beside: b""} if beside else {}), **members}
+    members = {**({beside: b"?"} if beside else {}), **members}
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
     archive = zipped(**{**members, MANIFEST: json.dumps(manifest)})
@@ -211,7 +211,7 @@ def test_nothing_lies_beside_the_archive() -> None:
                 {"runtime": "python", "model": {"modelName": "model", "modelVersion": "1", "handler": "h.py"}}
             ),
             "h.py": FUNCTION,
-            "w.bin": b"",
+            "w.bin": b"?",
         }
     )
     (problem,) = check({"model.mar": BytesBlob(archive), "config.json": BytesBlob(b"")}, IMAGE)
@@ -244,7 +244,7 @@ def test_state_dicts_of_all_times_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        (b"", "w.pt is empty, and TorchServe loads a state dict; it would say: EOFError: Ran out of input"),
+        (b"", "'w.pt' is empty, and no model, weights or tokenizer is"),
         (b"hello world", "w.pt is no file of torch.save"),
         (STATE[:-30], "PytorchStreamReader failed reading zip archive"),
         (zipped(a="b"), "w.pt is a zip file without data.pkl"),
@@ -330,7 +330,7 @@ def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.Mo
 )
 def test_no_weights_may_be_written_as_null(handler: str, expected: list[str]) -> None:
     model = {"modelName": "model", "modelVersion": "1", "handler": handler, "serializedFile": None}
-    files = {"h.py": OWN, "beside.bin": "", MANIFEST: json.dumps({"runtime": "python", "model": model})}
+    files = {"h.py": OWN, "beside.bin": "?", MANIFEST: json.dumps({"runtime": "python", "model": model})}
     problems = check({"model.mar": BytesBlob(zipped(**files))}, IMAGE, Policy())
     assert [p.message[: len(e)] for p, e in zip(problems, expected, strict=True)] == expected
 
@@ -414,7 +414,7 @@ def test_of_every_known_image_it_is_known_which_torchscript_it_reads() -> None:
 
 
 def test_a_compiled_handler_wants_a_backend_that_packages_do_not_have() -> None:
-    (caution,) = found({"h.so": b""}, handler="h", runtime="LSP")
+    (caution,) = found({"h.so": b"?"}, handler="h", runtime="LSP")
     assert isinstance(caution, Caution)
     assert "TorchServe: model_worker_socket not found" in caution.message
 
@@ -486,3 +486,34 @@ def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
     }
     problems = found({name: bytes(data) for name, data in members.items()}, **model)
     assert all(p.message.isprintable() and p.hint for p in problems)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n" % 0
+NO_FILE = "is a Git LFS pointer, not the file itself"
+
+
+@pytest.mark.parametrize(
+    ("members", "model", "said"),
+    [
+        ({"own": POINTER}, {"serializedFile": "own"}, f"'own' {NO_FILE}"),
+        ({"own": b""}, {"serializedFile": "own"}, "'own' is empty, and no model, weights or tokenizer is"),
+        ({"deep/tokenizer.model": b""}, {}, "'deep/tokenizer.model' is empty, and no model, weights or tokenizer is"),
+        ({"extra.txt": POINTER}, {}, f"'extra.txt' {NO_FILE}"),
+        ({"w.dvc": b"outs:\n- md5: 22a1\n  path: w\n"}, {}, "'w.dvc' is a DVC file, not the data it stands for"),
+        ({"w.pt": b"/annex/objects/SHA1-s1--0\n"}, {}, "'w.pt' is a git-annex pointer, not the file itself"),
+        ({"net.onnx": b""}, {"serializedFile": "net.onnx", "handler": "base_handler"}, "'net.onnx' is empty"),
+        ({"w.pt": POINTER, "net.py": NET}, {"serializedFile": "w.pt", "modelFile": "net.py"}, f"'w.pt' {NO_FILE}"),
+        ({"h": POINTER}, {"runtime": "LSP", "handler": "h"}, f"'h' {NO_FILE}"),
+    ],
+)
+def test_members_that_stand_for_other_files(members: dict[str, str | bytes], model: dict[str, Any], said: str) -> None:
+    """Whoever made the archive, and whatever the handler would do with them; and each is told once."""
+    problems = found({"h.py": OWN, **members}, **{"handler": "h.py", **model})
+    (problem,) = (p for p in problems if not isinstance(p, Caution))
+    assert problem.message.startswith(said)
+
+
+def test_members_may_be_empty_or_lie_beside_what_describes_them() -> None:
+    members: dict[str, str | bytes] = {"h.py": OWN, "__init__.py": "", "a/.gitkeep": "", "labels.txt": "", "w": b"x"}
+    members["w.dvc"] = b"outs:\n- md5: 22a1\n  path: w\n"
+    assert found(members, handler="h.py") == []

@@ -270,7 +270,7 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
     for name, files in (("text_classifier", {}), ("h.py", {"h.py": classifier + "    pass\n"})):
         (problem,) = configured("batchSize: 1\n", name, **files)
         assert "TorchServe: Missing the source_vocab file" in problem.message
-        assert configured("batchSize: 1\n", name, "w.pt", **files, **{"source_vocab.pt": b""}) == []
+        assert configured("batchSize: 1\n", name, "w.pt", **files, **{"source_vocab.pt": b"?"}) == []
     assert configured("batchSize: 1\n", "h.py", **{"h.py": classifier + "    def get_source_vocab_path(self, c): ...\n"}) == []
 
 
@@ -315,7 +315,7 @@ def test_an_archive_without_weights_is_told() -> None:
     (said,) = cautions(found({"net.py": NET}, handler="base_handler", modelFile="net.py", beside=""))
     assert "there are no weights in the archive" in said
     for name in ("llama/model-1.safetensors", "pipeline.zip", "net.onnx"):
-        assert cautions(found({"h.py": OWN, name: b""}, handler="h.py", beside="")) == []
+        assert cautions(found({"h.py": OWN, name: b"?"}, handler="h.py", beside="")) == []
 
 
 def test_files_that_are_named_by_nothing_are_not_missing() -> None:

@@ -21,7 +21,7 @@ from tests.unit.frameworks.test_torchserve_contract import OWN, found
     ],
 )
 def test_what_the_worker_needs_is_not_replaced(name: str) -> None:
-    (problem,) = found({"h.py": OWN, name: ""}, handler="h.py")
+    (problem,) = found({"h.py": OWN, name: "?"}, handler="h.py")
     assert f"{name} would replace the module `{name.replace('/', '.').split('.')[0]}`" in problem.message
     assert "put it in a folder and import it from there: {from: .../" in problem.hint
 

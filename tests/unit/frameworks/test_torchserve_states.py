@@ -125,5 +125,5 @@ def test_older_images_load_no_compiled_libraries() -> None:
     config = "pt2: {export: {aot_compile: true}}\n"
     model: dict[str, Any] = {"serializedFile": "w.so", "handler": "base_handler", "configFile": "c.yaml"}
     assert configured(config, weights="w.so") == []
-    (problem,) = found({"w.so": b"", "c.yaml": config}, image=Image("old", "pytorch", "2.1"), **model)
+    (problem,) = found({"w.so": b"?", "c.yaml": config}, image=Image("old", "pytorch", "2.1"), **model)
     assert "w.so is a compiled library, which PyTorch 2.1 of old does not load" in problem.message

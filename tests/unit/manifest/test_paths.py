@@ -194,3 +194,45 @@ def test_how_files_lie_in_an_actions_folder(folder: str, files: list[str], cwd: 
 def test_the_whole_disk_is_a_workspace_too() -> None:
     """In a container the manifest may lie at its root."""
     assert Paths(Path("/")).file("", "etc/passwd", HERE) == "etc/passwd"
+
+
+ANNEXED = ".git/annex/objects/Jx/G2/SHA256E-s1--0/SHA256E-s1--0"
+
+
+@pytest.mark.parametrize(
+    ("call", "text", "message", "hint"),
+    [
+        ("file", "w.pt", "there is no file 'w.pt'", "fetch it: dvc pull w.pt.dvc"),
+        ("file", "data/deep/x.pt", "there is no file 'data/deep/x.pt'", "fetch it: dvc pull data.dvc"),
+        ("folder", "data", "there is no file 'data'", "fetch it: dvc pull data.dvc"),
+        ("expand", "data/**/*.pt", "'data/**/*.pt' matches no file", "fetch it: dvc pull data.dvc"),
+        ("expand", "*.pt", "'w.pt' is not here", "fetch it: dvc pull w.pt.dvc"),
+        ("file", "annexed.pth", "'annexed.pth' is a symlink to nothing", "fetch it: git annex get annexed.pth"),
+        ("expand", "*.pth", "'annexed.pth' is a symlink to nothing", "fetch it: git annex get annexed.pth"),
+        ("file", "lost.pth", "'lost.pth' is a symlink to nothing", "correct the link, or remove it"),
+    ],
+)
+def test_a_file_that_is_kept_elsewhere_is_to_be_fetched(paths: Paths, call: str, text: str, message: str, hint: str) -> None:
+    for name in ("w.pt.dvc", "other.pt", "data.dvc"):
+        (paths.root / name).write_text("")
+    (paths.root / "annexed.pth").symlink_to(ANNEXED)
+    if text == "lost.pth":
+        (paths.root / "lost.pth").symlink_to("nowhere")
+    with pytest.raises(ManifestError) as caught:
+        getattr(paths, call)("", text, HERE)
+    (problem,) = caught.value.problems
+    assert (problem.message, problem.hint) == (message, hint)
+
+
+def test_a_link_into_annex_is_to_be_fetched_before_it_leaves_the_workspace(paths: Paths) -> None:
+    """As where the workspace is a folder of a repository: the link leads above it."""
+    (paths.root / "d/w.pt").symlink_to(f"../../{ANNEXED}")
+    with pytest.raises(ManifestError, match=r"git annex get d/w\.pt"):
+        paths.folder("", "d", HERE)
+
+
+def test_what_has_been_fetched_is_found_beside_its_dvc_file(paths: Paths) -> None:
+    for name in ("w.pt.dvc", "w.pt"):
+        (paths.root / name).write_text("")
+    assert paths.expand("", "*.pt", HERE) == ["w.pt"]
+    assert paths.expand("", "w.*", HERE) == ["w.pt", "w.pt.dvc"]

@@ -115,3 +115,25 @@ def test_a_failing_disk_is_not_the_users_mistake(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("gdcbuild.store.workspace.hash_and_crc", fail)
     with pytest.raises(ManifestError, match=r"file cannot be read: Input/output error\n.*disk or its connection fails"):
         DiskWorkspace(tmp_path, MemoryRecords()).digest("file")
+
+
+@pytest.mark.parametrize(
+    ("repository", "command"),
+    [
+        (".", "git lfs pull --include ws/vendor/w.pt"),
+        ("ws", "git lfs pull --include vendor/w.pt"),
+        ("ws/vendor", "git -C vendor lfs pull --include w.pt"),
+    ],
+)
+def test_git_lfs_takes_paths_of_its_repository(tmp_path: Path, records: MemoryRecords, repository: str, command: str) -> None:
+    (tmp_path / "ws/vendor").mkdir(parents=True)
+    (tmp_path / repository / ".git").mkdir()
+    (tmp_path / "ws/vendor/w.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    found = DiskWorkspace(tmp_path / "ws", records).standin("vendor/w.pt")
+    assert found is not None
+    assert found.hint == f"fetch it: {command}"
+
+
+def test_a_large_file_is_no_stand_in_and_is_not_read_for_that(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
+    os.truncate(file, 1 << 40)
+    assert DiskWorkspace(tmp_path, records).standin("file") is None
