@@ -67,7 +67,7 @@ class Project:
         """The workspace itself, without some of its included manifests."""
         from gdcbuild.source.plain import PlainSource
 
-        return PlainSource(self._manifest, self._variables, self._rebuilder, without)
+        return PlainSource(self._manifest, self._variables, self._rebuilder, self._warn, without)
 
     def valid(self) -> Graph:
         """The graph of the whole workspace, whose files are there and parse."""
@@ -77,6 +77,8 @@ class Project:
         from gdcbuild.store.workspace import DiskWorkspace
 
         plain, mistakes = self.read(), Mistakes()
+        with mistakes:
+            plain.check(None)
         with mistakes:
             standins.refuse(
                 plain.graph, plain.graph.actions, DiskWorkspace(plain.root, LateRecords(lambda: self.cache.records))
@@ -159,6 +161,10 @@ class Project:
         included = {v for p in selection.include for v in found[p]} if selection.include else _matching("*", models)
         return sorted(included.difference(*(found[p] for p in selection.exclude)))
 
+    def _check(self, selection: Selection, wanted: Collection[VersionId]) -> None:
+        """Refuse mistakes in what is selected and all it needs; anywhere, when nothing is selected."""
+        self.source.check(wanted if selection.include or selection.exclude else None)
+
     @staticmethod
     def _unmatched(pattern: str, models: Mapping[str, Collection[str]]) -> Problem:
         from gdcbuild.manifest.validate import did_you_mean
@@ -213,6 +219,8 @@ class Project:
 
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
+        if not status:
+            self._check(selection, wanted)
         desired = self.source.desired(wanted) if status else self._desired(wanted)
         observed = self.observe(remote, selection, desired, seals=status)
         return plan(desired, observed, remote.url, Terms(policy.name, policy.immutable)), observed
@@ -241,6 +249,7 @@ class Project:
         wanted = self.select(selection)
         policy, remote = self.environment(environment)
         terms = Terms(policy.name, policy.immutable, repair)
+        self._check(selection, wanted)
 
         def attempt() -> None:
             desired = self.source.desired(wanted) if keep_going else self._desired(wanted)
@@ -270,6 +279,7 @@ class Project:
         from gdcbuild.source.syntax import refuse_mistakes
 
         wanted = self.select(selection)
+        self._check(selection, wanted)
 
         def attempt() -> None:
             graph, judged, rebuilder = self.source.work(wanted)

@@ -19,6 +19,7 @@ def explain(
     with closing(options.quiet()) as reporter:
         project = options.project(directory, file, cache_dir, reporter)
         wanted = project.select(options.selection([version], None))
+        project.source.check(wanted)
         graph, judged, rebuilder = project.source.work(wanted)
         found = {str(v): explained(graph, judged, v, rebuilder) for v in wanted}
     show(jsonl.dumps(jsonl.explanations(found)) if as_json else text.explanations(found))

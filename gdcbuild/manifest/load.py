@@ -16,17 +16,24 @@ from gdcbuild.manifest.sound import Path as NodePath
 from gdcbuild.manifest.sound import sound
 from gdcbuild.manifest.validate import did_you_mean
 from gdcbuild.manifest.variables import declared, fill, put_in
+from gdcbuild.manifest.wrong import Owner, by_owner, versions
 from gdcbuild.manifest.yaml import Node, parse
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One manifest: its path and folder below the root, its nodes with variables put in, its validated form."""
+    """One manifest: its path and folder below the root, its nodes with variables put in, its validated form.
+
+    `versions` are model id → version ids, those among them that something was taken out of. `wrong` is what is wrong with
+    entries of it.
+    """
 
     path: str
     folder: str
     node: Node
     manifest: Manifest
+    versions: Mapping[str, tuple[str, ...]]
+    wrong: Mapping[Owner, tuple[Problem, ...]]
 
     def find(self, *path: str) -> Node | None:
         """The node at a path of keys, if there is one."""
@@ -50,8 +57,9 @@ class File:
 class Loaded:
     """All manifests of a workspace, the root's first.
 
-    `problems` is what is wrong with them; what it is about has been taken out, so that the rest can be looked at in the
-    same run. `broken` names what lacks something now, (section, name): nothing need be said of what is missing there.
+    `problems` is what is wrong with them and with no entry alone; what is wrong has been taken out, so that the rest can be
+    looked at in the same run. `broken` names what lacks something now, (section, name): nothing need be said of what is
+    missing there.
     `included` are the paths of all included manifests, those that were left out among them.
     """
 
@@ -119,20 +127,24 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
             problems.append(Problem(f"{display} cannot be read: {error.strerror}", "", asked or Location(display)))
             continue
         node, found = parse(data, display)
-        problems += found
         if node is None:
+            problems += found
             continue
         if main_node is None:
             main_node = node
         if not isinstance(node.value, dict):
-            problems.append(Problem("a manifest is a mapping", "begin with `schema: 1`", node.where))
+            problems += [*found, Problem("a manifest is a mapping", "begin with `schema: 1`", node.where)]
             continue
-        checked = sound(Manifest, fill(node, main_node, variables, problems), {"schema": Node(1, node.where)})
-        problems += checked.problems
+        filled = fill(node, main_node, variables, found)
+        checked = sound(Manifest, filled, {"schema": Node(1, node.where)})
+        found += checked.problems
+        wrong = by_owner(filled, found) if found else {}
+        problems += wrong.get(None, ())
         broken.update(map(_broken, checked.without))
         assert checked.value is not None
         node, folder = checked.node, posixpath.dirname(path)
-        files.append(File(path, folder, node, checked.value))
+        own = {owner: tuple(about) for owner, about in wrong.items() if owner is not None}
+        files.append(File(path, folder, node, checked.value, versions(filled), own))
         if len(files) > 1:
             problems += _root_only(node)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, Origin, Policy, SourceFile, Version
 from gdcbuild.core.ids import VersionId
@@ -18,19 +19,41 @@ from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names
 from gdcbuild.manifest.validate import did_you_mean
 from gdcbuild.manifest.versions import Served, declared_handler, incomplete, merged, request
+from gdcbuild.manifest.wrong import Wrong
 
 
 def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Graph:
     """The graph of a workspace. Raises ManifestError with every mistake in it, a cycle included."""
+    lowered = lower_what_can_be(loaded, frameworks, images)
+    raise_all(ManifestError, lowered.wrong.all())
+    return lowered.graph
+
+
+class Lowered(NamedTuple):
+    """The graph of all versions that can be made, and what is `wrong` with the others.
+
+    `unread` is true when something is made from a model that no manifest read has.
+    """
+
+    graph: Graph
+    wrong: Wrong
+    unread: bool
+
+
+def lower_what_can_be(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Lowered:
+    """The graph without what is wrong. Raises ManifestError with every mistake when one concerns the whole workspace."""
     lowering = _Lowering(loaded, frameworks, images)
-    graph = lowering.graph()
+    graph, wrong = lowering.graph(), lowering.names.wrong
     lost = apart.problems(apart.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
-    raise_all(ManifestError, [*loaded.problems, *lowering.names.problems, *lowering.mistakes.problems, *lost])
+    if common := [*loaded.problems, *lowering.mistakes.problems, *lost]:
+        raise_all(ManifestError, [*common, *wrong.all()])
     _ = graph.order
-    return graph
+    return Lowered(graph, wrong, lowering.names.unread)
 
 
 class _Lowering:
+    """`mistakes` concern the whole workspace; those of one thing are in `names.wrong`."""
+
     def __init__(self, loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> None:
         self.loaded = loaded
         self.frameworks = frameworks
@@ -46,24 +69,41 @@ class _Lowering:
         for file in self.loaded.files:
             self._refuse_framework_in_defaults(file)
             for name, step in file.manifest.steps.items():
-                with self._origin(self.names.step_id(file, name), file), self.mistakes:
+                identifier = self.names.step_id(file, name)
+                with self._origin(identifier, file), self.names.mistakes_of(identifier):
                     self._step(file, name, step)
             for name, model in file.manifest.models.items():
                 with self._origin(name, file):
                     for version in model.versions:
-                        with self.mistakes:
+                        with self.names.mistakes_of(f"{name}@{version}"):
                             self._version(file, VersionId(name, version))
             with self.loaded.paths.watched() as looked:
                 for name in file.manifest.frameworks:
-                    with self.mistakes:
+                    with self.names.mistakes_of(self.names.entry(file, "frameworks", name)):
                         self.names.framework(file, name, file.node.where)
             self.common |= looked
+        self._prune()
         idle = self._idle()
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
         main = self.loaded.main.manifest
         policy = Policy(main.policy.pickle)
         name = self.loaded.root.name
         return Graph(self.actions, self.versions, self.names.toolchains, name, main.pools, policy, self.origins, idle)
+
+    def _prune(self) -> None:
+        """Take out what needs something that could not be lowered."""
+        waiting: dict[str, list[str]] = {}
+        gone = []
+        for action in self.actions.values():
+            for need in action.needs:
+                waiting.setdefault(need, []).append(action.id)
+                if need not in self.actions:
+                    gone.append(action.id)
+        while gone:
+            identifier = gone.pop()
+            if self.actions.pop(identifier, None) is not None:
+                gone += waiting.get(identifier, ())
+        self.versions = {id: version for id, version in self.versions.items() if version.action in self.actions}
 
     def _idle(self) -> frozenset[str]:
         """What was looked at for handlers and steps of the root manifest that no version read needs.
@@ -74,23 +114,20 @@ class _Lowering:
         idle: dict[bool, set[str]] = {True: set(), False: self.common}
         for file in self.loaded.files:
             for name in file.manifest.handlers:
-                with self.loaded.paths.watched() as looked:
-                    handler = declared_handler(self.names, file, name, self.mistakes)
+                entry = self.names.entry(file, "handlers", name)
+                with self.loaded.paths.watched() as looked, self.names.mistakes_of(entry) as mistakes:
+                    handler = declared_handler(self.names, file, name, mistakes)
                 if (file.path, name) not in self.names.used:
                     given = (*filter(None, (handler.file, handler.requirements)), *handler.files)
                     idle[file is self.loaded.main].update(looked, _sources(given))
         graph = Graph(self.actions, self.versions, {})
-        used = graph.closure(v.action for v in self.versions.values()) if not self._is_wrong() else set()
+        used = graph.closure(v.action for v in self.versions.values())
         for file in self.loaded.files:
             for id in (self.names.step_id(file, name) for name in file.manifest.steps):
                 if id not in used:
                     inputs = self.actions[id].inputs if id in self.actions else ()
                     idle[file is self.loaded.main].update(self.origins[id].looked, _sources(inputs))
         return frozenset(idle[True])
-
-    def _is_wrong(self) -> bool:
-        """Whether something was told, so that edges may lead nowhere."""
-        return bool(self.mistakes.problems or self.names.problems or self.loaded.problems)
 
     @contextmanager
     def _origin(self, name: str, file: File) -> Iterator[None]:
@@ -130,7 +167,7 @@ class _Lowering:
             mistakes.problems.append(Problem("the command is empty", "run: [COMMAND, ARGUMENT, ...]", node.key("run")))
         pools = self.loaded.main.manifest.pools
         if step.pool is not None and step.pool not in pools:
-            mistakes.problems += self.names.unknown("pools", step.pool, pools, node.key("pool")).problems
+            mistakes.problems += self.names.unknown(file, "pools", step.pool, pools, node.key("pool")).problems
         outputs: tuple[str, ...] = ()
         with mistakes:
             outputs = self.names.outputs(file, name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections import ChainMap, Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from gdcbuild.core.graph import STEP, Image, MadeBy, Toolchain
@@ -13,9 +14,11 @@ from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Inputs, clean_reference
 from gdcbuild.manifest.load import File, Loaded
+from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.requirements import unpinned
 from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
+from gdcbuild.manifest.wrong import Wrong
 
 INTERPRETER = "/interpreter"
 """The name of the toolchain that is gdcbuild's own Python. Other toolchains are named by their files: no path begins so."""
@@ -24,23 +27,50 @@ INTERPRETER = "/interpreter"
 class Names:
     """Looks names up, and says of those that nothing has what they may have been meant to be.
 
-    `toolchains` are those of the frameworks that were asked for, `problems` what is wrong with their requirements, and
-    with models. `used` are the handlers that versions name, each with the manifest it stands in.
+    `toolchains` are those of the frameworks that were asked for. `used` are the handlers that versions name, each with the
+    manifest it stands in. `unread` is true when something is made from a model that no manifest read so far has.
     """
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
         self._loaded = loaded
         self._images = images
         self._main = loaded.main.path
-        self.problems: list[Problem] = []
+        self.wrong = Wrong()
+        self.unread = False
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
+        self._needs: set[str] = set()
         self.used: set[tuple[str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._scopes: dict[tuple[str, str], dict[str, tuple[File, Any]]] = {}
         self._unknown = 0
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
         self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))
+        for file in loaded.files:
+            for (section, name), problems in file.wrong.items():
+                self.wrong.add(self.entry(file, section, name), problems)
+            for model, ids in file.versions.items():
+                for version in ids:
+                    self.wrong.add(f"{model}@{version}", needs=[model])
+
+    @contextmanager
+    def mistakes_of(self, name: str) -> Iterator[Mistakes]:
+        """Note what is wrong inside the context as wrong with that, which needs all that is looked up there."""
+        mistakes, outer, self._needs = Mistakes(), self._needs, set()
+        with mistakes:
+            yield mistakes
+        self.wrong.add(name, mistakes.problems, self._needs)
+        self._needs = outer
+
+    def entry(self, file: File, section: str, name: str) -> str:
+        """What an entry of a manifest is called when something is wrong with it: versions, models and steps by their ids."""
+        if section in ("models", "versions"):
+            return name
+        return self.step_id(file, name) if section == "steps" else f"{section} {name} of {file.path}"
+
+    def need(self, file: File, section: str, name: str) -> None:
+        """Note that what is being looked at needs this entry."""
+        self._needs.add(self.entry(file, section, name))
 
     def inputs(self, file: File) -> Inputs:
         """Resolves paths and references as `file` gives them."""
@@ -50,9 +80,18 @@ class Names:
         """Whether something was taken out of it, or all of it: what is missing there has been told already."""
         return bool({(section, name), (section, "")} & self._loaded.broken)
 
-    def unknown(self, section: str, name: str, known: Iterable[str], where: Location, of: str = "") -> ManifestError:
-        """A name that nothing has. Of one that is there but broken nothing more is said."""
-        if self.is_broken(section, f"{of}@{name}" if of else name):
+    def _is_broken_here(self, file: File, section: str, name: str) -> bool:
+        """The same of a name as `file` sees it; what has been told is wrong with whatever asks, too."""
+        broken = self.is_broken(section, name)
+        for owner in (file, self._loaded.main) if broken else ():
+            self.need(owner, section, name)
+        return broken
+
+    def unknown(
+        self, file: File, section: str, name: str, known: Iterable[str], where: Location, of: str = ""
+    ) -> ManifestError:
+        """A name that nothing has, in `file`. Of one that is there but broken nothing more is said."""
+        if self._is_broken_here(file, section, f"{of}@{name}" if of else name):
             return ManifestError()
         what = f"version of {of!r}," if of else section.removesuffix("s")
         self._unknown += 1
@@ -75,24 +114,28 @@ class Names:
         if isinstance(ref, m.StepRef):
             steps = self.scope(file, "steps")
             if ref.step not in steps:
-                raise self.unknown("steps", ref.step, steps, where)
+                raise self.unknown(file, "steps", ref.step, steps, where)
             owner, step = steps[ref.step]
+            self.need(owner, "steps", ref.step)
             outputs = self.outputs(owner, ref.step)
             if path and not path.endswith("/") and any(o.startswith(f"{path}/") for o in outputs):
                 path += "/"
             if path and not any(path == o or (o.endswith("/") and path.startswith(o)) or _is_in(o, path) for o in outputs):
-                if self.is_broken("steps", ref.step):
+                if self._is_broken_here(owner, "steps", ref.step):
                     raise ManifestError()
                 raise ManifestError(
                     Problem(f"step {ref.step!r} does not make {ref.path!r}", f"it makes: {', '.join(step.outputs)}", where)
                 )
             return MadeBy(self.step_id(owner, ref.step), path)
         if ref.model not in self.models:
-            raise self.unknown("models", ref.model, self.models, where)
+            self.unread = True
+            raise self.unknown(file, "models", ref.model, self.models, where)
         versions = self.models[ref.model][1].versions
         if ref.version not in versions:
-            raise self.unknown("versions", ref.version, versions, where, ref.model)
-        return MadeBy(str(VersionId(ref.model, ref.version)), path)
+            raise self.unknown(file, "versions", ref.version, versions, where, ref.model)
+        made = str(VersionId(ref.model, ref.version))
+        self.need(file, "versions", made)
+        return MadeBy(made, path)
 
     def step_id(self, file: File, name: str) -> str:
         """The id of the action of a step that stands in a file: of the folder, and where several lie in it of the file.
@@ -117,12 +160,13 @@ class Names:
         if name not in scope:
             if name in self._images:
                 return self._images[name], self._toolchain(None)
-            raise self.unknown("frameworks", name, {**scope, **self._images}, where)
+            raise self.unknown(file, "frameworks", name, {**scope, **self._images}, where)
         owner, framework = scope[name]
+        self.need(owner, "frameworks", name)
         place = owner.where("frameworks", name, "image")
         known = self._images.get(framework.image)
         if known is None and not (framework.kind and framework.version):
-            if self.is_broken("frameworks", name):
+            if self._is_broken_here(owner, "frameworks", name):
                 raise ManifestError()
             raise ManifestError(
                 Problem(
@@ -149,17 +193,18 @@ class Names:
                 if name in found:
                     other = found[name][0].where("models", name)
                     message = f"two models have the id {name!r}; the other stands at {other}"
-                    self.problems.append(Problem(message, "rename one of them", file.where("models", name)))
+                    self.wrong.add(name, [Problem(message, "rename one of them", file.where("models", name))])
                 found.setdefault(name, (file, model))
         return found
 
     def _toolchain(self, requirements: str | None, where: Location | None = None) -> str:
         name = requirements or INTERPRETER
+        self._needs.add(f"toolchain {name}")
         if name not in self.toolchains:
             self.toolchains[name] = Toolchain(name, requirements, where)
             if requirements is not None:
                 shown = posixpath.join(posixpath.dirname(self._loaded.main.node.where.file), requirements)
-                self.problems += unpinned(self._loaded.root / requirements, shown)
+                self.wrong.add(f"toolchain {name}", unpinned(self._loaded.root / requirements, shown))
         return name
 
 

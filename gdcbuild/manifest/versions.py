@@ -123,10 +123,11 @@ def _handler(
     scope = names.scope(file, "handlers")
     if name not in scope:
         if name not in ready:
-            mistakes.problems += names.unknown("handlers", name, [*scope, *ready], where).problems
+            mistakes.problems += names.unknown(file, "handlers", name, [*scope, *ready], where).problems
         return Handler(name, where)
     owner = scope[name][0]
     names.used.add((owner.path, name))
+    names.need(owner, "handlers", name)
     return declared_handler(names, owner, name, mistakes)
 
 

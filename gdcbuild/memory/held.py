@@ -40,6 +40,8 @@ class Held:
     def __init__(self, snapshot: Snapshot, root: Path) -> None:
         self.snapshot = snapshot
         self._root = root
+        self._sound: dict[str, bool] = {}
+        self._desired: dict[str, dict[str, Desired]] = {}
 
     def closure(self, models: Iterable[str]) -> dict[str, Part | None]:
         """The parts that these models rest on, as far as the snapshot tells, their own among them."""
@@ -53,21 +55,21 @@ class Held:
         return found
 
     def desired(self, models: Iterable[str]) -> dict[str, dict[str, Desired]]:
-        """Of these models, those for which nothing has changed: version id → what it should be."""
-        found: dict[str, dict[str, Desired]] = {}
-        sound: dict[str, bool] = {}
-        for model in models:
-            part = self.snapshot.part(model)
-            if part is None:
-                continue
-            if model not in sound:
-                sound[model] = self._holds(part) and all(self._is_sound(name, sound) for name in part.needs)
-            if sound[model]:
-                found[model] = {
-                    version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest)))
-                    for version, how, digest, rows in part.rows
-                }
-        return found
+        """Of these models, those for which nothing has changed: version id → what it should be. Each is looked at once."""
+        return {model: found for model in models if (found := self._desired_of(model)) is not None}
+
+    def _desired_of(self, model: str) -> dict[str, Desired] | None:
+        if model in self._desired:
+            return self._desired[model]
+        part = self.snapshot.part(model) if self._sound.get(model, True) else None
+        if part is not None and model not in self._sound:
+            self._sound[model] = self._holds(part) and all(self._is_sound(name, self._sound) for name in part.needs)
+        if part is None or not self._sound[model]:
+            return None
+        self._desired[model] = {
+            version: Desired(Build(how), "", Tree.from_json(rows, Digest(*digest))) for version, how, digest, rows in part.rows
+        }
+        return self._desired[model]
 
     def _holds(self, part: Part) -> bool:
         return stamp(self._root, part.paths).digest == part.stamp

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gdcbuild.core import bucket
+from gdcbuild.core.ids import VersionId
 from gdcbuild.core.memo import RACY_NS, is_trusted
 from gdcbuild.errors import ManifestError, Problem, Refused, ResultChanged, damaged
 from gdcbuild.memory.held import Held, basis, parts
@@ -22,7 +23,6 @@ from gdcbuild.source.environment import Environment, Variables
 
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
-    from gdcbuild.core.ids import VersionId
     from gdcbuild.core.plan import Desired
     from gdcbuild.engine.judge import Judged
     from gdcbuild.errors import Location
@@ -74,14 +74,16 @@ class RememberedSource:
         self._old = self._opened(warn) if believe and is_trusted(self._file) else None
         if self._old is None:
             self._reading()
-        elif stamp(self.root, self._old.head.manifests).digest != self._old.head.all_manifests:
-            self._edited = [m for m, seen in self._old.head.manifests.items() if stamp(self.root, (m,)).digest != seen]
+            return
+        head = self._old.snapshot.head
+        if stamp(self.root, head.manifests).digest != head.all_manifests:
+            self._edited = [m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen]
             self._reading(self._edited)
 
     def models(self) -> dict[str, Collection[str]]:
         found: dict[str, Collection[str]] = {}
         if self._old is not None:
-            found = {m: ids for m, (file, ids) in self._old.head.models.items() if file not in self._files}
+            found = {m: ids for m, (file, ids) in self._old.snapshot.head.models.items() if file not in self._files}
         if self._plain is not None:
             found.update(self._plain.models())
         return found
@@ -93,16 +95,26 @@ class RememberedSource:
             return kept.environment
         plain = self._reading()
         chosen = self._choose(plain, name or "")
-        if kept is None and self._old is not None and chosen.real not in (None, *self._old.head.buckets.values()):
+        if kept is None and self._old is not None and chosen.real not in (None, *self._old.snapshot.head.buckets.values()):
             self._everything()  # of inputs that have not been read it is not known whether they lie in it
         return chosen.environment
 
     def where(self, *path: str) -> Location:
         return self._reading().where(*path)
 
+    def check(self, wanted: Collection[VersionId] | None) -> None:
+        everything = [VersionId(m, v) for m, ids in self.models().items() for v in ids] if wanted is None else wanted
+        known = self._known(everything)
+        if any(id.model not in known for id in everything):
+            self._having([id for id in everything if id.model not in known])
+        if self._plain is None:
+            return
+        if wanted is None and self._old is not None and self._plain.wrong.all():
+            self._everything()  # all mistakes are reported together
+        self._plain.check(wanted)
+
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
-        models = {id.model for id in wanted}
-        known = Held(self._old, self.root).desired(models) if self._old is not None else {}
+        known = self._known(wanted)
         self._told = {id: known[id.model][id.version] for id in wanted if id.model in known}
         rest = [id for id in wanted if id.model not in known]
         judged, fresh = None, dict(self._told)
@@ -113,6 +125,10 @@ class RememberedSource:
         if self._plain is not None:
             self._remember(self._plain, judged)
         return {id: fresh[id] for id in wanted}
+
+    def _known(self, wanted: Collection[VersionId]) -> Mapping[str, Mapping[str, Desired]]:
+        """What the snapshot still tells of these versions' models."""
+        return self._old.desired({id.model for id in wanted}) if self._old is not None else {}
 
     def work(self, wanted: Collection[VersionId]) -> Work:
         plain = self._having(wanted)
@@ -126,11 +142,12 @@ class RememberedSource:
         """The workspace, with all that these versions need read."""
         files: set[str] = set()
         if self._old is not None:
-            homes, closure = self._old.head.models, Held(self._old, self.root).closure({id.model for id in wanted})
+            homes, closure = self._old.snapshot.head.models, self._old.closure({id.model for id in wanted})
             files = {homes[name][0] for name in closure if name in homes}
             files |= {part.manifest for part in closure.values() if part is not None}
         plain = self._reading(files - {self._manifest})
-        if gone := [id for id in wanted if id not in plain.graph.versions]:
+        models = plain.models()
+        if gone := [id for id in wanted if id.version not in models.get(id.model, ())]:
             raise Refused(*(Problem(f"{id} has left the manifest while this ran", "run the command again") for id in gone))
         return plain
 
@@ -139,7 +156,7 @@ class RememberedSource:
         if self._plain is not None and (self._old is None or self._files.issuperset(files)):
             return self._plain
         wanted = self._files.union(files)
-        plain = self._some(self._old.head, wanted) if self._old is not None else None
+        plain = self._some(self._old.snapshot.head, wanted) if self._old is not None else None
         if plain is None:
             return self._everything()
         self._files = wanted
@@ -150,6 +167,8 @@ class RememberedSource:
         try:
             plain = self._read(head.manifests.keys() - files)
         except ManifestError:
+            return None
+        if plain.unread:
             return None
         told_elsewhere = {m for m, (file, _) in head.models.items() if file not in files and file != self._manifest}
         if plain.loaded.included != head.manifests.keys() or not told_elsewhere.isdisjoint(plain.models()):
@@ -177,7 +196,7 @@ class RememberedSource:
 
     def _kept(self, name: str) -> Chosen | None:
         """What the snapshot tells of an environment, if that still holds."""
-        row = self._old.head.environments.get(name) if self._old is not None else None
+        row = self._old.snapshot.head.environments.get(name) if self._old is not None else None
         if row is None:
             return None
         kept = Chosen(Environment(*row[0]), *row[1:])
@@ -188,7 +207,7 @@ class RememberedSource:
         )
         return kept if holds else None
 
-    def _opened(self, warn: Callable[[Problem], None]) -> Snapshot | None:
+    def _opened(self, warn: Callable[[Problem], None]) -> Held | None:
         """The snapshot, if what all of it rests on has not changed."""
         snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file)))
         if snapshot is None:
@@ -198,15 +217,21 @@ class RememberedSource:
             return None
         if any(bucket.real(text, self.root) != real for text, real in head.buckets.items()):
             return None  # a link leads elsewhere now: what is read may lie in that bucket
-        return snapshot if stamp(self.root, head.paths).digest == head.stamp else None
+        return Held(snapshot, self.root) if stamp(self.root, head.paths).digest == head.stamp else None
 
     def _remember(self, plain: PlainSource, judged: Judged | None) -> None:
-        """Write the snapshot: what has been judged, and of the old one what still holds."""
+        """Write the snapshot: what has been judged, and of the old one what still holds.
+
+        What is wrong with a version is found again, as nothing is kept of its model; of anything else it would be forgotten.
+        """
         from gdcbuild.core.graph import STEP
         from gdcbuild.manifest import apart
 
-        old = self._old.head if self._old is not None else None
+        old = self._old.snapshot.head if self._old is not None else None
         graph, loaded = plain.graph, plain.loaded
+        mistakes = {m: set(plain.wrong.of(f"{m}@{v}" for v in ids)) for m, ids in plain.models().items()}
+        if not set(plain.wrong.all()) <= set().union(*mistakes.values()):
+            return
         idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
         common = sorted({*graph.origins[""].looked, self._manifest, *(old.paths if old else ()), *idle})
         shared = stamp(self.root, common)
@@ -218,7 +243,7 @@ class RememberedSource:
         if max(shared.newest, together.newest) > self._started - RACY_NS:
             return  # what was read of them may be older than what they look like now
         homes = {m: file for m, (file, _) in old.models.items()} if old else {}
-        homes |= {name: origin.manifest for name, origin in graph.origins.items()}
+        homes |= {model: file.path for file in loaded.files for model in file.versions}
         variables = sorted(self._variables.asked.union(old.variables if old else ()))
         head = Head(
             basis=basis(self._cache, self._variables.digests(variables)),
@@ -231,9 +256,13 @@ class RememberedSource:
             environments={**self._others(old, judged), **self._chosen},
             buckets={each.text: each.real for each in apart.buckets(loaded.main.node, self.root)},
         )
-        fresh = dict(parts(graph, judged, plain.rebuilder.rests_on, self.root, self._started)) if judged is not None else {}
-        kept = [n for n in (self._old.names() if self._old else ()) if n in head.models or n.startswith(STEP)]
-        write(self._file, head, fresh, self._old, kept)
+        fresh = {}
+        if judged is not None:
+            found = parts(graph, judged, plain.rebuilder.rests_on, self.root, self._started)
+            fresh = {name: part for name, part in found if not mistakes.get(name)}
+        snapshot = self._old.snapshot if self._old is not None else None
+        kept = [n for n in (snapshot.names() if snapshot else ()) if n in head.models or n.startswith(STEP)]
+        write(self._file, head, fresh, snapshot, kept)
 
     def _others(self, old: Head | None, judged: Judged | None) -> dict[str, Any]:
         """The environments of the old snapshot, but for those in whose buckets something may lie that is read now."""

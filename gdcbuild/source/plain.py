@@ -9,16 +9,18 @@ from pathlib import Path
 from gdcbuild.core import bucket
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Desired
+from gdcbuild.core.plan import Build, Desired
 from gdcbuild.engine.judge import NOTHING, Judged, desired, judge
 from gdcbuild.engine.rebuilder import Rebuilder
-from gdcbuild.errors import Location, ManifestError, raise_all
+from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.frameworks import FRAMEWORKS, images
 from gdcbuild.manifest import apart
 from gdcbuild.manifest.load import load
-from gdcbuild.manifest.lower import lower
+from gdcbuild.manifest.lower import lower_what_can_be
 from gdcbuild.source.environment import Environment
 from gdcbuild.source.source import Work
+
+_SHOWN = 5
 
 
 class PlainSource:
@@ -29,12 +31,14 @@ class PlainSource:
         manifest: Path,
         variables: Mapping[str, str],
         rebuilder_of: Callable[[Graph], Rebuilder],
+        warn: Callable[[Problem], None],
         without: Collection[str] = (),
     ) -> None:
         self.root = manifest.parent
         self.loaded = load(manifest, variables, without)
-        self.graph = lower(self.loaded, FRAMEWORKS, images.known())
+        self.graph, self.wrong, self.unread = lower_what_can_be(self.loaded, FRAMEWORKS, images.known())
         self._rebuilder_of = rebuilder_of
+        self._warn = warn
         self._judged = NOTHING
 
     @cached_property
@@ -42,11 +46,14 @@ class PlainSource:
         """What judges and makes the actions. Looking at the workspace alone needs none, and so no cache."""
         return self._rebuilder_of(self.graph)
 
-    def models(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for version in self.graph.versions:
-            found.setdefault(version.model, []).append(version.version)
-        return found
+    def models(self) -> dict[str, tuple[str, ...]]:
+        return {model: ids for file in self.loaded.files for model, ids in file.versions.items()}
+
+    def check(self, wanted: Collection[VersionId] | None) -> None:
+        mistakes = self.wrong.all()
+        if mistakes:
+            raise_all(ManifestError, mistakes if wanted is None else self.wrong.of(map(str, wanted)))
+            self._warn(_elsewhere(mistakes))
 
     def environment(self, name: str | None) -> Environment:
         """The environment, with its variables put in. Refuses a bucket that is a folder with inputs in it."""
@@ -64,9 +71,16 @@ class PlainSource:
         return self.loaded.main.where(*path)
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
-        return desired(self.graph, wanted, self.judged(wanted))
+        lacking = {id: self._lacking(id) for id in wanted if id not in self.graph.versions}
+        known = [id for id in wanted if id not in lacking]
+        return {**desired(self.graph, known, self.judged(known)), **lacking}
+
+    def _lacking(self, id: VersionId) -> Desired:
+        problem = self.wrong.of([str(id)])[0]
+        return Desired(Build.BUILD, f"{problem.where}: {problem.message}" if problem.where else problem.message, None)
 
     def work(self, wanted: Collection[VersionId]) -> Work:
+        raise_all(ManifestError, self.wrong.of(map(str, wanted)))
         return Work(self.graph, self.judged(wanted), self.rebuilder)
 
     def judged(self, wanted: Collection[VersionId]) -> Judged:
@@ -83,3 +97,11 @@ class PlainSource:
             if id in found.verdicts and now.get(id) == before[id] and same.issuperset(before[id].needs):
                 same.add(id)
         self._judged = Judged({i: found.verdicts[i] for i in same}, {i: a for i, a in found.made.items() if i in same})
+
+
+def _elsewhere(mistakes: Collection[Problem]) -> Problem:
+    """What to say of mistakes that the selection does not need to be without."""
+    lines = sorted({f"{p.where}: {p.message}" if p.where else p.message for p in mistakes})
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    message = f"what is not selected has {len(lines)} mistake{'s' * (len(lines) != 1)}"
+    return Problem(message, "nothing to do here; gdcbuild validate reports them", detail="\n".join([*lines[:_SHOWN], *more]))

@@ -27,7 +27,7 @@ class Work(NamedTuple):
 class Source(Protocol):
     """One workspace, as it was when it was read. Every action is judged once, whoever asks, and nothing is run.
 
-    Raises ManifestError for what is not valid.
+    Raises ManifestError for what is wrong with the workspace as a whole.
     """
 
     @property
@@ -36,7 +36,7 @@ class Source(Protocol):
         ...
 
     def models(self) -> Mapping[str, Collection[str]]:
-        """Model id → its version ids, of the whole workspace."""
+        """Model id → its version ids, of the whole workspace; those that are wrong, too."""
         ...
 
     def environment(self, name: str | None) -> Environment:
@@ -47,12 +47,19 @@ class Source(Protocol):
         """The place of a key of the root manifest."""
         ...
 
+    def check(self, wanted: Collection[VersionId] | None) -> None:
+        """Raise ManifestError for what is wrong with these versions and with all they need, or with anything at all (None).
+
+        Warns of what is wrong with anything else.
+        """
+        ...
+
     def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
-        """What each of the versions should be."""
+        """What each of the versions should be, as far as that is known: of one that is wrong it is not."""
         ...
 
     def work(self, wanted: Collection[VersionId]) -> Work:
-        """What it takes to make the versions.
+        """What it takes to make the versions. Raises ManifestError for what is wrong with them.
 
         Raises ResultChanged when one of them is no longer what `desired` said: then the plan must be made again, from a
         source that is read again.

@@ -1,0 +1,90 @@
+"""What is wrong in a workspace, and with which of its things: the others can be built all the same."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Mapping
+
+from gdcbuild.errors import Location, Problem
+from gdcbuild.manifest.model import ID, NAME
+from gdcbuild.manifest.yaml import Node
+
+Owner = tuple[str, str]
+"""A section and a name in it; a version is ("versions", "MODEL@VERSION")."""
+
+_SECTIONS = {"models": ID, "steps": NAME, "handlers": NAME, "frameworks": NAME}
+"""Sections whose entries may be wrong without harm to others, and what their names look like."""
+
+
+class Wrong:
+    """Problems by the name of what they are about. What needs something that is wrong cannot be made either."""
+
+    def __init__(self) -> None:
+        self._problems: dict[str, list[Problem]] = {}
+        self._needs: dict[str, set[str]] = {}
+
+    def add(self, name: str, problems: Iterable[Problem] = (), needs: Iterable[str] = ()) -> None:
+        self._problems.setdefault(name, []).extend(problems)
+        self._needs.setdefault(name, set()).update(needs)
+
+    def of(self, names: Iterable[str]) -> list[Problem]:
+        """What is wrong with these and all they need."""
+        seen: set[str] = set()
+        stack = list(names)
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack += self._needs.get(name, ())
+        return [problem for name in sorted(seen) for problem in self._problems.get(name, ())]
+
+    def all(self) -> list[Problem]:
+        return [problem for problems in self._problems.values() for problem in problems]
+
+
+class Places:
+    """Finds what a place in a manifest belongs to."""
+
+    def __init__(self, manifest: Node) -> None:
+        starts = {(where.line, where.column): owner for where, owner in _starts(manifest)}
+        self._starts = sorted(starts)
+        self._owners = [starts[start] for start in self._starts]
+
+    def owner(self, where: Location) -> Owner | None:
+        """None for what is everybody's."""
+        found = bisect(self._starts, (where.line, where.column))
+        return self._owners[found - 1] if found else None
+
+
+def versions(manifest: Node) -> dict[str, tuple[str, ...]]:
+    """Model id → version ids, of all that have ids, whatever else may be wrong with them."""
+    found = {}
+    models = manifest.get("models")
+    for model, node in models.items() if models else ():
+        declared = node.get("versions")
+        if re.match(ID, model):
+            found[model] = tuple(v for v, _ in declared.items() if re.match(ID, v)) if declared else ()
+    return found
+
+
+def _starts(manifest: Node) -> Iterator[tuple[Location, Owner | None]]:
+    """Where everything begins that is somebody's, or everybody's."""
+    for key, section in manifest.items():
+        yield manifest.key(key), None
+        for name, entry in section.items() if key in _SECTIONS else ():
+            owner = (key, name) if re.match(_SECTIONS[key], name) else None
+            yield section.key(name), owner
+            for part, value in entry.items() if key == "models" and owner else ():
+                yield entry.key(part), owner
+                for version, _ in value.items() if part == "versions" else ():
+                    yield value.key(version), ("versions", f"{name}@{version}") if re.match(ID, version) else owner
+
+
+def by_owner(manifest: Node, problems: Iterable[Problem]) -> Mapping[Owner | None, list[Problem]]:
+    """The problems of one manifest, each under what it is about."""
+    places = Places(manifest)
+    found: dict[Owner | None, list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(places.owner(problem.where) if problem.where else None, []).append(problem)
+    return found
