@@ -129,7 +129,7 @@ def status(found: Plan, provenance: Mapping[VersionId, Provenance]) -> str:
             _STATES[c.kind],
             f"sha256:{c.published[:12]}" if c.published else "-",
             _commit(provenance[c.id].commit) if c.id in provenance else "-",
-            "; ".join(c.detail),
+            c.why if c.kind is Kind.UNKNOWN else "; ".join(c.detail),
         )
         for c in found.changes
     ]
