@@ -78,7 +78,7 @@ class Project:
 
         plain, mistakes = self.read(), Mistakes()
         with mistakes:
-            plain.check(None)
+            plain.refuse(None)
         with mistakes:
             standins.refuse(
                 plain.graph, plain.graph.actions, DiskWorkspace(plain.root, LateRecords(lambda: self.cache.records))

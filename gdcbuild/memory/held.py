@@ -114,7 +114,7 @@ def parts(
     for id in graph.versions:
         versions.setdefault(id.model, []).append(id)
     for name, ids in actions.items():
-        if not all(i in judged.made for i in ids):
+        if not judged.made.keys() >= {*ids, *(graph.versions[id].action for id in versions.get(name, ()))}:
             continue
         paths = {graph.origins[name].manifest, *graph.origins[name].looked}
         needs = set()

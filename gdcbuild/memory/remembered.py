@@ -105,13 +105,14 @@ class RememberedSource:
     def check(self, wanted: Collection[VersionId] | None) -> None:
         everything = [VersionId(m, v) for m, ids in self.models().items() for v in ids] if wanted is None else wanted
         known = self._known(everything)
-        if any(id.model not in known for id in everything):
-            self._having([id for id in everything if id.model not in known])
-        if self._plain is None:
+        rest = [id for id in everything if id.model not in known]
+        plain = self._having(rest) if rest else self._plain
+        if plain is None:
             return
-        if wanted is None and self._old is not None and self._plain.wrong.all():
-            self._everything()  # all mistakes are reported together
-        self._plain.check(wanted)
+        if wanted is None and self._old is not None and plain.wrong.all():
+            plain = self._everything()  # all mistakes are reported together
+        plain.refuse(wanted)
+        plain.judged(rest)
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
         known = self._known(wanted)
@@ -120,8 +121,8 @@ class RememberedSource:
         judged, fresh = None, dict(self._told)
         if rest:
             plain = self._having(rest)
-            judged = plain.judged(_with_needs(plain.graph, {id.model for id in rest}))
-            fresh |= plain.desired(rest)
+            fresh |= plain.desired([*rest, *_with_needs(plain.graph, {id.model for id in rest})])
+            judged = plain.known
         if self._plain is not None:
             self._remember(self._plain, judged)
         return {id: fresh[id] for id in wanted}

@@ -39,7 +39,8 @@ class PlainSource:
         self.graph, self.wrong, self.unread = lower_what_can_be(self.loaded, FRAMEWORKS, images.known())
         self._rebuilder_of = rebuilder_of
         self._warn = warn
-        self._judged = NOTHING
+        self.known = NOTHING
+        """What has been judged so far."""
 
     @cached_property
     def rebuilder(self) -> Rebuilder:
@@ -50,6 +51,11 @@ class PlainSource:
         return {model: ids for file in self.loaded.files for model, ids in file.versions.items()}
 
     def check(self, wanted: Collection[VersionId] | None) -> None:
+        self.refuse(wanted)
+        self.judged(self.graph.versions if wanted is None else wanted)
+
+    def refuse(self, wanted: Collection[VersionId] | None) -> None:
+        """The same, of manifests and which files there are; no file is read."""
         mistakes = self.wrong.all()
         if mistakes:
             raise_all(ManifestError, mistakes if wanted is None else self.wrong.of(map(str, wanted)))
@@ -71,13 +77,15 @@ class PlainSource:
         return self.loaded.main.where(*path)
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
-        lacking = {id: self._lacking(id) for id in wanted if id not in self.graph.versions}
-        known = [id for id in wanted if id not in lacking]
-        return {**desired(self.graph, known, self.judged(known)), **lacking}
-
-    def _lacking(self, id: VersionId) -> Desired:
-        problem = self.wrong.of([str(id)])[0]
-        return Desired(Build.BUILD, f"{problem.where}: {problem.message}" if problem.where else problem.message, None)
+        try:
+            raise_all(ManifestError, self.wrong.of(map(str, wanted)))
+            return desired(self.graph, wanted, self.judged(wanted))
+        except ManifestError as error:
+            if len(wanted) > 1:
+                return {id: found for each in wanted for id, found in self.desired([each]).items()}
+            first = error.problems[0]
+            why = f"{first.where}: {first.message}" if first.where else first.message
+            return {id: Desired(Build.BUILD, why, None) for id in wanted}
 
     def work(self, wanted: Collection[VersionId]) -> Work:
         raise_all(ManifestError, self.wrong.of(map(str, wanted)))
@@ -85,18 +93,18 @@ class PlainSource:
 
     def judged(self, wanted: Collection[VersionId]) -> Judged:
         """The verdicts on all that the versions need; those that were asked for before are not judged again."""
-        found = judge(self.graph, wanted, self.rebuilder, self._judged)
-        self._judged = Judged({**self._judged.verdicts, **found.verdicts}, {**self._judged.made, **found.made})
+        found = judge(self.graph, wanted, self.rebuilder, self.known)
+        self.known = Judged({**self.known.verdicts, **found.verdicts}, {**self.known.made, **found.made})
         return found
 
     def take_verdicts(self, earlier: PlainSource) -> None:
         """Take over the verdicts of an earlier reading on all that is the same in both."""
-        found, before, now = earlier._judged, earlier.graph.actions, self.graph.actions
+        found, before, now = earlier.known, earlier.graph.actions, self.graph.actions
         same: set[str] = set()
         for id in earlier.graph.order:
             if id in found.verdicts and now.get(id) == before[id] and same.issuperset(before[id].needs):
                 same.add(id)
-        self._judged = Judged({i: found.verdicts[i] for i in same}, {i: a for i, a in found.made.items() if i in same})
+        self.known = Judged({i: found.verdicts[i] for i in same}, {i: a for i, a in found.made.items() if i in same})
 
 
 def _elsewhere(mistakes: Collection[Problem]) -> Problem:

@@ -36,6 +36,7 @@ FILES = {
     "b/gdcbuild.yaml": B,
     "b/b.pt": "b",
 }
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
 WRONG = {
     "missing file": (B.replace("b.pt", "gone.pt"), "there is no file 'gone.pt'", "7:22"),
     "empty glob": (B.replace("versions", "files: [x/*.txt]\n    versions"), "'x/*.txt' matches no file", "6:13"),
@@ -132,11 +133,14 @@ def test_an_auditor_needs_no_inputs(members: Workspace, tmp_path: Path) -> None:
         assert "a/gdcbuild.yaml:7:22: there is no file 'a.pt'" in status.out
         clone.ok("verify", "--deep", *selected)
     rows = {row["model"]: row for row in clone.ok("status", "--json").json["changes"]}
+    clone.write({"a/a.pt": POINTER, "h.py": HANDLER})
+    assert "a.pt" in clone.ok("status", "a").out
+    refused = clone.run("plan", "a")
+    assert (refused.code, "git lfs pull" in refused.err) == (65, True), refused.err
     assert rows["a"]["published"]
     assert not rows["b"]["published"]
     (clone.root / "bucket/a/1/model.mar").write_bytes(b"other")
     assert clone.run("verify", "a").code == 4
-    assert clone.run("plan", "a").code == 65
 
 
 @pytest.mark.parametrize(
