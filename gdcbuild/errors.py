@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from os import PathLike, fspath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Location(NamedTuple):
@@ -46,10 +46,16 @@ class GdcbuildError(Exception):
     """The root of all expected errors; one error may carry many problems."""
 
     exit_code = 1
+    report: Any = None
+    """The core.run.Report of a run that failed in part: what it did all the same."""
 
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = tuple(p if isinstance(p, Problem) else Problem(p) for p in problems)
         super().__init__("\n".join(str(p) for p in self.problems))
+
+
+Error = GdcbuildError
+"""Its public name: gdcbuild.Error."""
 
 
 class Several(GdcbuildError):

@@ -47,7 +47,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
-    gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; see Project for what works
+    gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; see options.collecting
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us

@@ -36,9 +36,10 @@ def apply(
         if environment.protect and plan.pending and not yes:
             _ask(plan)
 
-    with closing(options.reporter(as_json)) as reporter:
+    with closing(options.reporter(as_json)) as reporter, options.collecting():
         project = options.project(directory, file, cache_dir, reporter)
-        project.apply(env, options.selection(versions, exclude), jobs, keep_going, confirm, repair)
+        running = options.running(jobs, keep_going)._replace(repair=repair, confirm=confirm)
+        project.apply(env, options.selection(versions, exclude), running)
 
 
 def _ask(plan: Plan) -> None:

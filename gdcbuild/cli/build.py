@@ -18,5 +18,6 @@ def build(
     """Build what changed and check it against its image. Publishes nothing."""
     from gdcbuild.report import closing
 
-    with closing(options.reporter(as_json)) as reporter:
-        options.project(directory, file, cache_dir, reporter).build(options.selection(versions, exclude), jobs, keep_going)
+    with closing(options.reporter(as_json)) as reporter, options.collecting():
+        project = options.project(directory, file, cache_dir, reporter)
+        project.build(options.selection(versions, exclude), options.running(jobs, keep_going))

@@ -60,7 +60,7 @@ def import_(
     problems = sorted(found.problems, key=_place)
     try:
         if output != STDIO:
-            options.project(target.parent, target.name, None).read()
+            options.project(target.parent, target.name, None).open().check(None)
     except ManifestError as error:
         if not problems:
             raise

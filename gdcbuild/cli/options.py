@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
-    from gdcbuild.app.project import Project, Selection
+    from gdcbuild.app.project import Options, Project, Selection
     from gdcbuild.core.ports import Reporter
 
     Versions = list[str] | None
@@ -106,6 +109,21 @@ def selection(versions: list[str] | None, exclude: list[str] | None) -> Selectio
     from gdcbuild.app.project import Selection
 
     return Selection(tuple(versions or ()), tuple(exclude or ()))
+
+
+def running(jobs: int, keep_going: bool) -> Options:
+    """How a command that works is to run."""
+    from gdcbuild.app.project import Options
+
+    return Options(jobs, keep_going)
+
+
+@contextmanager
+def collecting() -> Iterator[None]:
+    """Collects garbage inside the context: clients of S3 leave cycles, some 30 KiB a version. Who only looks does not."""
+    gc.freeze()
+    gc.enable()
+    yield
 
 
 def reporter(as_json: bool) -> Reporter:

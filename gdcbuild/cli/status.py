@@ -18,6 +18,6 @@ def status(
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:
-        project = options.project(directory, file, cache_dir, reporter)
-        found, provenance = project.status(env, options.selection(versions, exclude))
-    show(jsonl.dumps(jsonl.status(found, provenance)) if as_json else text.status(found, provenance))
+        found = options.project(directory, file, cache_dir, reporter).status(env, options.selection(versions, exclude))
+    made_from = found.provenance
+    show(jsonl.dumps(jsonl.status(found.plan, made_from)) if as_json else text.status(found.plan, made_from))

@@ -28,19 +28,19 @@ def verify(
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:
-        project = options.project(directory, file, cache_dir, reporter)
-        found = project.verify(env, options.selection(versions, exclude), deep)
+        found = options.project(directory, file, cache_dir, reporter).verify(env, options.selection(versions, exclude), deep)
     if as_json:
-        show(jsonl.dumps(jsonl.standings(found)))
+        show(jsonl.dumps(jsonl.standings(found.standings)))
     chosen = f" --env {env}" if env else ""
-    damaged = [_problem(id, standing, project.has(id), chosen) for id, standing in found.items() if damage(standing)]
-    if damaged:
-        raise DamageFound(*damaged)
-    absent = [str(id) for id, standing in found.items() if isinstance(standing, Absent)]
+    if damaged := found.damaged:
+        raise DamageFound(*(_problem(id, found.standings[id], id not in found.unknown, chosen) for id in damaged))
+    absent = [str(id) for id, standing in found.standings.items() if isinstance(standing, Absent)]
     if absent:
         more = f" and {len(absent) - text.FEW} more" if len(absent) > text.FEW else ""
         sys.stderr.write(f"Not published yet: {', '.join(map(text.plain, absent[: text.FEW]))}{more}.\n")
-    sys.stderr.write(f"Whole: {text.amount(len(found) - len(absent), 'version')}{', every byte read' if deep else ''}.\n")
+    sys.stderr.write(
+        f"Whole: {text.amount(len(found.standings) - len(absent), 'version')}{', every byte read' if deep else ''}.\n"
+    )
 
 
 def _problem(version: VersionId, standing: Standing, known: bool, chosen: str) -> Problem:

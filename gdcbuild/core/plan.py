@@ -35,13 +35,15 @@ class Build(StrEnum):
 class Terms(NamedTuple):
     """What may be done to versions in an environment.
 
-    Where they are immutable a published version never changes. With `repair`, what drifted is put back, and what others
+    Where they are immutable a published version never changes; with `clean`, versions of a committed tree only are
+    published. With `repair`, what drifted is put back, and what others
     published with the same bytes is sealed.
     """
 
     environment: str
     immutable: bool = False
     repair: bool = False
+    clean: bool = False
 
 
 class Desired(NamedTuple):

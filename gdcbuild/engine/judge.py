@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
@@ -25,6 +26,30 @@ class Judged:
 
 
 NOTHING = Judged({}, {})
+
+
+class Work(NamedTuple):
+    """A graph, the verdicts on those of its actions that were asked for, and what makes their artifacts."""
+
+    graph: Graph
+    judged: Judged
+    rebuilder: Rebuilder
+
+
+class Judge(Protocol):
+    """Says what versions should be, and what it takes to make them. Every action is judged once, and nothing is run."""
+
+    def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
+        """What each of the versions should be, as far as that is known: of one that is wrong it is not."""
+        ...
+
+    def work(self, wanted: Collection[VersionId]) -> Work:
+        """What it takes to make the versions. Raises ManifestError for what is wrong with them.
+
+        Raises ResultChanged when one of them is no longer what `desired` said: then the plan must be made again, from a
+        source that is read again.
+        """
+        ...
 
 
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder, known: Judged = NOTHING) -> Judged:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,7 @@ from gdcbuild.engine.bucket import (
 if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
     from gdcbuild.core.objects import RemoteObject
+    from gdcbuild.core.plan import Desired, Terms
     from gdcbuild.core.ports import Records, Remote
     from gdcbuild.core.seal import Provenance, Seal
     from gdcbuild.core.watch import Watched
@@ -55,6 +57,34 @@ class Look(NamedTuple):
 
 
 LISTINGS = Look()
+
+
+class Bucket(NamedTuple):
+    """A bucket, what may be done in it, and what it takes to look at it.
+
+    `complete` says that all of the manifest's versions are looked at, so that others are orphans. `memo` keeps what was
+    read. `watched` makes what says how far large objects are read. Listings are made inside the context of `listing`.
+    """
+
+    remote: Remote
+    terms: Terms
+    memo: Records
+    watched: Callable[[], Watched]
+    complete: bool = True
+    listing: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def observe(self, desired: Mapping[VersionId, Desired], whole_seals: bool = False) -> Observation:
+        """What the bucket holds of the desired versions: with `whole_seals`, every seal is read, also where a listing
+        tells enough, and in a repair every byte of what is sealed.
+        """
+        remote = self.remote
+        trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
+        with self.listing():
+            look = LISTINGS if whole_seals else Look(self.memo, trees)
+            found = observe(remote, desired, desired if self.complete else None, look)
+        if self.terms.repair:
+            found = deepened(remote, found, self.watched())
+        return compare(remote, found, trees, self.memo)
 
 
 def observe(
@@ -104,6 +134,8 @@ def compare(remote: Remote, observed: Observation, artifacts: Mapping[VersionId,
         for id, standing in observed.standings.items()
         if id in artifacts and isinstance(standing, Unmanaged | Unfinished) and standing.files
     }
+    if not there:
+        return observed
     lines = {id: unlike_as_listed(artifacts[id], standing) for id, standing in there.items()}
     todo = [(id, path, item) for id, found in there.items() if not lines[id] for path, item in found.files.items()]
     hashes = parallel.each(remote.lookups, lambda entry: _hash(remote, entry[2], memo), todo)

@@ -1,8 +1,8 @@
-"""Desired against observed: what is to be done with every version. Pure: builds, reads and writes nothing."""
+"""Desired against observed: what is to be done with every version. Builds and writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.core.plan import Change, Kind, Plan
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId
     from gdcbuild.core.plan import Desired, Terms
     from gdcbuild.core.standing import Standing
-    from gdcbuild.engine.observe import Observation
+    from gdcbuild.engine.judge import Judge
+    from gdcbuild.engine.observe import Bucket, Observation
 
 SAME = "up to date: published from the same inputs"
 
@@ -22,6 +23,15 @@ class _Decision(NamedTuple):
     why: str
     detail: tuple[str, ...] = ()
     hint: str = ""
+
+
+def survey(
+    judge: Judge, wanted: Collection[VersionId], bucket: Bucket, whole_seals: bool = False
+) -> tuple[Plan, Mapping[VersionId, Standing]]:
+    """The plan for the versions, and what they are in the bucket."""
+    desired = judge.desired(wanted)
+    observed = bucket.observe(desired, whole_seals)
+    return plan(desired, observed, bucket.remote.url, bucket.terms), observed.standings
 
 
 def plan(desired: Mapping[VersionId, Desired], observed: Observation, url: str, terms: Terms) -> Plan:
@@ -35,7 +45,7 @@ def plan(desired: Mapping[VersionId, Desired], observed: Observation, url: str, 
 
 
 def change_of(id: VersionId, desired: Desired, standing: Standing, terms: Terms) -> Change:
-    """What is to be done with a version of that standing, that should be what is desired."""
+    """What is to be done with a version of that standing, that should be what is desired. Pure."""
     match standing:
         case Absent():
             found = _Decision(Kind.CREATE, _because("not published yet", desired))

@@ -15,7 +15,7 @@ from typing import Literal
 from gdcbuild.core.digest import Digest, Search, Tree
 from gdcbuild.core.graph import Action, Command, Files, Graph
 from gdcbuild.core.key import PROGRAM, Difference, Key, differences, key_of
-from gdcbuild.core.ports import CAS, Flag, Locks, Outputs, Programs, Records, Run, Runner, Toolchains, Workspace
+from gdcbuild.core.ports import CAS, Flag, Framework, Locks, Outputs, Programs, Records, Run, Runner, Toolchains, Workspace
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
 from gdcbuild.engine.artifacts import Artifact, Origin, inputs_of
@@ -35,6 +35,7 @@ class Ports:
     workspace: Workspace
     locks: Locks
     variables: Mapping[str, str]
+    frameworks: Mapping[str, Framework]
 
 
 class Rebuilder:

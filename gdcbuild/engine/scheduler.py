@@ -46,57 +46,21 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
     needs the failed job starts; without `keep_going` nothing new starts at all. An interrupt (KeyboardInterrupt in this
     thread) cancels what is running, waits a while for it to end, and raises Interrupted.
     """
-    known = {job.id: job for job in jobs}
-    waiting = {job.id: {n for n in job.needs if n in known} for job in known.values()}
-    dependents: dict[str, list[str]] = {}
-    for job, needs in waiting.items():
-        for need in needs:
-            dependents.setdefault(need, []).append(job)
-    ready = _Ready(known, _chains(known, waiting, dependents), pools or {})
-    for job, needs in waiting.items():
-        if not needs:
-            ready.add(job)
-    report, cancel = Report(), Flag()
+    todo = _Todo(jobs, pools or {})
+    report, cancel = todo.report, Flag()
     running: dict[Future[None], str] = {}
     ended: SimpleQueue[Future[None]] = SimpleQueue()
-    stopped = False
-
-    def skip(cause: str) -> None:
-        stack = list(dependents.get(cause, ()))
-        while stack:
-            job = stack.pop()
-            if job in waiting:
-                report.skipped[job] = cause
-                del waiting[job]
-                stack.extend(dependents.get(job, ()))
-
     pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
     try:
         while True:
-            while not stopped and len(running) < workers and (next_job := ready.take()) is not None:
-                del waiting[next_job]
-                future = pool.submit(known[next_job].work, cancel)
-                running[future] = next_job
+            while (keep_going or not report.failed) and len(running) < workers and (job := todo.take()) is not None:
+                future = pool.submit(job.work, cancel)
+                running[future] = job.id
                 future.add_done_callback(ended.put)
             if not running:
                 break
             future = ended.get()
-            job = running.pop(future)
-            ready.ended(job)
-            error = future.exception()
-            if error is None:
-                report.done.append(job)
-                for dependent in dependents.get(job, ()):
-                    if dependent in waiting:
-                        waiting[dependent].discard(job)
-                        if not waiting[dependent]:
-                            ready.add(dependent)
-            elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
-                report.failed[job] = error
-                skip(job)
-                stopped = stopped or not keep_going
-            else:
-                raise error
+            todo.ended(running.pop(future), future.exception())
         pool.shutdown()
     except BaseException as error:
         cancel.set()
@@ -105,8 +69,58 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(Problem("interrupted; nothing half-made was kept")) from error
         raise
-    report.not_started.extend(waiting)
+    report.not_started.extend(todo.waiting)
     return report
+
+
+class _Todo:
+    """The jobs that have not ended: `waiting` are those not started, each with the needs that have not ended well."""
+
+    def __init__(self, jobs: Iterable[Job], pools: Mapping[str, int]) -> None:
+        self._known = {job.id: job for job in jobs}
+        self.waiting = {job.id: {n for n in job.needs if n in self._known} for job in self._known.values()}
+        self._dependents: dict[str, list[str]] = {}
+        self.report = Report()
+        for job, needs in self.waiting.items():
+            for need in needs:
+                self._dependents.setdefault(need, []).append(job)
+        self._ready = _Ready(self._known, _chains(self._known, self.waiting, self._dependents), pools)
+        for job, needs in self.waiting.items():
+            if not needs:
+                self._ready.add(job)
+
+    def take(self) -> Job | None:
+        """The next job that may start, which then no longer waits; None when none may."""
+        job = self._ready.take()
+        if job is None:
+            return None
+        del self.waiting[job]
+        return self._known[job]
+
+    def ended(self, job: str, error: BaseException | None) -> None:
+        """Note how a job has ended. Raises what is not a job's failure."""
+        self._ready.ended(job)
+        if error is None:
+            self.report.done.append(job)
+            for dependent in self._dependents.get(job, ()):
+                if dependent in self.waiting:
+                    self.waiting[dependent].discard(job)
+                    if not self.waiting[dependent]:
+                        self._ready.add(dependent)
+        elif isinstance(error, GdcbuildError) and not isinstance(error, Interrupted):
+            self.report.failed[job] = error
+            self._skip_dependents(job)
+        else:
+            raise error
+
+    def _skip_dependents(self, cause: str) -> None:
+        stack = list(self._dependents.get(cause, ()))
+        while stack:
+            job = stack.pop()
+            if job in self.waiting:
+                self.report.skipped[job] = cause
+                del self.waiting[job]
+                stack.extend(self._dependents.get(job, ()))
 
 
 def _chains(

@@ -187,6 +187,7 @@ class Environment(_Strict):
     ca_file: str | None = Field(None, description="A PEM file with the authority of the endpoint's certificate.")
     immutable: bool = Field(False, description="A published version may never change.")
     protect: bool = Field(False, description="apply asks first.")
+    clean: bool = Field(False, description="Only what is committed is published.")
 
 
 class Policy(_Strict):

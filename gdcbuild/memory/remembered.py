@@ -24,10 +24,9 @@ from gdcbuild.source.environment import Environment, Variables
 if TYPE_CHECKING:
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.plan import Desired
-    from gdcbuild.engine.judge import Judged
+    from gdcbuild.engine.judge import Judged, Work
     from gdcbuild.errors import Location
     from gdcbuild.source.plain import PlainSource
-    from gdcbuild.source.source import Work
 
 
 class Chosen(NamedTuple):

@@ -114,22 +114,24 @@ class JsonReporter:
         """All has been written."""
 
 
-def explanations(found: Mapping[str, Iterable[Explanation]]) -> dict[str, Any]:
+def explanations(found: Mapping[VersionId, tuple[Change | None, Iterable[Explanation]]]) -> dict[str, Any]:
     """The document of `explain --json`."""
+
+    def actions(chain: Iterable[Explanation]) -> list[dict[str, Any]]:
+        return [
+            {
+                "action": step.action,
+                "verdict": type(step.verdict).__name__.lower(),
+                "state": step.state,
+                "differences": None if step.differences is None else [difference(d) for d in step.differences],
+            }
+            for step in chain
+        ]
+
     return {
         "schema": SCHEMA,
-        "versions": {
-            version: [
-                {
-                    "action": step.action,
-                    "verdict": type(step.verdict).__name__.lower(),
-                    "state": step.state,
-                    "differences": None if step.differences is None else [difference(d) for d in step.differences],
-                }
-                for step in chain
-            ]
-            for version, chain in found.items()
-        },
+        "versions": {str(version): actions(chain) for version, (_, chain) in found.items()},
+        "changes": {str(version): change(planned) for version, (planned, _) in found.items() if planned is not None},
     }
 
 

@@ -141,11 +141,11 @@ def _commit(found: str) -> str:
     return f"commit {name[:12]}{dash}{dirty}" if found else "-"
 
 
-def explanations(found: Mapping[str, Iterable[Explanation]]) -> str:
-    """For each version its chain of actions, each with what changed since its last result."""
+def explanations(found: Mapping[VersionId, tuple[Change | None, Sequence[Explanation]]]) -> str:
+    """For each version what is to be done, and its chain of actions, each with what changed since its last result."""
     lines = []
-    for version, chain in found.items():
-        lines.append(f"{version}:")
+    for version, (change, chain) in found.items():
+        lines.append(f"{version}: {change.kind}, {change.why}" if change is not None else f"{version}:")
         for step in chain:
             lines.append(f"  {step.action}: {step.state}")
             for d in step.differences or ():

@@ -53,3 +53,4 @@ class Environment(NamedTuple):
     ca_file: str | None
     immutable: bool
     protect: bool
+    clean: bool

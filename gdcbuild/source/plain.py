@@ -10,7 +10,7 @@ from gdcbuild.core import bucket
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
-from gdcbuild.engine.judge import NOTHING, Judged, desired, judge
+from gdcbuild.engine.judge import NOTHING, Judged, Work, desired, judge
 from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
 from gdcbuild.frameworks import FRAMEWORKS, images
@@ -18,7 +18,6 @@ from gdcbuild.manifest import apart
 from gdcbuild.manifest.load import load
 from gdcbuild.manifest.lower import lower_what_can_be
 from gdcbuild.source.environment import Environment
-from gdcbuild.source.source import Work
 
 _SHOWN = 5
 
@@ -71,7 +70,9 @@ class PlainSource:
         if real is not None:
             chosen = apart.Bucket(given.bucket, real, self.where("environments", name, "bucket"))
             raise_all(ManifestError, apart.problems([chosen], paths.taken))
-        return Environment(name, given.bucket, given.endpoint, given.region, ca_file, given.immutable, given.protect)
+        return Environment(
+            name, given.bucket, given.endpoint, given.region, ca_file, given.immutable, given.protect, given.clean
+        )
 
     def where(self, *path: str) -> Location:
         return self.loaded.main.where(*path)

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from gdcbuild.engine.judge import Judge
 
 if TYPE_CHECKING:
-    from gdcbuild.core.graph import Graph
     from gdcbuild.core.ids import VersionId
-    from gdcbuild.core.plan import Desired
-    from gdcbuild.engine.judge import Judged
-    from gdcbuild.engine.rebuilder import Rebuilder
     from gdcbuild.errors import Location
     from gdcbuild.source.environment import Environment
 
 
-class Work(NamedTuple):
-    """A graph, the verdicts on those of its actions that were asked for, and what makes their artifacts."""
-
-    graph: Graph
-    judged: Judged
-    rebuilder: Rebuilder
-
-
-class Source(Protocol):
+class Source(Judge, Protocol):
     """One workspace, as it was when it was read. Every action is judged once, whoever asks, and nothing is run.
 
     Raises ManifestError for what is wrong with the workspace as a whole.
@@ -51,17 +41,5 @@ class Source(Protocol):
         """Raise ManifestError for what is wrong with these versions and with all they need, or with anything at all (None).
 
         Warns of what is wrong with anything else.
-        """
-        ...
-
-    def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
-        """What each of the versions should be, as far as that is known: of one that is wrong it is not."""
-        ...
-
-    def work(self, wanted: Collection[VersionId]) -> Work:
-        """What it takes to make the versions. Raises ManifestError for what is wrong with them.
-
-        Raises ResultChanged when one of them is no longer what `desired` said: then the plan must be made again, from a
-        source that is read again.
         """
         ...

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from tests.e2e.test_s3 import KEYS
 from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 from tests.unit.frameworks.test_tensorflow_contract import graph, model
 from tests.unit.frameworks.test_torchserve_archive import HOSTILE
@@ -346,3 +347,44 @@ frameworks:
     assert len(lines) == 1
     workspace.write({"tools/r.txt": "\n".join(["jinja2==3.1.6", *lines])})  # as it is pasted
     workspace.ok("build")
+
+
+IMMUTABLE = """\
+schema: 1
+environments: {prod: {bucket: bucket, immutable: true}}
+handlers: {h: {file: h.py}}
+models:
+  fraud: {framework: pytorch-cpu.2-4, handler: h, versions: {"1": {weights: w.pt}}}
+"""
+
+
+def test_refused_publishes_nothing(workspace: Workspace) -> None:
+    """An edited handler would change a published version: a new one beside it is not published either, and keeps its id."""
+    workspace.write({"gdcbuild.yaml": IMMUTABLE, "h.py": HANDLER, "w.pt": "weights", "w2.pt": "other weights"})
+    workspace.ok("apply")
+    workspace.write(
+        {"gdcbuild.yaml": IMMUTABLE.replace("w.pt}", 'w.pt}, "2": {weights: w2.pt}'), "h.py": HANDLER + "# edited\n"}
+    )
+    before = workspace.snapshot("bucket")
+    for explained in ("unknown, ", "conflict, published with other bytes"):
+        assert f"fraud@1: {explained}" in workspace.ok("explain", "fraud").out
+        result = workspace.run("apply", "-j", "1", "--json")
+        assert result.code == 3
+        assert workspace.snapshot("bucket") == before
+        assert "fraud@1 is published and may not change in prod" in result.err
+    assert workspace.ok("explain", "fraud@1", "--json").json["changes"]["fraud@1"]["change"] == "conflict"
+    result = workspace.run("apply", "-k", "--json")
+    assert (result.code, result.jobs(what="publish")) == (3, ["fraud@2"])
+
+
+def test_explain_needs_no_bucket(workspace: Workspace) -> None:
+    files = {"h.py": HANDLER, "w.pt": "weights"}
+    environments = "environments: {prod: {bucket: bucket, immutable: true}}\n"
+    workspace.write({**files, "gdcbuild.yaml": IMMUTABLE.replace(environments, "")})
+    assert workspace.ok("explain", "fraud").out.startswith("fraud@1:\n  ")
+    unreachable = 'environments: {prod: {bucket: "s3://models", endpoint: "http://127.0.0.1:9"}}\n'
+    workspace.write({**files, "gdcbuild.yaml": IMMUTABLE.replace(environments, unreachable)})
+    workspace.variables = KEYS
+    found = workspace.ok("explain", "fraud")
+    assert (found.out.startswith("fraud@1:\n  "), "warning: " in found.err) == (True, True)
+    assert workspace.run("explain", "fraud", "--env", "prod").code == 1

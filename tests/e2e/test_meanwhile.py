@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.app.project import Project, Selection
+from gdcbuild.app.project import Options, Project
 from gdcbuild.core.events import Warned
 from gdcbuild.core.plan import Kind, Plan
 from gdcbuild.engine.rebuilder import Rebuilder
@@ -44,14 +44,14 @@ def apply(workspace: Workspace, meanwhile: Callable[[], object]) -> None:
     def confirm(*_: object) -> None:
         meanwhile()
 
-    project(workspace).apply(None, Selection(), 2, keep_going=False, confirm=confirm)
+    project(workspace).apply(options=Options(2, confirm=confirm))
 
 
 def test_a_manifest_that_is_saved_while_a_plan_is_made(built: Workspace) -> None:
     built.write({**model("d", "weights.pt"), "models/d/gdcbuild.yaml": "schema: 1\n"})
     running = while_running(built)
     built.write(model("d", "weights.pt"))
-    running.plan(None, Selection())
+    running.plan()
     found = planned(built.root, built.cache)
     assert found == fresh(built.root, built.cache)
     assert '"model": "d"' in found
@@ -62,7 +62,7 @@ def test_a_model_that_leaves_while_a_plan_is_made(built: Workspace) -> None:
     running = while_running(built)
     built.write({"models/d/gdcbuild.yaml": "schema: 1\n"})
     with pytest.raises(Refused, match="d@1 has left the manifest"):
-        running.plan(None, Selection())
+        running.plan()
     assert planned(built.root, built.cache) == fresh(built.root, built.cache)
 
 
@@ -72,7 +72,7 @@ def while_running(workspace: Workspace) -> Project:
     workspace.write({"models/a/weights.pt": "other"})
     time.sleep(0.02)
     running = project(workspace)
-    running.source.models()
+    running.open()
     time.sleep(0.02)
     return running
 
@@ -101,7 +101,7 @@ def test_what_was_planned_from_memory_and_has_changed_is_planned_again(built: Wo
     running = Project(
         built.root, None, built.cache, os.environ, lambda e: warned.append(e.problem.message) if isinstance(e, Warned) else None
     )
-    running.apply(None, Selection(["c@1", "b@1"]), 2, keep_going=False, confirm=confirm)
+    running.apply(select=["c@1", "b@1"], options=Options(2, confirm=confirm))
     assert asked == [{"b@1": Kind.CREATE, "c@1": Kind.CREATE}] * 2
     assert warned == ["c@1 is not what it was when it was planned"]
     with zipfile.ZipFile(built.root / "bucket/c/1/model.mar") as archive:

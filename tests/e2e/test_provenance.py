@@ -196,3 +196,22 @@ def test_seals_in_a_store_are_read_once(tmp_path: Path) -> None:
             fresh.ok(command, "--env", "s3")
             reads.append(store.log.count("GET"))
         assert reads == [4, 0, 4]
+
+
+def test_an_environment_that_takes_committed_files_only(workspace: Workspace) -> None:
+    clean = MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, clean: true}")
+    assert clean != MANIFEST
+    workspace.write({**FILES, "gdcbuild.yaml": clean, ".gitignore": "bucket\n"})
+    refused = workspace.run("apply")
+    assert (refused.code, "takes versions of a committed tree only" in refused.err) == (3, True)
+    git(workspace, "init", "-q")
+    git(workspace, "add", ".")
+    git(workspace, "commit", "-qm", "first")
+    workspace.write({"handlers/helper.py": "x = 2\n"})
+    refused = workspace.run("apply")
+    assert (refused.code, refused.err.splitlines()[-1]) == (3, "    | handlers/helper.py")
+    assert not (workspace.root / "bucket").exists()
+    assert workspace.ok("plan").out.count("create") > 1, "planning asks for no commit"
+    workspace.ok("build")
+    git(workspace, "commit", "-qam", "second")
+    workspace.ok("apply")

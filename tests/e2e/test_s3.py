@@ -199,7 +199,7 @@ def test_what_somebody_else_has_written_is_not_replaced_unseen(tmp_path: Path) -
             assert (refused.code, "apply --repair a@1 --env s3" in refused.err) == (3, True), refused.err
             assert bucket.read("team/a/1/model.mar") == b"patched by hand"
         repaired = workspace.ok("apply", "--repair", "a@1", "--env", "s3", "--json")
-        assert repaired.jobs(what="publish", outcome="repaired") == ["a@1"]
+        assert repaired.jobs(what="publish", outcome="replaced") == ["a@1"]
         assert "Nothing to do" in workspace.ok("apply", "--env", "s3").err
 
 

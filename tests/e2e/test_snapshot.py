@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gdcbuild.app.project import Project, Selection
+from gdcbuild.app.project import Project
 from gdcbuild.core.events import Event, Warned
 from gdcbuild.errors import GdcbuildError
 from gdcbuild.memory import held, remembered
@@ -68,7 +68,7 @@ for index, each in enumerate("abc"):
 def planned(root: Path, cache: Path, *selected: str) -> str:
     """The plan, or the errors, as a document."""
     try:
-        return json.dumps(jsonl.plan(Project(root, None, cache, os.environ, lambda _: None).plan(None, Selection(selected))))
+        return json.dumps(jsonl.plan(Project(root, None, cache, os.environ, lambda _: None).plan(select=selected)))
     except GdcbuildError as error:
         return str(error)
 
@@ -347,7 +347,7 @@ def test_damage_is_a_miss(built: Workspace) -> None:
         file.write_bytes(data)
         warned.clear()
         project = Project(built.root, None, built.cache, os.environ, warned.append)
-        assert json.dumps(jsonl.plan(project.plan(None, Selection()))) == before
+        assert json.dumps(jsonl.plan(project.plan())) == before
         assert [e for e in warned if isinstance(e, Warned) and str(file) in e.problem.message] or data == whole
 
 

@@ -6,19 +6,18 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from gdcbuild.core.digest import Blob, BytesBlob
+from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.core.events import JobFailed, JobFinished, JobNotStarted, JobSkipped, JobStarted, Summed, Warned
 from gdcbuild.core.graph import Graph, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Kind, Terms
 from gdcbuild.core.ports import Flag, Run, Stored
 from gdcbuild.core.result import ActionResult
+from gdcbuild.core.run import Report
+from gdcbuild.core.seal import NO_CHECKOUT, Checkout
 from gdcbuild.core.standing import Absent
 from gdcbuild.core.verdict import Hit
-from gdcbuild.engine.apply import Applying, Target, _raise
-from gdcbuild.engine.judge import desired, judge
-from gdcbuild.engine.observe import Observation
-from gdcbuild.engine.planner import plan
+from gdcbuild.engine.jobs import Jobs, Target, _raise
 from gdcbuild.errors import (
     ActionFailed,
     BlobDamaged,
@@ -32,9 +31,10 @@ from gdcbuild.errors import (
     Several,
 )
 from gdcbuild.runners.memory import MemoryRunner
-from tests.unit.engine.world import Toy, World, action, graph
+from tests.unit.engine.world import Given, World, action, graph
 
 M = VersionId("m", "1")
+NOTHING_DONE = Report("toy", (), 0, 0, 0.0)
 
 
 @pytest.fixture
@@ -83,6 +83,66 @@ def test_unknown_becomes_a_refusal_after_the_build(world: World) -> None:
         world.apply(one())
     assert world.ran == ["m"]
     assert world.objects() == before
+
+
+IMMUTABLE = graph([action("m", "a"), action("n", "b"), action("up", "c"), action("o", "@up")], ["m", "n", "o"])
+
+
+def test_nothing_is_published_where_a_build_shows_that_something_must_not_change(world: World) -> None:
+    """In every order of the jobs: the other versions are new, known or not, and would be published at once."""
+    world.files.files["c"] = b"3"
+    world.apply(graph([action("m", "a"), action("n", "b")], ["m", "n"]))
+    world.immutable = True
+    world.files.files.update(a=b"changed", b=b"changed")
+    before = world.objects()
+    for workers in (1, 4):
+        with pytest.raises(Refused) as caught:
+            world.apply(IMMUTABLE, workers)
+        assert [p.message.split(" ")[0] for p in caught.value.problems] == ["m@1", "n@1"], "all of them, in one run"
+        assert world.objects() == before
+        assert [v.outcome for v in caught.value.report.versions] == ["refused", "refused", "skipped"]
+        told = world.recorder.events
+        not_started = {e.job for e in told if isinstance(e, JobNotStarted)} - {"up", "o"}  # which may have been built
+        assert not_started == {"publish o@1"}
+        assert sorted((e.job, e.what) for e in told if isinstance(e, JobFailed)) == [("m@1", "publish"), ("n@1", "publish")]
+        world.records._records = {k: v for k, v in world.records._records.items() if k[0] != "result"}
+    with pytest.raises(Refused, match="m@1"):
+        world.apply(IMMUTABLE, keep_going=True)
+    assert sorted(world.served()) == ["m/1/out", "n/1/out", "o/1/out"], "with -k, all that may be published is"
+
+
+def test_where_the_bytes_come_out_the_same_all_is_published(world: World) -> None:
+    world.runner = MemoryRunner({"join": lambda run, inputs: {"out": b"always"}})
+    world.immutable = True
+    world.apply(one())
+    world.files.files["a"] = b"changed"
+    found = graph([action("m", "a"), action("n", "b")], ["m", "n"])
+    assert [(str(v.id), v.outcome) for v in world.apply(found).versions] == [("m@1", "unchanged"), ("n@1", "created")]
+    checks = [e.job for e in world.recorder.events if isinstance(e, JobFinished) and e.what == "check"]
+    assert sorted(checks) == ["m@1", "n@1"], "each is checked once"
+
+
+def test_what_is_not_servable_stops_all_of_an_immutable_environment(world: World) -> None:
+    world.apply(one())
+    world.immutable = True
+    world.files.files["a"] = b"bad"
+    before = world.objects()
+    with pytest.raises(ContractViolated):
+        world.apply(graph([action("m", "a"), action("n", "b")], ["m", "n"]))
+    assert world.objects() == before
+
+
+def test_only_what_is_committed_is_published_where_that_is_asked_for(world: World) -> None:
+    world.clean = True
+    for checkout in (NO_CHECKOUT, Checkout("c" * 40, {"b": Digest.of(b"2")}), Checkout("c" * 40, {"a": Digest.of(b"0")})):
+        world.checkout = checkout
+        with pytest.raises(Refused, match="toy takes versions of a committed tree only") as caught:
+            world.apply(one())
+        assert (caught.value.problems[0].detail, world.objects(), world.ran) == ("a", {}, [])
+    world.checkout = Checkout("c" * 40, {"a": Digest.of(b"1")})
+    world.apply(one())
+    world.checkout = NO_CHECKOUT
+    assert world.apply(one()).objects == 0, "where there is nothing to do there is nothing to refuse"
 
 
 def test_drift_is_left_alone_and_others_go_on(world: World) -> None:
@@ -169,18 +229,16 @@ def test_after_a_failure_what_did_not_need_it_is_told_as_not_started(world: Worl
 
 
 def test_an_upload_stops_when_it_is_told_to(world: World) -> None:
-    found = one()
-    rebuilder = world.rebuilder(found)
-    judged = judge(found, [M], rebuilder)
+    work = Given(one(), world.rebuilder(one())).work([M])
     target = Target(world.remote, Terms("toy"), {M: Absent()})
-    run = Applying(found, judged, rebuilder, {"toy": Toy()}, target, world.recorder.emit)
-    run._build("m", Flag())
+    jobs = Jobs(work, world.plan(one()), target, world.recorder.emit)
+    jobs._build("m", Flag())
     cancel = Flag()
     cancel.set()
     with pytest.raises(Interrupted):
-        run._finish(found.versions[M], cancel)
+        jobs._finish(target, work.graph.versions[M], cancel)
     assert not [key for key in world.objects() if "seals" in key]
-    world.apply(found)
+    world.apply(one())
     assert list(world.served()) == ["m/1/out"]
 
 
@@ -199,6 +257,7 @@ def test_what_took_longest_last_time_goes_first(world: World) -> None:
 
 def test_toolchains_that_are_missing_are_made_first(world: World) -> None:
     world.toolchains.digests.update(t="1", u="1")
+    world.files.files.update({"t.txt": b"", "u.txt": b""})
     chains = {name: Toolchain(name, f"{name}.txt") for name in ("t", "u")}
     found = graph([action("up", "a", toolchain="t"), action("m", "@up", toolchain="u")], ["m"], chains)
     assert kinds(world, found) == [(Kind.CREATE, Build.BUILD)]
@@ -208,6 +267,7 @@ def test_toolchains_that_are_missing_are_made_first(world: World) -> None:
 
 
 def test_a_toolchain_that_cannot_be_made(world: World) -> None:
+    world.files.files["t.txt"] = b""
     found = graph([action("m", "a", toolchain="t")], ["m"], {"t": Toolchain("t", "t.txt")})
     with pytest.raises(ActionFailed, match="cannot be installed"):
         world.apply(found)
@@ -216,13 +276,7 @@ def test_a_toolchain_that_cannot_be_made(world: World) -> None:
 
 def build(world: World, found: Graph) -> list[str]:
     """Build without publishing; what ran."""
-    world.runner.ran.clear()
-    world.recorder.events.clear()
-    wanted = sorted(found.versions)
-    rebuilder = world.rebuilder(found)
-    judged = judge(found, wanted, rebuilder)
-    planned = plan(desired(found, wanted, judged), Observation(dict.fromkeys(wanted, Absent())), "", Terms("build"))
-    Applying(found, judged, rebuilder, {"toy": Toy()}, None, world.recorder.emit).run(planned, 1, False)
+    world.rebuild(found)
     return world.ran
 
 
@@ -269,10 +323,10 @@ def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
     gone, damaged = BlobMissing(Problem("gone")), BlobDamaged(Problem("damaged"))
     for failed, kind in (([gone, gone], BlobMissing), ([gone, damaged], Several), ([damaged], BlobDamaged)):
         with pytest.raises(GdcbuildError) as caught:
-            _raise(failed)
+            _raise(failed, NOTHING_DONE)
         assert type(caught.value) is kind
     with pytest.raises(Several) as several:
-        _raise([gone, damaged])
+        _raise([gone, damaged], NOTHING_DONE)
     assert several.value.errors == (gone, damaged)
     assert [p.message for p in several.value.problems] == ["damaged", "gone"]
 

@@ -94,9 +94,10 @@ def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> 
     assert (row(world).kind, row(world).why) == (Kind.NONE, "published by other means, with the same bytes")
     world.apply(ONE)
     assert list(world.objects()) == ["m/1/out"]
-    assert [(c.kind, c.why) for c in world.apply(ONE, repair=True).changes] == [
+    assert [(c.kind, c.why) for c in world.plan(ONE, repair=True).changes] == [
         (Kind.REPAIR, "published by other means, with the same bytes; to be sealed")
     ]
+    assert [(v.change, v.outcome) for v in world.apply(ONE, repair=True).versions] == [(Kind.REPAIR, "repaired")]
     assert newest_seals(world.remote).keys() == {M}
     assert row(world).why == "up to date"
     before = world.objects()

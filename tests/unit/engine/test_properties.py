@@ -73,7 +73,7 @@ def test_a_second_apply_does_nothing(drawn: Drawn, files: dict[str, bytes], chan
         again = world.apply(drawn.graph())
         assert world.ran == []
         assert world.objects() == before
-        assert {c.kind for c in again.changes} == {Kind.NONE}
+        assert {(v.change, v.outcome) for v in again.versions} == {(Kind.NONE, "unchanged")}
 
 
 @given(graphs(), full, edits)

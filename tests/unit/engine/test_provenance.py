@@ -12,13 +12,9 @@ import pytest
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, Tree
 from gdcbuild.core.graph import Action, Graph, Image, Inline, Policy, Toolchain
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Kind, Terms
+from gdcbuild.core.plan import Kind
 from gdcbuild.core.seal import Provenance, Seal
-from gdcbuild.core.standing import Absent
-from gdcbuild.engine.apply import Applying, Target
 from gdcbuild.engine.bucket import newest_seals, read_seal
-from gdcbuild.engine.judge import desired, judge
-from gdcbuild.engine.planner import plan
 from gdcbuild.errors import Problem
 from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import Toy, World, action, graph, join
@@ -167,12 +163,9 @@ def test_a_file_that_was_other_while_it_was_built_and_is_again_what_it_was(world
             return []
 
     found = packed()
-    rebuilder = world.rebuilder(found)
-    judged = judge(found, [M], rebuilder)
-    planned = plan(desired(found, [M], judged), world.observe(found, judged), "memory:", Terms("toy"))
-    world.files.files["a"] = b"edited"
-    target = Target(world.remote, Terms("toy"), {M: Absent()})
-    Applying(found, judged, rebuilder, {"toy": Toy2()}, target, world.recorder.emit).run(planned, 1, False)
+    world.toy = Toy2()
+    world.confirm = lambda _: world.files.files.update(a=b"edited")
+    world.apply(found)
     assert world.served() == {"m/1/out": b"(edited 2)"}
     assert world.files.files == before
     assert kind(elsewhere(world), found) is Kind.UNKNOWN

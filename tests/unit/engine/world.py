@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.plan import Plan, Terms
+from gdcbuild.core.plan import Desired, Plan, Terms
 from gdcbuild.core.ports import Remote, Run
 from gdcbuild.core.request import Lowered, VersionRequest
-from gdcbuild.core.standing import Absent, damage
+from gdcbuild.core.run import Report
+from gdcbuild.core.seal import NO_CHECKOUT, Checkout
+from gdcbuild.core.standing import damage
 from gdcbuild.core.watch import unwatched
-from gdcbuild.engine.apply import Applying, Target
-from gdcbuild.engine.judge import Judged, desired, judge
-from gdcbuild.engine.observe import Look, Observation, audit, compare, deepened, observe
-from gdcbuild.engine.planner import plan
+from gdcbuild.engine.apply import Running, apply, build
+from gdcbuild.engine.judge import NOTHING, Judged, Work, desired, judge
+from gdcbuild.engine.observe import Bucket, Look, audit, observe
+from gdcbuild.engine.planner import survey
 from gdcbuild.engine.rebuilder import Ports, Rebuilder
 from gdcbuild.errors import Problem
 from gdcbuild.remotes.memory import MemoryRemote
@@ -73,6 +75,23 @@ def first(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
     return {"out": b"".join(data[:1] for _, data in sorted(inputs.items()))}
 
 
+class Given:
+    """A graph as it was given. Every action is judged once."""
+
+    def __init__(self, graph: Graph, rebuilder: Rebuilder) -> None:
+        self._graph = graph
+        self._rebuilder = rebuilder
+        self._judged = NOTHING
+
+    def work(self, wanted: Collection[VersionId]) -> Work:
+        found = judge(self._graph, wanted, self._rebuilder, self._judged)
+        self._judged = Judged({**self._judged.verdicts, **found.verdicts}, {**self._judged.made, **found.made})
+        return Work(self._graph, found, self._rebuilder)
+
+    def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
+        return desired(self._graph, wanted, self.work(wanted).judged)
+
+
 @dataclass
 class World:
     """Everything outlives a run but the runner's list of what ran."""
@@ -85,48 +104,37 @@ class World:
     runner: MemoryRunner = field(default_factory=lambda: MemoryRunner({"join": join, "first": first}))
     variables: dict[str, str] = field(default_factory=dict)
     immutable: bool = False
+    clean: bool = False
+    toy: Toy = field(default_factory=Toy)
+    confirm: Callable[[Plan], None] = lambda _: None
+    checkout: Checkout = NO_CHECKOUT
     recorder: Recorder = field(default_factory=Recorder)
 
     def rebuilder(self, graph: Graph) -> Rebuilder:
-        ports = Ports(self.cas, self.records, self.runner, self.toolchains, self.files, MemoryLocks(), self.variables)
-        return Rebuilder(graph, ports)
+        cache = (self.cas, self.records, self.runner, self.toolchains)
+        return Rebuilder(graph, Ports(*cache, self.files, MemoryLocks(), self.variables, {"toy": self.toy}))
+
+    def bucket(self, repair: bool = False) -> Bucket:
+        return Bucket(self.remote, Terms("toy", self.immutable, repair, self.clean), self.records, lambda: unwatched)
 
     def plan(self, graph: Graph, repair: bool = False) -> Plan:
-        wanted = sorted(graph.versions)
-        judged = judge(graph, wanted, self.rebuilder(graph))
-        observed = self.observe(graph, judged, repair)
-        return plan(desired(graph, wanted, judged), observed, "memory:", self.terms(repair))
+        return survey(Given(graph, self.rebuilder(graph)), sorted(graph.versions), self.bucket(repair))[0]
 
-    def terms(self, repair: bool = False) -> Terms:
-        return Terms("toy", self.immutable, repair)
-
-    def observe(self, graph: Graph, judged: Judged, repair: bool = False) -> Observation:
-        found = observe(self.remote, sorted(graph.versions), graph.versions.keys())
-        made = {id: judged.made[v.action].tree for id, v in graph.versions.items() if v.action in judged.made}
-        return compare(self.remote, deepened(self.remote, found, unwatched) if repair else found, made, self.records)
-
-    def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False, repair: bool = False) -> Plan:
+    def apply(self, graph: Graph, workers: int = 1, keep_going: bool = False, repair: bool = False) -> Report:
         """Plan and carry out; afterwards `ran` and `recorder` tell of this run alone."""
+        self._forget_events()
+        running = Running(workers, keep_going, self.confirm, lambda _: self.checkout)
+        source = Given(graph, self.rebuilder(graph))
+        return apply(source, sorted(graph.versions), self.bucket(repair), running, self.recorder.emit)
+
+    def rebuild(self, graph: Graph) -> Report:
+        """Build and check, and publish nothing."""
+        self._forget_events()
+        return build(Given(graph, self.rebuilder(graph)), sorted(graph.versions), Running(), self.recorder.emit)
+
+    def _forget_events(self) -> None:
         self.runner.ran.clear()
         self.recorder.events.clear()
-        wanted = sorted(graph.versions)
-        rebuilder = self.rebuilder(graph)
-        judged = judge(graph, wanted, rebuilder)
-        observed = self.observe(graph, judged, repair)
-        found = plan(desired(graph, wanted, judged), observed, "memory:", self.terms(repair))
-        found.refuse_conflicts()
-        target = Target(self.remote, self.terms(repair), observed.standings)
-        run = Applying(graph, judged, rebuilder, {"toy": Toy()}, target, self.recorder.emit)
-        run.run(found, workers, keep_going)
-        return found
-
-    def rebuild(self, graph: Graph) -> None:
-        """Build and check, and publish nothing."""
-        wanted = sorted(graph.versions)
-        rebuilder = self.rebuilder(graph)
-        judged = judge(graph, wanted, rebuilder)
-        found = plan(desired(graph, wanted, judged), Observation(dict.fromkeys(wanted, Absent())), "", Terms("build"))
-        Applying(graph, judged, rebuilder, {"toy": Toy()}, None, self.recorder.emit).run(found, 1, False)
 
     @property
     def ran(self) -> list[str]:
