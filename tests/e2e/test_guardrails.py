@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.e2e.test_s3 import KEYS
 from tests.e2e.workspace import HANDLER, ONE_STEP, Workspace
 from tests.unit.frameworks.test_tensorflow_contract import graph, model

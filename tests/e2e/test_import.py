@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.docs.markdown import ROOT, blocks
 from tests.e2e.test_adopt import EXPORT
 from tests.e2e.workspace import Workspace

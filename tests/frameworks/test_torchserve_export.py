@@ -14,7 +14,9 @@ import pytest
 
 from gdcbuild.core.digest import Blob, FileBlob, hash_stream
 from gdcbuild.core.graph import Image
-from gdcbuild.frameworks.torchserve import contract, pack, worker
+from gdcbuild.frameworks.torchserve import worker
+from gdcbuild.frameworks.torchserve.check import contract
+from gdcbuild.frameworks.torchserve.mar import pack
 from gdcbuild.runners import child
 
 pytestmark = pytest.mark.toolchain

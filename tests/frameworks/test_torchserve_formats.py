@@ -11,10 +11,10 @@ import pytest
 
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
-from gdcbuild.frameworks.torchserve.archive import open_archive
-from gdcbuild.frameworks.torchserve.classes import Class
-from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.weights import FORMATS, NEWEST_TORCH, eager, recognise
+from gdcbuild.frameworks.torchserve.check.classes import Class
+from gdcbuild.frameworks.torchserve.check.weights import FORMATS, NEWEST_TORCH, eager, recognise
+from gdcbuild.frameworks.torchserve.mar.archive import open_archive
+from gdcbuild.frameworks.torchserve.pickles.search import scan
 from tests.unit.frameworks.zips import Entry, made, mar
 
 pytestmark = pytest.mark.toolchain

@@ -13,8 +13,8 @@ import pytest
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution
-from gdcbuild.frameworks.torchserve.contract import check
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.check.contract import check
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.serving.torchserve import TorchServe, TorchServeError
 
 pytestmark = pytest.mark.toolchain

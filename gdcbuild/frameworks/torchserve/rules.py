@@ -13,11 +13,11 @@ from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Caution, Location, Problem
-from gdcbuild.frameworks.torchserve import config, contract, handlers, shadows
-from gdcbuild.frameworks.torchserve.contract import NATIVE
-from gdcbuild.frameworks.torchserve.handlers import DEFAULT_HANDLERS, LOADS_ITSELF
-from gdcbuild.frameworks.torchserve.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
-from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST
+from gdcbuild.frameworks.torchserve.check import config, contract, handlers, shadows
+from gdcbuild.frameworks.torchserve.check.contract import NATIVE
+from gdcbuild.frameworks.torchserve.check.handlers import DEFAULT_HANDLERS, LOADS_ITSELF
+from gdcbuild.frameworks.torchserve.mar.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
+from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST
 
 TENSORFLOW = ("saved_model", "keras")
 NATIVE_HANDLERS = ("BaseHandler", "TorchScriptHandler")
@@ -218,7 +218,7 @@ def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action
     return Action(
         str(request.id),
         PACK,
-        Inline(f"{_PACKAGE}.pack"),
+        Inline(f"{_PACKAGE}.mar.pack"),
         tuple(laid),
         {
             "handler": _entry_point(request.handler),
@@ -266,7 +266,9 @@ def _export_id(request: VersionRequest) -> str:
 
 def _repack(request: VersionRequest) -> Action:
     inputs = tuple(replace(item, path=f"mar/{item.path}") for source in request.sources for item in source.inputs)
-    return Action(str(request.id), "pytorch.repack", Inline(f"{_PACKAGE}.repack"), inputs, _asked(request), where=request.where)
+    return Action(
+        str(request.id), "pytorch.repack", Inline(f"{_PACKAGE}.mar.repack"), inputs, _asked(request), where=request.where
+    )
 
 
 def _described(origin: SourceFile | MadeBy) -> str:

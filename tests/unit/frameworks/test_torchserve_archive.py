@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob, Digest, FileBlob
 from gdcbuild.errors import ActionFailed, Problem
-from gdcbuild.frameworks.torchserve import archive as reading
-from gdcbuild.frameworks.torchserve import repack
-from gdcbuild.frameworks.torchserve.archive import open_archive
-from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar import archive as reading
+from gdcbuild.frameworks.torchserve.mar import repack
+from gdcbuild.frameworks.torchserve.mar.archive import open_archive
+from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.unit.frameworks.zips import DESCRIPTOR, ENCRYPTED, FULL, GOOD, UTF8, Entry, deflated, local_header, made, mar
 
 E = Entry
@@ -409,7 +409,7 @@ import sys
 from pathlib import Path
 from gdcbuild.core.digest import FileBlob, hash_stream
 from gdcbuild.errors import ActionFailed
-from gdcbuild.frameworks.torchserve import repack
+from gdcbuild.frameworks.torchserve.mar import repack
 file = Path(sys.argv[1])
 with file.open("rb") as stream:
     blob = FileBlob(hash_stream(stream), file)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.torchserve import config
-from gdcbuild.frameworks.torchserve.settings import KEYS
+from gdcbuild.frameworks.torchserve.check import config
+from gdcbuild.frameworks.torchserve.check.settings import KEYS
 
 NAME = "model-config.yaml"
 

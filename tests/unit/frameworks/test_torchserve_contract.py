@@ -17,8 +17,8 @@ from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.images import known
-from gdcbuild.frameworks.torchserve.contract import check
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.check.contract import check
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.unit.frameworks.test_torchserve_pickles import tarred
 
 IMAGE = Image("pytorch-cpu.2-4", "pytorch", "2.4")
@@ -316,7 +316,7 @@ def test_numbers_that_python_does_not_write_out_are_told() -> None:
 @pytest.mark.parametrize("limit", ["archive.MAX_UNPACKED", "archive.MAX_NESTED_MEMBERS"])
 def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """As those of an archive that is asked to be deflated."""
-    monkeypatch.setattr(f"gdcbuild.frameworks.torchserve.{limit}", 1)
+    monkeypatch.setattr(f"gdcbuild.frameworks.torchserve.mar.{limit}", 1)
     model = {"modelName": "model", "modelVersion": "1", "handler": "base_handler", "serializedFile": "w.pt"}
     for files, more in (({"w.pt": script()}, {}), ({"w.pt": STATE, "net.py": NET}, {"modelFile": "net.py"})):
         manifest = json.dumps({"runtime": "python", "model": {**model, **more}})

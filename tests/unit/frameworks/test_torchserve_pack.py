@@ -15,8 +15,9 @@ import yaml
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest, FileBlob
 from gdcbuild.errors import ActionFailed, BlobDamaged
-from gdcbuild.frameworks.torchserve import pack, repack, worker
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve import worker
+from gdcbuild.frameworks.torchserve.mar import pack, repack
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 FILES = {
     "v1.pt": b"weights" * 1000,

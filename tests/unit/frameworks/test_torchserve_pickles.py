@@ -27,10 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.frameworks.torchserve.archive import open_archive
-from gdcbuild.frameworks.torchserve.expected import COMPUTED, UNREAD, unexpected
-from gdcbuild.frameworks.torchserve.pickles import Budget, read
-from gdcbuild.frameworks.torchserve.scan import Finding, scan
+from gdcbuild.frameworks.torchserve.mar.archive import open_archive
+from gdcbuild.frameworks.torchserve.pickles.expected import COMPUTED, UNREAD, unexpected
+from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget, read
+from gdcbuild.frameworks.torchserve.pickles.search import Finding, scan
 from tests.unit.frameworks.zips import Entry, made, mar
 
 
@@ -483,7 +483,7 @@ def test_whatever_pytorch_loads_is_looked_at() -> None:
 def test_what_cannot_be_looked_into_is_told(
     monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, names: tuple[str, ...], why: str
 ) -> None:
-    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(200_000, 40 << 20))
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.pickles.search.Budget", lambda: Budget(200_000, 40 << 20))
     (finding,) = findings(name, data)
     assert finding.names == names
     assert why in finding.why
@@ -541,7 +541,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("case", STREAMS)
 def test_time_and_memory_are_bounded_for_streams(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(400_000, 200 << 20))
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.pickles.search.Budget", lambda: Budget(400_000, 200 << 20))
     (name, data), started = STREAMS[case], time.monotonic()
     with open_archive(BytesBlob(mar(Entry(name, data)))) as archive:
         tracemalloc.start()
@@ -553,7 +553,7 @@ def test_time_and_memory_are_bounded_for_streams(monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_budget_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.frameworks.torchserve.scan.Budget", lambda: Budget(80))
+    monkeypatch.setattr("gdcbuild.frameworks.torchserve.pickles.search.Budget", lambda: Budget(80))
     assert [f.names for f in findings("a.zip", zipped(E("1.pkl", STATE), E("2.pkl", STATE)))] == [(UNREAD,)]
 
 

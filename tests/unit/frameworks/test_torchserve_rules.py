@@ -80,7 +80,11 @@ def test_files_lie_under_their_roles() -> None:
         config=file("conf/serve.yaml"),
     )
     (action,) = lowered(request)
-    assert (action.id, action.kind, action.run) == ("digits@2", "pytorch.pack", Inline("gdcbuild.frameworks.torchserve.pack"))
+    assert (action.id, action.kind, action.run) == (
+        "digits@2",
+        "pytorch.pack",
+        Inline("gdcbuild.frameworks.torchserve.mar.pack"),
+    )
     assert laid(action) == {
         "weights/v1.pt": SourceFile("weights/v1.pt"),
         "model_file/net.py": SourceFile("digits/net.py"),
@@ -140,7 +144,7 @@ def test_an_existing_archive_is_repacked() -> None:
     assert (action.id, action.kind, action.run) == (
         "digits@2",
         "pytorch.repack",
-        Inline("gdcbuild.frameworks.torchserve.repack"),
+        Inline("gdcbuild.frameworks.torchserve.mar.repack"),
     )
     assert laid(action) == {"mar/digits.mar": SourceFile("old/digits.mar")}
 

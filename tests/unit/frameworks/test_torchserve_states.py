@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution
-from gdcbuild.frameworks.torchserve.states import not_a_state
+from gdcbuild.frameworks.torchserve.check.states import not_a_state
 from tests.unit.frameworks.test_torchserve_contract import BASE, NET, configured, eager, found, script, zipped
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.errors import BlobDamaged
-from gdcbuild.frameworks.torchserve import zip_writer
-from gdcbuild.frameworks.torchserve.zip_writer import FIRST, LAST, ZipWriter
+from gdcbuild.frameworks.torchserve.mar import zip_writer
+from gdcbuild.frameworks.torchserve.mar.zip_writer import FIRST, LAST, ZipWriter
 
 NAMES = st.text(st.characters(exclude_characters="\0\\/", exclude_categories=["Cs"]), min_size=1, max_size=20)
 

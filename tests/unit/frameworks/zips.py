@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 GOOD = json.dumps({"runtime": "python", "model": {"modelName": "model", "handler": "base_handler", "serializedFile": "w.pt"}})
 UTF8, DESCRIPTOR, ENCRYPTED = 0x800, 0x8, 0x1

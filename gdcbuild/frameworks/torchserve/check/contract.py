@@ -16,14 +16,14 @@ from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
 from gdcbuild.core.standins import StandIn
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.torchserve import config, handlers, shadows, weights
-from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive, open_archive
-from gdcbuild.frameworks.torchserve.classes import Class
-from gdcbuild.frameworks.torchserve.handlers import VOCABULARY, Entry, listed, module_of
-from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.scan import scan
-from gdcbuild.frameworks.torchserve.weights import SAVE_STATE
-from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME
+from gdcbuild.frameworks.torchserve.check import config, handlers, shadows, weights
+from gdcbuild.frameworks.torchserve.check.classes import Class
+from gdcbuild.frameworks.torchserve.check.handlers import VOCABULARY, Entry, listed, module_of
+from gdcbuild.frameworks.torchserve.check.weights import SAVE_STATE
+from gdcbuild.frameworks.torchserve.mar.archive import MAX_TEXT, Archive, open_archive
+from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME
+from gdcbuild.frameworks.torchserve.pickles.search import scan
 
 FILES = ("serializedFile", "modelFile", "requirementsFile", "configFile")
 OPTIONAL = ("serializedFile", "modelFile", "requirementsFile")

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from gdcbuild.core.digest import CHUNK, Blob, Digest, chunks, hash_stream
-from gdcbuild.frameworks.torchserve.layout import TooLarge, Unreadable, check_layout
-from gdcbuild.frameworks.torchserve.names import check_names, unpacked_as
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar.layout import TooLarge, Unreadable, check_layout
+from gdcbuild.frameworks.torchserve.mar.member_names import check_names, unpacked_as
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
 SMALL, MAX_HELD = 64 << 10, 4 << 20

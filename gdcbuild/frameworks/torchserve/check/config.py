@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from gdcbuild.errors import Caution, Location, Problem
-from gdcbuild.frameworks.torchserve.settings import BACKENDS, KEYS, SECTIONS, TORCHRUN
+from gdcbuild.frameworks.torchserve.check.settings import BACKENDS, KEYS, SECTIONS, TORCHRUN
 
 MAX_TEXT = 128 << 10
 """Bytes of the largest configuration that is parsed, which takes a second for each 50 KiB."""

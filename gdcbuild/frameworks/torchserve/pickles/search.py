@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
-from gdcbuild.frameworks.torchserve import pickles, streams
-from gdcbuild.frameworks.torchserve.archive import MAX_UNPACKED, ZIP_MAGIC, Archive, open_nested
-from gdcbuild.frameworks.torchserve.expected import UNREAD, unexpected
-from gdcbuild.frameworks.torchserve.layout import TAIL, Unreadable, is_zip
-from gdcbuild.frameworks.torchserve.pickles import Budget
-from gdcbuild.frameworks.torchserve.streams import Ahead, Broken, Tail
+from gdcbuild.frameworks.torchserve.mar.archive import MAX_UNPACKED, ZIP_MAGIC, Archive, open_nested
+from gdcbuild.frameworks.torchserve.mar.layout import TAIL, Unreadable, is_zip
+from gdcbuild.frameworks.torchserve.pickles import opcodes, streams
+from gdcbuild.frameworks.torchserve.pickles.expected import UNREAD, unexpected
+from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
+from gdcbuild.frameworks.torchserve.pickles.streams import Ahead, Broken, Tail
 
 MAX_DEPTH = 4
 """Archives within archives that are looked into."""
@@ -124,7 +124,7 @@ def _file(
     `name` is the one whose ending counts, `packed` says that it has been decompressed before.
     """
     head, ending = stream.head, PurePosixPath(name).suffix.lower()
-    pickled = bool(pickles.MAGIC.match(head)) or ending in PICKLES | WEIGHTS or loaded
+    pickled = bool(opcodes.MAGIC.match(head)) or ending in PICKLES | WEIGHTS or loaded
     try:
         if head.startswith(ZIP_MAGIC):
             data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
@@ -168,7 +168,7 @@ def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
 
 
 def _pickle(stream: BinaryIO, place: str, where: _Inside, surely: bool) -> Iterator[Finding]:
-    found = pickles.read(stream, where.budget, surely)
+    found = opcodes.read(stream, where.budget, surely)
     names = found.names if found.whole or not surely else found.names | {UNREAD}
     odd = unexpected(names, where.script, where.only_weights)
     if odd:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gdcbuild.frameworks.torchserve.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
 
 MAX_NAME = 1024
 MAX_PART = 255

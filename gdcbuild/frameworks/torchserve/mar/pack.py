@@ -14,9 +14,9 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, Problem
-from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.names import check_names
-from gdcbuild.frameworks.torchserve.writer import ENTRY, MANIFEST, MODEL_NAME, write_archive
+from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.member_names import check_names
+from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME, write_archive
 
 ROLES = ("weights", "model_file", "handler", "requirements", "config")
 """The roles of one file each."""

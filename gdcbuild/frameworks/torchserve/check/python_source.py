@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gdcbuild.frameworks.torchserve.classes import Class, defined, dotted, is_kept, stored, unknown
-from gdcbuild.frameworks.torchserve.flow import running
+from gdcbuild.frameworks.torchserve.check.classes import Class, defined, dotted, is_kept, stored, unknown
+from gdcbuild.frameworks.torchserve.check.statements import running
 
 _MAKES_CLASSES = frozenset(
     {"type", "collections.namedtuple"}

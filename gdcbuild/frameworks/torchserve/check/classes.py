@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.frameworks.torchserve.flow import Function, running
+from gdcbuild.frameworks.torchserve.check.statements import Function, running
 
 _DATACLASS = frozenset({"dataclass", "dataclasses.dataclass"})
 _KEEP_CLASSES = _DATACLASS | (

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdcbuild.errors import Location, Problem
-from gdcbuild.frameworks.torchserve.archive import Archive
-from gdcbuild.frameworks.torchserve.classes import Class, accepts
-from gdcbuild.frameworks.torchserve.flow import AsyncFunction, Function
-from gdcbuild.frameworks.torchserve.source import Module, NotPython, compiled, parse
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.check.classes import Class, accepts
+from gdcbuild.frameworks.torchserve.check.python_source import Module, NotPython, compiled, parse
+from gdcbuild.frameworks.torchserve.check.statements import AsyncFunction, Function
+from gdcbuild.frameworks.torchserve.mar.archive import Archive
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 DEFAULT_HANDLERS = (
     "base_handler",

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from gdcbuild.frameworks.torchserve.expected import COMPUTED, UNREAD
+from gdcbuild.frameworks.torchserve.pickles.expected import COMPUTED, UNREAD
 
 MAX_STEPS = 8_000_000
 """Opcodes that are read of all pickles of one artifact: enough for 200,000 tensors, and some seconds of work."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from gdcbuild.errors import Caution, Problem
-from gdcbuild.frameworks.torchserve.archive import MAX_TEXT, Archive
+from gdcbuild.frameworks.torchserve.mar.archive import MAX_TEXT, Archive
 
 _NEEDED = """
     __future__ _asyncio _blake2 _compat_pickle _compression _contextvars _csv _ctypes _datetime _hashlib _posixshmem

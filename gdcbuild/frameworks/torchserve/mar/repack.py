@@ -8,11 +8,11 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob, Digest, hash_stream
 from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
-from gdcbuild.frameworks.torchserve.archive import open_archive
-from gdcbuild.frameworks.torchserve.layout import Unreadable
-from gdcbuild.frameworks.torchserve.pack import written
-from gdcbuild.frameworks.torchserve.streams import GZIP
-from gdcbuild.frameworks.torchserve.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.mar.archive import open_archive
+from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.pack import written
+from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
+from gdcbuild.frameworks.torchserve.pickles.streams import GZIP
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from gdcbuild.frameworks.torchserve.layout import TAIL, Unreadable
-from gdcbuild.frameworks.torchserve.pickles import Budget
+from gdcbuild.frameworks.torchserve.mar.layout import TAIL, Unreadable
+from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
 
 GZIP = b"\x1f\x8b"
 _FOREIGN = (

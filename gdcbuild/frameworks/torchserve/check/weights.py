@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
-from gdcbuild.frameworks.torchserve import states
-from gdcbuild.frameworks.torchserve.archive import ZIP_MAGIC, Archive
-from gdcbuild.frameworks.torchserve.classes import Class
-from gdcbuild.frameworks.torchserve.layout import TooLarge, Unreadable
-from gdcbuild.frameworks.torchserve.scan import is_torchscript, look
+from gdcbuild.frameworks.torchserve.check import states
+from gdcbuild.frameworks.torchserve.check.classes import Class
+from gdcbuild.frameworks.torchserve.mar.archive import ZIP_MAGIC, Archive
+from gdcbuild.frameworks.torchserve.mar.layout import TooLarge, Unreadable
+from gdcbuild.frameworks.torchserve.pickles.search import is_torchscript, look
 
 FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
 """PyTorch release → the newest TorchScript file format that it, and those after it, read.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
-from gdcbuild.frameworks.torchserve.zip_writer import FIRST, LAST, ZipWriter
+from gdcbuild.frameworks.torchserve.mar.zip_writer import FIRST, LAST, ZipWriter
 
 ENTRY = "model.mar"
 MANIFEST = "MAR-INF/MANIFEST.json"
