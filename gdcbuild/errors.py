@@ -42,6 +42,10 @@ class Caution(Problem):
     """Something to know that does not stop the run."""
 
 
+class Note(Problem):
+    """Something to know that is as it should be."""
+
+
 class GdcbuildError(Exception):
     """The root of all expected errors; one error may carry many problems."""
 

@@ -18,6 +18,7 @@ from gdcbuild.errors import (
     BlobMissing,
     GdcbuildError,
     ManifestError,
+    Note,
     Problem,
     Refused,
     RemoteError,
@@ -168,7 +169,11 @@ class Project:
         self._cache_folder = cache
         self._environ = variables
         self._variables = Variables(variables)
-        self._manifest = find(folder, file)
+        self._manifest, self._member = find(folder, file, variables)
+        if self._member:
+            root, member = os.path.relpath(self._manifest), self._member
+            hint = "name other models, or -f gdcbuild.yaml to use the manifest here by itself"
+            self._warn(Note(f"{root} includes this folder and is the root manifest; selected: the models of {member}", hint))
         self._source: Source | None = None
 
     @_public
@@ -274,7 +279,7 @@ class Project:
     def _checked(self, select: Selection | Sequence[str]) -> tuple[Source, list[VersionId]]:
         """Refuses mistakes in what is selected and all it needs; anywhere, when nothing is selected."""
         source, wanted = self._selected(select)
-        source.check(wanted if any(_selection(select)) else None)
+        source.check(wanted if self._is_partial(select) else None)
         return source, wanted
 
     def _surveyed(
@@ -371,7 +376,7 @@ class Project:
 
         chosen = source.environment(environment)
         remote = self._remote(source, chosen)
-        complete = not any(_selection(select))
+        complete = not self._is_partial(select)
 
         @contextmanager
         def listing() -> Iterator[None]:
@@ -399,14 +404,21 @@ class Project:
             where = source.where("environments", chosen.name, "bucket")
             raise ManifestError(*(p._replace(where=p.where or where) for p in error.problems)) from error
 
+    def _is_partial(self, select: Selection | Sequence[str]) -> bool:
+        """Whether anything is left out."""
+        return bool(self._member) or any(_selection(select))
+
     def _select(self, source: Source, select: Selection | Sequence[str]) -> list[VersionId]:
-        """The versions selected, sorted. Raises UsageError for every pattern that matches none."""
+        """The versions selected, sorted: those of the member, when no others are named.
+
+        Raises UsageError for every pattern that matches none.
+        """
         models, (include, exclude) = source.models(), _selection(select)
         found = {p: _matching(p, models) for p in (*include, *exclude)}
         problems = [_unmatched(pattern, models) for pattern, versions in found.items() if not versions]
         if problems:
             raise UsageError(*problems)
-        included = {v for p in include for v in found[p]} if include else _matching("*", models)
+        included = {v for p in include for v in found[p]} if include else _matching("*", source.models(self._member))
         return sorted(included.difference(*(found[p] for p in exclude)))
 
     def _despite_damage(self, source: Source, attempt: Callable[[Source], Report]) -> Report:

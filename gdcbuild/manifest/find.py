@@ -3,30 +3,74 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from gdcbuild.errors import Problem, UsageError
+from gdcbuild.errors import ManifestError, Problem, UsageError
 
 NAME = "gdcbuild.yaml"
 
 
-def find(start: Path, file: str | None) -> Path:
-    """The root manifest: `file` below `start`, or the nearest gdcbuild.yaml in `start` or above it."""
+class Found(NamedTuple):
+    """The root manifest, and the folder below it ("FOLDER/") whose models are meant: "" for all."""
+
+    manifest: Path
+    member: str = ""
+
+
+def find(start: Path, file: str | None, variables: Mapping[str, str]) -> Found:
+    """The root manifest: `file` below `start`, or the nearest gdcbuild.yaml in `start` or above it.
+
+    Where a manifest further above includes that one, it is the root, and what it includes is meant.
+    """
     if file is not None:
         path = start / file
         if not path.is_file():
             raise UsageError(Problem(_no_file(path), "correct -f, or -C"))
-        return path.parent.resolve() / path.name  # a link is where it lies, as when it is found
+        return Found(path.parent.resolve() / path.name)  # a link is where it lies, as when it is found
     if not start.is_dir():
         raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
-    for folder in (start.resolve(), *start.resolve().parents):
-        path = folder / NAME
-        if path.is_file():
-            if folder != start.resolve() and path.stat().st_uid not in (0, os.geteuid()):
-                # it says what is run; as for git, whoever can write above us is not obeyed for that
-                raise UsageError(Problem(f"{path}, found above, belongs to another user", f"if it is to be used: -f {path}"))
-            return path
-    raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
+    here = start.resolve()
+    manifests = [folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_file()]
+    if not manifests:
+        raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
+    root = nearest = manifests[0]
+    _refuse_foreign(nearest, here, "if it is to be used")
+    for above in manifests[1:]:
+        if _includes(above, root, variables):
+            _refuse_foreign(above, here, "if it is to be used as the root")
+            root = above
+    return Found(root, "" if root is nearest else f"{nearest.parent.relative_to(root.parent).as_posix()}/")
+
+
+def _refuse_foreign(manifest: Path, here: Path, hint: str) -> None:
+    """It says what is run; as for git, whoever can write above us is not obeyed for that."""
+    if manifest.parent != here and manifest.stat().st_uid not in (0, os.geteuid()):
+        raise UsageError(Problem(f"{manifest}, found above, belongs to another user", f"{hint}: -f {manifest}"))
+
+
+def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool:
+    """Whether one manifest includes another one. Raises ManifestError when that cannot be told."""
+    from gdcbuild.manifest.globs import compiled
+    from gdcbuild.manifest.load import includes
+    from gdcbuild.manifest.variables import fill
+    from gdcbuild.manifest.yaml import parse
+
+    try:
+        node, problems = parse(above.read_bytes(), os.path.relpath(above))
+    except OSError:
+        return False  # it is not ours to read
+    if node is None:
+        raise ManifestError(*problems)
+    path = manifest.relative_to(above.parent).as_posix()
+    patterns = [posixpath.normpath(pattern) for pattern, _ in includes(fill(node, node, variables, []))]
+    with suppress(re.error):
+        return any(pattern == path or compiled(pattern).match(path) for pattern in patterns)
+    return False
 
 
 def _no_file(path: Path) -> str:

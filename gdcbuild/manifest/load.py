@@ -154,7 +154,7 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         section = node.get("environments")
         for _, environment in section.items() if section else ():
             problems += environments.problems(environment, root)
-        for pattern, where in _includes(node):
+        for pattern, where in includes(node):
             try:
                 with paths.watched() as seen_here:
                     names = paths.expand(folder, pattern, where)
@@ -179,7 +179,8 @@ def _broken(path: NodePath) -> tuple[str, str]:
     return (names[0] if names else ""), (names[1] if len(names) > 1 else "")
 
 
-def _includes(node: Node) -> Iterator[tuple[str, Location]]:
+def includes(node: Node) -> Iterator[tuple[str, Location]]:
+    """The paths and globs of other manifests that one names, each with its place."""
     include = node.get("include")
     for item in include.value if include and isinstance(include.value, list) else ():
         if isinstance(item.value, str):

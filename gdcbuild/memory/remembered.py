@@ -79,12 +79,13 @@ class RememberedSource:
             self._edited = [m for m, seen in head.manifests.items() if stamp(self.root, (m,)).digest != seen]
             self._reading(self._edited)
 
-    def models(self) -> dict[str, Collection[str]]:
+    def models(self, below: str = "") -> dict[str, Collection[str]]:
         found: dict[str, Collection[str]] = {}
         if self._old is not None:
-            found = {m: ids for m, (file, ids) in self._old.snapshot.head.models.items() if file not in self._files}
+            known = self._old.snapshot.head.models.items()
+            found = {m: ids for m, (file, ids) in known if file not in self._files and file.startswith(below)}
         if self._plain is not None:
-            found.update(self._plain.models())
+            found.update(self._plain.models(below))
         return found
 
     def environment(self, name: str | None) -> Environment:

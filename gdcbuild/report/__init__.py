@@ -45,7 +45,7 @@ class QuietReporter:
             from gdcbuild.report import text
 
             with suppress(OSError):  # a warning that nobody reads is no reason to give no answer
-                sys.stderr.write(text.problem(event.problem, "warning") + "\n")
+                sys.stderr.write(text.warning(event.problem) + "\n")
 
     def close(self) -> None:
         if self._display is not None:

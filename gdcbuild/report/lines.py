@@ -19,7 +19,7 @@ from gdcbuild.core.events import (
     Summed,
     Warned,
 )
-from gdcbuild.report.text import amount, duration, plan, problem
+from gdcbuild.report.text import amount, duration, plan, warning
 
 
 def line(event: Event) -> str | None:
@@ -40,7 +40,7 @@ def line(event: Event) -> str | None:
         case JobNotStarted(job):
             return f"not started {job}"
         case Warned(found):
-            return problem(found, "warning")
+            return warning(found)
         case Summed():
             return _sum(event)
         case _:

@@ -57,6 +57,13 @@ def problem(found: Problem, level: str = "error") -> str:
     return "\n".join(lines)
 
 
+def warning(found: Problem) -> str:
+    """Something that does not stop the run."""
+    from gdcbuild.errors import Note
+
+    return problem(found, "note" if isinstance(found, Note) else "warning")
+
+
 def problems(found: Iterable[Problem]) -> str:
     """Several, one below the other."""
     return "\n".join(problem(p) for p in found)

@@ -46,8 +46,9 @@ class PlainSource:
         """What judges and makes the actions. Looking at the workspace alone needs none, and so no cache."""
         return self._rebuilder_of(self.graph)
 
-    def models(self) -> dict[str, tuple[str, ...]]:
-        return {model: ids for file in self.loaded.files for model, ids in file.versions.items()}
+    def models(self, below: str = "") -> dict[str, tuple[str, ...]]:
+        files = (file for file in self.loaded.files if file.path.startswith(below))
+        return {model: ids for file in files for model, ids in file.versions.items()}
 
     def check(self, wanted: Collection[VersionId] | None) -> None:
         self.refuse(wanted)

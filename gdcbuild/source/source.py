@@ -25,8 +25,8 @@ class Source(Judge, Protocol):
         """The folder of the root manifest."""
         ...
 
-    def models(self) -> Mapping[str, Collection[str]]:
-        """Model id → its version ids, of the whole workspace; those that are wrong, too."""
+    def models(self, below: str = "") -> Mapping[str, Collection[str]]:
+        """Model id → its version ids, of the manifests whose path begins so; those that are wrong, too."""
         ...
 
     def environment(self, name: str | None) -> Environment:

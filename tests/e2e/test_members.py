@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,24 @@ def test_an_id_that_two_models_have_stops_them(members: Workspace) -> None:
     refused = members.run("plan", "a")
     assert (refused.code, "b/gdcbuild.yaml:3:3: error: two models have the id 'a'" in refused.err) == (65, True), refused.err
     members.ok("plan", "c")
+
+
+def test_in_a_members_folder_the_workspace_is_the_roots(members: Workspace) -> None:
+    """With the root's defaults and environments, the member's models selected, and its own missing data alone."""
+    root = ROOT + "defaults: {pytorch: {files: [extra.txt]}}\n"
+    members.write({"gdcbuild.yaml": root, "extra.txt": "x", "a/src/net.py": ""})
+    (members.root / "b/b.pt").unlink()
+    result = members.ok("apply", cwd="a/src")
+    assert result.err.count("note: ../../gdcbuild.yaml includes this folder and is the root manifest") == 1
+    assert "selected: the models of a/" in result.err
+    with zipfile.ZipFile(members.root / "bucket/a/1/model.mar") as archive:
+        assert "extra.txt" in archive.namelist()
+    assert sorted(members.served()) == ["a/1/model.mar"]
+    assert "b@1" not in members.ok("status", cwd="a").out
+    assert "b@1" in members.ok("status", "b", cwd="a").out
+    assert ": 1 version" in members.ok("verify", cwd="a").err
+    members.write({"b/b.pt": "b"})
+    assert "created    b@1" in members.ok("apply", "b", cwd="a").err
+    assert members.ok("plan", "--exclude", "b", cwd="a").err.startswith("note: ")
+    refused = members.run("plan", "-f", "gdcbuild.yaml", cwd="a")
+    assert (refused.code, "note:" in refused.err) == (65, False), "the root's handler is unknown to it"
