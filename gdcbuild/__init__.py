@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gdcbuild.app.project import Options as Options
+    from gdcbuild.app.calls import Options as Options
+    from gdcbuild.app.calls import Selection as Selection
+    from gdcbuild.app.calls import Status as Status
+    from gdcbuild.app.calls import Verification as Verification
     from gdcbuild.app.project import Project as Project
-    from gdcbuild.app.project import Selection as Selection
-    from gdcbuild.app.project import Status as Status
-    from gdcbuild.app.project import Verification as Verification
     from gdcbuild.app.project import apply as apply
     from gdcbuild.app.project import build as build
     from gdcbuild.app.project import load as load
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "gdcbuild.app.project": (
-        *("load", "plan", "build", "apply", "verify", "status"),
-        *("Options", "Project", "Selection", "Status", "Verification"),
-    ),
+    "gdcbuild.app.calls": ("Options", "Selection", "Status", "Verification"),
+    "gdcbuild.app.project": ("Project", "load", "plan", "build", "apply", "verify", "status"),
     "gdcbuild.core.plan": ("Change", "Plan"),
     "gdcbuild.core.run": ("Report", "VersionReport"),
     "gdcbuild.errors": ("Error", "Problem"),

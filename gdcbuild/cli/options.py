@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
-    from gdcbuild.app.project import Options, Project, Selection
+    from gdcbuild.app.calls import Options, Selection
+    from gdcbuild.app.project import Project
     from gdcbuild.core.ports import Reporter
 
     Versions = list[str] | None
@@ -106,14 +107,14 @@ def project(directory: Path, file: str | None, cache_dir: Path | None, reporter:
 
 def selection(versions: list[str] | None, exclude: list[str] | None) -> Selection:
     """The selection that the arguments and --exclude make."""
-    from gdcbuild.app.project import Selection
+    from gdcbuild.app.calls import Selection
 
     return Selection(tuple(versions or ()), tuple(exclude or ()))
 
 
 def running(jobs: int, keep_going: bool) -> Options:
     """How a command that works is to run."""
-    from gdcbuild.app.project import Options
+    from gdcbuild.app.calls import Options
 
     return Options(jobs, keep_going)
 

@@ -77,6 +77,8 @@ PLANNING = {
     "gdcbuild",
     "gdcbuild.app",
     "gdcbuild.app.cache",
+    "gdcbuild.app.calls",
+    "gdcbuild.app.parts",
     "gdcbuild.app.project",
     "gdcbuild.cli",
     "gdcbuild.cli.options",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.app.project import Options, Project
+from gdcbuild.app.calls import Options
+from gdcbuild.app.project import Project
 from gdcbuild.core.events import Warned
 from gdcbuild.core.plan import Kind, Plan
 from gdcbuild.engine.rebuilder import Rebuilder
