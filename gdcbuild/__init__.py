@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gdcbuild.app.calls import Options as Options
-    from gdcbuild.app.calls import Selection as Selection
     from gdcbuild.app.calls import Status as Status
     from gdcbuild.app.calls import Verification as Verification
     from gdcbuild.app.project import Project as Project
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from gdcbuild.app.project import plan as plan
     from gdcbuild.app.project import status as status
     from gdcbuild.app.project import verify as verify
+    from gdcbuild.app.selection import Selection as Selection
     from gdcbuild.core.plan import Change as Change
     from gdcbuild.core.plan import Plan as Plan
     from gdcbuild.core.run import Report as Report
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "gdcbuild.app.calls": ("Options", "Selection", "Status", "Verification"),
+    "gdcbuild.app.calls": ("Options", "Status", "Verification"),
+    "gdcbuild.app.selection": ("Selection",),
     "gdcbuild.app.project": ("Project", "load", "plan", "build", "apply", "verify", "status"),
     "gdcbuild.core.plan": ("Change", "Plan"),
     "gdcbuild.core.run": ("Report", "VersionReport"),

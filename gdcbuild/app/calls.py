@@ -1,13 +1,12 @@
-"""What the calls of a project take and return."""
+"""What the calls of a project take and return. Imported when it is used: a plan needs none of it."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdcbuild.core.ids import VersionId
-from gdcbuild.errors import Problem, UsageError
+from gdcbuild.core.standing import Published, damage
 
 if TYPE_CHECKING:
     from gdcbuild.core.plan import Change, Plan
@@ -15,16 +14,6 @@ if TYPE_CHECKING:
     from gdcbuild.core.standing import Standing
     from gdcbuild.core.verdict import Explanation
     from gdcbuild.source.environment import Environment
-
-
-class Selection(NamedTuple):
-    """Which versions: MODEL, MODEL@VERSION or globs of either; none means all. `exclude` takes away."""
-
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-
-
-ALL = Selection()
 
 
 class Options(NamedTuple):
@@ -51,8 +40,6 @@ class Status(NamedTuple):
     @property
     def provenance(self) -> dict[VersionId, Provenance]:
         """What each published version was made from, where its seal says so."""
-        from gdcbuild.core.standing import Published
-
         published = ((id, s.provenance) for id, s in self.standings.items() if isinstance(s, Published))
         return {id: origin for id, origin in published if origin is not None}
 
@@ -66,8 +53,6 @@ class Verification(NamedTuple):
     @property
     def damaged(self) -> dict[VersionId, tuple[str, ...]]:
         """What is wrong with each version that is not what was published, one line a file."""
-        from gdcbuild.core.standing import damage
-
         return {id: lines for id, standing in self.standings.items() if (lines := damage(standing))}
 
 
@@ -76,46 +61,3 @@ class Explained(NamedTuple):
 
     change: Change | None
     actions: Sequence[Explanation]
-
-
-Selected = Selection | Sequence[str]
-Models = Mapping[str, Collection[str]]
-"""Model id → its version ids."""
-
-
-def selection(select: Selected) -> Selection:
-    """What is selected, however it was given."""
-    return select if isinstance(select, Selection) else Selection([select] if isinstance(select, str) else select)
-
-
-def matching(select: Selected, models: Models, default: Callable[[], Models]) -> list[VersionId]:
-    """The versions selected of these models, sorted; all of the `default` when no others are named.
-
-    Raises UsageError for every pattern that matches none.
-    """
-    include, exclude = selection(select)
-    found = {p: _matching(p, models) for p in (*include, *exclude)}
-    problems = [_unmatched(pattern, models) for pattern, versions in found.items() if not versions]
-    if problems:
-        raise UsageError(*problems)
-    included = {v for p in include for v in found[p]} if include else _matching("*", default())
-    return sorted(included.difference(*(found[p] for p in exclude)))
-
-
-def _unmatched(pattern: str, models: Models) -> Problem:
-    from gdcbuild.manifest.validate import did_you_mean
-
-    known = set(models) if "@" not in pattern else {str(v) for v in _matching("*", models)}
-    return Problem(f"{pattern!r} matches no version", did_you_mean(pattern, known, "the manifest has no models"))
-
-
-def _matching(pattern: str, models: Models) -> set[VersionId]:
-    """The versions that MODEL or MODEL@VERSION names, each a glob or plain. (Plain names are looked up: there may be many.)"""
-    model, at, version = pattern.partition("@")
-    return {VersionId(m, v) for m in _named(model, models) for v in (_named(version, models[m]) if at else models[m])}
-
-
-def _named(pattern: str, names: Collection[str]) -> Collection[str]:
-    if not any(c in pattern for c in "*?["):
-        return [pattern] if pattern in names else []
-    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]

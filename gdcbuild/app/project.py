@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gdcbuild.app.cache import cache_folder
-from gdcbuild.app.calls import ALL, Explained, Options, Selected, Selection, Status, Verification, matching, selection
 from gdcbuild.app.parts import Parts
+from gdcbuild.app.selection import ALL, Selected, Selection, matching, selection
 from gdcbuild.core.plan import Build
 from gdcbuild.errors import (
     BlobDamaged,
@@ -29,16 +29,20 @@ from gdcbuild.errors import (
 from gdcbuild.manifest.find import find
 
 if TYPE_CHECKING:
+    from gdcbuild.app.calls import Explained, Options, Status, Verification
     from gdcbuild.core.events import Event
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.ids import VersionId
     from gdcbuild.core.plan import Change, Desired, Plan
     from gdcbuild.core.run import Report
+    from gdcbuild.core.standing import Standing
     from gdcbuild.engine.apply import Running
     from gdcbuild.engine.judge import Judge
     from gdcbuild.engine.observe import Bucket
     from gdcbuild.source.environment import Environment
     from gdcbuild.source.source import Source
+
+    Surveyed = tuple[Plan, Mapping[VersionId, Standing]]
 
 _ATTEMPTS = 3
 """How often a run is started again because the cache turned out to be damaged; each time the damage has been removed."""
@@ -82,39 +86,41 @@ class Project:
     @_public
     def plan(self, environment: str | None = None, select: Selected = ALL) -> Plan:
         """What apply would do, and why. Builds and writes nothing."""
-        return self._surveyed(environment, select, Parsed).plan
+        return self._surveyed(environment, select, Parsed)[0]
 
     @_public
     def status(self, environment: str | None = None, select: Selected = ALL) -> Status:
         """What each version is in the bucket, and how it compares with the manifest. Reads every seal whole."""
-        return self._surveyed(environment, select)
+        from gdcbuild.app.calls import Status
+
+        return Status(*self._surveyed(environment, select))
 
     @_public
-    def build(self, select: Selected = ALL, options: Options = Options()) -> Report:
+    def build(self, select: Selected = ALL, options: Options | None = None) -> Report:
         """Build what changed and check it against its image. Publishes nothing, and looks at no bucket."""
         from gdcbuild.engine.apply import build
 
         source, wanted = self._checked(select)
         running = self._running(options)
-        return self._despite_damage(source, lambda source: build(_judge(source, options), wanted, running, self._parts.emit))
+        return self._despite_damage(source, lambda source: build(_judge(source, running), wanted, running, self._parts.emit))
 
     @_public
-    def apply(self, environment: str | None = None, select: Selected = ALL, options: Options = Options()) -> Report:
+    def apply(self, environment: str | None = None, select: Selected = ALL, options: Options | None = None) -> Report:
         """Build what changed and publish what differs. A second time it does nothing."""
         from gdcbuild.engine.apply import apply
 
         source, wanted = self._checked(select)
-        chosen, bucket = self._bucket(source, environment, select, options.repair)
+        chosen, bucket = self._bucket(source, environment, select, options is not None and options.repair)
 
         def confirm(plan: Plan) -> None:
-            if options.confirm is not None:
+            if options is not None and options.confirm is not None:
                 options.confirm(plan, chosen)
             elif chosen.protect and plan.pending:
                 raise Refused(Problem(f"{chosen.name} is protected", "answer beforehand: --yes, or in Python confirm"))
 
         running = self._running(options, confirm)
         return self._despite_damage(
-            source, lambda source: apply(_judge(source, options), wanted, bucket, running, self._parts.emit)
+            source, lambda source: apply(_judge(source, running), wanted, bucket, running, self._parts.emit)
         )
 
     @_public
@@ -123,6 +129,7 @@ class Project:
 
         Without a selection, all in the manifest, all that is sealed, and all that a server would load.
         """
+        from gdcbuild.app.calls import Verification
         from gdcbuild.engine.observe import Look, audit, observe
         from gdcbuild.frameworks import FRAMEWORKS
         from gdcbuild.remotes import waited
@@ -140,6 +147,7 @@ class Project:
     @_public
     def explain(self, select: Sequence[str], environment: str | None = None) -> Mapping[VersionId, Explained]:
         """Why versions would be built and published, or not."""
+        from gdcbuild.app.calls import Explained
         from gdcbuild.engine.explain import explain
 
         source, wanted = self._checked(select)
@@ -186,13 +194,13 @@ class Project:
         source.check(wanted if self._is_partial(select) else None)
         return source, wanted
 
-    def _surveyed(self, environment: str | None, select: Selected, judge: Callable[[Source], Judge] | None = None) -> Status:
+    def _surveyed(self, environment: str | None, select: Selected, judge: Callable[[Source], Judge] | None = None) -> Surveyed:
         """The plan, or, without a `judge` of its own, what it says of the bucket, of which every seal is read whole."""
         from gdcbuild.engine.planner import survey
 
         source, wanted = self._checked(select) if judge else self._selected(select)
         _, bucket = self._bucket(source, environment, select)
-        return Status(*survey(judge(source) if judge else source, wanted, bucket, whole_seals=judge is None))
+        return survey(judge(source) if judge else source, wanted, bucket, whole_seals=judge is None)
 
     def _changes(self, source: Source, wanted: Collection[VersionId], environment: str | None) -> Mapping[VersionId, Change]:
         """What is to be done with the versions, as far as an environment is chosen and its bucket can be read."""
@@ -208,10 +216,12 @@ class Project:
                 self._parts.warn(problem)
             return {}
 
-    def _running(self, options: Options, confirm: Callable[[Plan], None] = lambda _: None) -> Running:
+    def _running(self, options: Options | None, confirm: Callable[[Plan], None] = lambda _: None) -> Running:
+        from gdcbuild.app.calls import Options
         from gdcbuild.engine.apply import Running
 
-        return Running(options.jobs or len(os.sched_getaffinity(0)), options.keep_going, confirm, self._parts.checkout)
+        jobs, keep_going, *_ = options or Options()
+        return Running(jobs or len(os.sched_getaffinity(0)), keep_going, confirm, self._parts.checkout)
 
     def _bucket(
         self, source: Source, environment: str | None, select: Selected, repair: bool = False
@@ -268,9 +278,9 @@ class Parsed:
         return found
 
 
-def _judge(source: Source, options: Options) -> Judge:
+def _judge(source: Source, running: Running) -> Judge:
     """With `keep_going`, the check of each version finds what does not parse."""
-    return source if options.keep_going else Parsed(source)
+    return source if running.keep_going else Parsed(source)
 
 
 def load(

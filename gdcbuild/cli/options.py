@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gdcbuild.app.cache import Cache
-    from gdcbuild.app.calls import Options, Selection
+    from gdcbuild.app.calls import Options
     from gdcbuild.app.project import Project
+    from gdcbuild.app.selection import Selection
     from gdcbuild.core.ports import Reporter
 
     Versions = list[str] | None
@@ -107,7 +108,7 @@ def project(directory: Path, file: str | None, cache_dir: Path | None, reporter:
 
 def selection(versions: list[str] | None, exclude: list[str] | None) -> Selection:
     """The selection that the arguments and --exclude make."""
-    from gdcbuild.app.calls import Selection
+    from gdcbuild.app.selection import Selection
 
     return Selection(tuple(versions or ()), tuple(exclude or ()))
 
