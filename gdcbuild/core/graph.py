@@ -16,9 +16,15 @@ STEP = "step:"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of the workspace, by its path relative to the workspace root."""
+    """A file of the workspace, by its path relative to the workspace root; of another root ("ROOT:PATH") by its whole path."""
 
     path: str
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What it is called: the same on every machine."""
+        return self.name or self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
     origins: dict[str, str] = {}
     for item in action.inputs:
         for path, digest, source, made_as in _laid(action, item, made, workspace):
-            origin = source or made_as
+            origin = made_as
             if files.setdefault(path, digest) != digest:
                 message = f"{action.id}: two inputs lie at {path!r}: {origins[path]} and {origin}"
                 raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", item.where or action.where))
@@ -111,7 +111,7 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
     for path in _folders(files) & files.keys():
         message = f"{action.id}: {path!r} is an input, and a folder of inputs too; the input is {origins[path]}"
         raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", action.where))
-    plain = {i.origin.path: files[i.path] for i in action.inputs if isinstance(i.origin, SourceFile)}
+    plain = {i.origin.shown: files[i.path] for i in action.inputs if isinstance(i.origin, SourceFile)}
     return Artifact(Tree(files), sources, origins, Origin(plain, tuple(made[need].made_from for need in action.needs)))
 
 
@@ -131,16 +131,18 @@ def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspac
 
 
 def files_of(graph: Graph, version: Version, workspace: Workspace) -> dict[str, Digest]:
-    """Every file of the workspace that decides what a version is: what its actions read, their requirements, and manifests."""
+    """Every file of the user's that decides what a version is: what its actions read, their requirements, and manifests."""
     paths = {graph.origins[""].manifest} if "" in graph.origins else set()
+    named = {}
     for identifier in graph.closure([version.action]):
         action = graph.actions[identifier]
-        paths |= {item.origin.path for item in action.inputs if isinstance(item.origin, SourceFile)}
+        named.update({i.origin.shown: i.origin.path for i in action.inputs if isinstance(i.origin, SourceFile)})
         if owner(identifier) in graph.origins:
             paths.add(graph.origins[owner(identifier)].manifest)
         if action.toolchain is not None and (requirements := graph.toolchains[action.toolchain].requirements):
             paths.add(requirements)
-    return {path: workspace.digest(path) for path in sorted(paths)}
+    named.update({path: path for path in paths})
+    return {name: workspace.digest(path) for name, path in sorted(named.items())}
 
 
 def _folders(files: Iterable[str]) -> set[str]:
@@ -153,13 +155,13 @@ def _laid(
 ) -> Iterator[tuple[str, Digest, str | None, str]]:
     """The files of one input: place, digest, path in the workspace if it is a file of it, and else what made it."""
     if isinstance(item.origin, SourceFile):
-        yield item.path, workspace.digest(item.origin.path), item.origin.path, ""
+        yield item.path, workspace.digest(item.origin.path), item.origin.path, item.origin.shown
         return
     artifact, path, maker = made[item.origin.action], item.origin.path.rstrip("/"), item.origin.action
     if path in artifact.tree:
         name = path.rsplit("/", 1)[-1]
         place = item.path + name if item.path == "" or item.path.endswith("/") else item.path
-        yield place, artifact.tree[path], artifact.sources.get(path), f"{path} of {maker}"
+        yield place, artifact.tree[path], artifact.sources.get(path), artifact.origins.get(path, f"{path} of {maker}")
         return
     below = artifact.tree.under(path)
     if not below:
@@ -169,4 +171,5 @@ def _laid(
     folder = item.path.rstrip("/")
     for name, digest in below.items():
         full = f"{path}/{name}" if path else name
-        yield f"{folder}/{name}" if folder else name, digest, artifact.sources.get(full), f"{full} of {maker}"
+        origin = artifact.origins.get(full, f"{full} of {maker}")
+        yield f"{folder}/{name}" if folder else name, digest, artifact.sources.get(full), origin

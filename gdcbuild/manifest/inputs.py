@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest.globs import fixed
 from gdcbuild.manifest.instead import unfit
 from gdcbuild.manifest.mistakes import Mistakes
-from gdcbuild.manifest.model import FolderMap, ModelRef, StepRef
+from gdcbuild.manifest.model import FolderMap, ModelRef, RootRef, StepRef
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
 
@@ -34,12 +34,18 @@ def listed(values: Sequence[Any], node: Node | None) -> list[Named]:
 
 
 class Inputs:
-    """Resolves given paths. `folder_of` knows each manifest's folder; `made_by` finds the action a reference means."""
+    """Resolves given paths. `folder_of` knows each manifest's folder; `made_by` finds the action a reference means, and
+    `root_of` the root of that name."""
 
     def __init__(
-        self, paths: Paths, folder_of: Mapping[str, str], made_by: Callable[[StepRef | ModelRef, Location], MadeBy]
+        self,
+        paths: Paths,
+        folder_of: Mapping[str, str],
+        made_by: Callable[[StepRef | ModelRef, Location], MadeBy],
+        root_of: Callable[[str, Location], Paths],
     ) -> None:
         self.paths = paths
+        self.root_of = root_of
         self.folder_of = folder_of
         self.made_by = made_by
 
@@ -53,6 +59,10 @@ class Inputs:
         if isinstance(named.value, str):
             path = self.paths.file(self.folder(named.node), named.value, where)
             return Input(posixpath.basename(path), SourceFile(path), where, named=True)
+        if isinstance(named.value, RootRef):
+            self.root_of(named.value.root, where).file("", named.value.path, where)
+            (item,) = self._rooted(named.value, named.value.to or "", where)
+            return replace(item, path=posixpath.basename(item.path))
         assert isinstance(named.value, StepRef | ModelRef)
         origin = self.made_by(named.value, where)
         to = named.value.to or ""
@@ -70,6 +80,9 @@ class Inputs:
             found = self.paths.folder(self.folder(named.node), text, where)
             cut = len(folder) + 1 if folder else 0
             return tuple(Input(p[cut:], SourceFile(p), where) for p in found)
+        if isinstance(named.value, RootRef):
+            self.root_of(named.value.root, where).folder("", named.value.path or ".", where)
+            return tuple(self._rooted(named.value, "", where))
         assert isinstance(named.value, StepRef | ModelRef)
         origin = self.made_by(named.value, where)
         path = origin.path if not origin.path or origin.path.endswith("/") else origin.path + "/"
@@ -90,6 +103,8 @@ class Inputs:
                     sources += [(path, where, self._is_named(named, found)) for path in found]
                 elif isinstance(value, FolderMap):
                     placed += self._mapped(named, value)
+                elif isinstance(value, RootRef):
+                    placed += self._rooted(value, value.path if value.to is None else value.to, where)
                 else:
                     origin = self.made_by(value, where)
                     placed.append(Input(_target(value.to, origin.path, where), origin, where))
@@ -110,6 +125,8 @@ class Inputs:
                     inputs += [Input(posixpath.basename(p), SourceFile(p), where, itself) for p in found]
                 elif isinstance(value, FolderMap):
                     inputs += self._mapped(named, value)
+                elif isinstance(value, RootRef):
+                    inputs += self._rooted(value, value.to or "", where)
                 else:
                     origin = self.made_by(value, where)
                     name = posixpath.basename(origin.path) if not origin.path.endswith("/") else ""
@@ -128,17 +145,17 @@ class Inputs:
 
     def _mapped(self, named: Named, value: FolderMap) -> list[Input]:
         where, folder = named.node.where, self.folder(named.node)
-        if not self.paths.is_folder(folder, value.source, where):
-            path = self.paths.file(folder, value.source, where)
-            target = _clean(value.to, where)
-            if value.to.endswith("/") or not target:
-                target = posixpath.join(target, posixpath.basename(path))
-            return [Input(target, SourceFile(path), where, named=True)]
-        start = self.paths.resolve(folder, value.source, where)
-        cut = len(start) + 1 if start else 0
         return [
-            Input(_clean(posixpath.join(value.to, path[cut:]), where), SourceFile(path), where)
-            for path in self.paths.folder(folder, value.source, where, value.to)
+            Input(to, SourceFile(path), where, itself)
+            for to, path, itself in _below(self.paths, folder, value.source, value.to, where)
+        ]
+
+    def _rooted(self, value: RootRef, to: str, where: Location) -> list[Input]:
+        """The files that lie below another root, laid as {from, to} would lay them."""
+        paths = self.root_of(value.root, where)
+        return [
+            Input(place, SourceFile(f"{paths.root}/{path}", f"{value.root}:{path}"), where, itself)
+            for place, path, itself in _below(paths, "", value.path or ".", to, where)
         ]
 
     def _distinct(self, inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
@@ -169,6 +186,21 @@ class Inputs:
         return one == other or (both and self.paths.same(one.path, other.path))
 
 
+def _below(paths: Paths, folder: str, text: str, to: str, where: Location) -> Iterator[tuple[str, str, bool]]:
+    """A file, or all files of a folder: where each lies, its path, and whether it is what is named."""
+    if not paths.is_folder(folder, text, where):
+        path = paths.file(folder, text, where)
+        target = _clean(to, where)
+        if to.endswith("/") or not target:
+            target = posixpath.join(target, posixpath.basename(path))
+        yield target, path, True
+        return
+    start = paths.resolve(folder, text, where)
+    cut = len(start) + 1 if start else 0
+    for path in paths.folder(folder, text, where, to):
+        yield _clean(posixpath.join(to, path[cut:]), where), path, False
+
+
 def folders_of(path: str) -> list[str]:
     """Every folder that a path lies in, or is."""
     return [path[:end] for end, c in enumerate(path) if c == "/"]
@@ -177,7 +209,7 @@ def folders_of(path: str) -> list[str]:
 def described(origin: SourceFile | MadeBy) -> str:
     """An origin for people."""
     if isinstance(origin, SourceFile):
-        return origin.path
+        return origin.shown
     return f"{origin.path or 'everything'} of {origin.action}"
 
 

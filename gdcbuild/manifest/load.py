@@ -190,6 +190,6 @@ def includes(node: Node) -> Iterator[tuple[str, Location]]:
 def _root_only(node: Node) -> list[Problem]:
     return [
         Problem(f"{key} stands in an included manifest", "move it to the root manifest", node.key(key))
-        for key in ("environments", "default_environment", "policy", "pools")
+        for key in ("environments", "default_environment", "policy", "pools", "roots")
         if node.get(key)
     ]

@@ -49,7 +49,15 @@ class ModelRef(_Strict):
     to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
 
 
-_REFERENCE = ("step", "model", "version", "path", "to")
+class RootRef(_Strict):
+    """A file or folder below a folder outside the workspace."""
+
+    root: Name = Field(description="A name from `roots`.")
+    path: str = Field(description='The file below it, or a folder of files (ending in "/").')
+    to: str | None = Field(None, description="Where it lies instead.")
+
+
+_REFERENCE = ("step", "model", "version", "root", "path", "to")
 IN_REFERENCE = frozenset({*_REFERENCE, "from"})
 """Keys of a mapping that stands for files: without one of them it would stand for others."""
 
@@ -61,13 +69,20 @@ class FolderMap(_Strict):
     to: str = Field(description='The name it gets; ending in "/" the folder it goes into.')
 
 
-TAGS = ("(path)", "(step)", "(model)", "(from)", "(mapping)")
+TAGS = ("(path)", "(step)", "(model)", "(root)", "(from)", "(mapping)")
 """Branches of unions, as pydantic puts them into the paths of its errors."""
 
 
 def _tag(value: Any) -> str | None:
     if isinstance(value, dict):
-        marks = (("step", "(step)"), ("model", "(model)"), ("version", "(model)"), ("from", "(from)"), ("to", "(from)"))
+        marks = (
+            ("step", "(step)"),
+            ("model", "(model)"),
+            ("version", "(model)"),
+            ("root", "(root)"),
+            ("from", "(from)"),
+            ("to", "(from)"),
+        )
         return next((tag for key, tag in marks if key in value), None)
     return "(path)"
 
@@ -75,13 +90,14 @@ def _tag(value: Any) -> str | None:
 _Path = Annotated[Text, Tag("(path)")]
 _Step = Annotated[StepRef, Tag("(step)")]
 _Model = Annotated[ModelRef, Tag("(model)")]
+_Root = Annotated[RootRef, Tag("(root)")]
 _Folder = Annotated[FolderMap, Tag("(from)")]
 
-OneFile = Annotated[_Path | _Step | _Model, Discriminator(_tag)]
-"""One file or folder: a path, or what another action makes."""
+OneFile = Annotated[_Path | _Step | _Model | _Root, Discriminator(_tag)]
+"""One file or folder: a path, what another action makes, or something below a root."""
 
-AnyFiles = Annotated[_Path | _Step | _Model | _Folder, Discriminator(_tag)]
-"""Files: a path, a glob, {from, to}, or what another action makes."""
+AnyFiles = Annotated[_Path | _Step | _Model | _Root | _Folder, Discriminator(_tag)]
+"""Files: a path, a glob, {from, to}, what another action makes, or something below a root."""
 
 
 class Export(_Strict):
@@ -114,7 +130,11 @@ class Version(_Strict):
     handler: str | None = Field(None, description="PyTorch: a name from `handlers`, or a TorchServe default handler.")
     config: (
         Annotated[
-            _Path | _Step | _Model | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
+            _Path
+            | _Step
+            | _Model
+            | _Root
+            | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
             Discriminator(lambda v: "(mapping)" if isinstance(v, dict) and not is_reference(v) else _tag(v)),
         ]
         | None
@@ -217,6 +237,9 @@ class Manifest(_Strict):
     policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")  # type: ignore[call-arg]
     pools: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         {}, description="How many steps of each pool run at a time; in the root manifest only."
+    )
+    roots: dict[Name, Text] = Field(
+        {}, description="Folders outside the workspace that inputs may lie in, by name; in the root manifest only."
     )
     vars: dict[Name, Value] = Field({}, description="Values for ${vars.NAME}.")
     defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework kind.")

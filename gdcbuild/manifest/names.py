@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from gdcbuild.core.graph import STEP, Image, MadeBy, Toolchain
@@ -15,6 +17,7 @@ from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Inputs, clean_reference
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
+from gdcbuild.manifest.paths import Paths
 from gdcbuild.manifest.requirements import unpinned
 from gdcbuild.manifest.steps import declared
 from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
@@ -43,6 +46,7 @@ class Names:
         self.used: set[tuple[str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._scopes: dict[tuple[str, str], dict[str, tuple[File, Any]]] = {}
+        self._roots: dict[str, Paths] = {}
         self._unknown = 0
         self._folder_of = {file.node.where.file: file.folder for file in loaded.files}
         self._manifests_in = Counter(map(posixpath.dirname, {loaded.main.path, *loaded.included}))
@@ -74,7 +78,26 @@ class Names:
 
     def inputs(self, file: File) -> Inputs:
         """Resolves paths and references as `file` gives them."""
-        return Inputs(self._loaded.paths, self._folder_of, lambda ref, where: self.made_by(file, ref, where))
+        return Inputs(self._loaded.paths, self._folder_of, lambda ref, where: self.made_by(file, ref, where), self.root)
+
+    def root(self, name: str, where: Location) -> Paths:
+        """What finds files below a folder outside the workspace. Raises what is wrong with it."""
+        main = self._loaded.main
+        roots = main.manifest.roots
+        if name not in roots:
+            raise self.unknown(main, "roots", name, roots, where)
+        self.need(main, "roots", name)
+        if name not in self._roots:
+            text, place = roots[name], main.at("roots").key(name)
+            if "://" in text or text.startswith("~"):
+                hint = 'write it from / on, or relative to this file; "${env.HOME}" is the home folder'
+                raise ManifestError(Problem(f"{quoted(text)} is not a folder", hint, place))
+            self._roots[name] = Paths(Path(os.path.normpath(self._loaded.root / text)), self._loaded.paths)
+        found = self._roots[name]
+        if not found.is_folder("", ".", where):
+            hint = f"mount it, or correct it: roots: {{{name}: FOLDER}}"
+            raise ManifestError(Problem(f"there is no folder {str(found.root)!r}, which is the root {name!r}", hint, where))
+        return found
 
     def is_broken(self, section: str, name: str) -> bool:
         """Whether something was taken out of it, or all of it: what is missing there has been told already."""

@@ -25,6 +25,8 @@ _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 _RECORDS = ".gdcbuild"
 """In a bucket: what was published."""
 
+_OTHER_ROOT = "declare the folder that it lies in (roots: {NAME: FOLDER}) and write {root: NAME, path: PATH}"
+
 _NEVER = frozenset({"__pycache__", ".git", _RECORDS})
 
 
@@ -43,15 +45,17 @@ class _Asked(NamedTuple):
 class Paths:
     """Resolves paths against a workspace root. Results are POSIX paths relative to the root, sorted.
 
-    `taken` is all that has been found.
+    `taken` is all that has been found. Of another root than the workspace's, what is looked at and found is noted where
+    that of the workspace `of` is, by whole paths.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, of: Paths | None = None) -> None:
         self.root = root
+        self._of = of
         self._real = os.path.realpath(root)
         self._looked: set[str] = set()
         self._missing = 0
-        self.taken: list[Taken] = []
+        self.taken: list[Taken] = [] if of is None else of.taken
 
     @contextmanager
     def watched(self) -> Iterator[set[str]]:
@@ -63,6 +67,12 @@ class Paths:
             outer |= self._looked
             self._looked = outer
 
+    def _look(self, path: str) -> None:
+        if self._of is None:
+            self._looked.add(path)
+        else:
+            self._of._looked.add(f"{self.root}/{path}" if path else str(self.root))
+
     def resolve(self, folder: str, text: str, where: Location) -> str:
         """The path `text`, written in a manifest in `folder`, without touching the disk."""
         problem = unfit(text)
@@ -70,7 +80,8 @@ class Paths:
             raise _refuse(*problem, where)
         path = posixpath.normpath(posixpath.join(folder, text))
         if path == ".." or path.startswith("../"):
-            raise _refuse(f"{text!r} leaves the workspace", f"move it below {self.root.name}/, beside the root manifest", where)
+            hint = f"move it below {self.root.name}/, beside the root manifest; or {_OTHER_ROOT}"
+            raise _refuse(f"{text!r} leaves {self._called}", hint, where)
         return "" if path == "." else path
 
     def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
@@ -101,7 +112,7 @@ class Paths:
             return [self.file(folder, text, where, content_of(text))] if flat else [self.file(folder, text, where)]
         pattern = self.resolve(folder, text, where)
         start = fixed(pattern)
-        self._looked.add(start)
+        self._look(start)
         try:
             match = compiled(pattern)
         except re.error as error:
@@ -151,19 +162,20 @@ class Paths:
 
     def is_folder(self, folder: str, text: str, where: Location) -> bool:
         path = self.resolve(folder, text, where)
-        self._looked.add(path)
+        self._look(path)
         return _is_folder(self.root / path)
 
     def same(self, one: str, other: str) -> bool:
         """Whether two files of the workspace have the same bytes."""
-        self._looked |= {one, other}
+        self._look(one)
+        self._look(other)
         try:
             return filecmp.cmp(self.root / one, self.root / other, shallow=False)
         except OSError:
             return False
 
     def _mode(self, path: str, folder: str, text: str, where: Location) -> int:
-        self._looked.add(path)
+        self._look(path)
         try:
             mode = (self.root / path).stat().st_mode
         except (OSError, ValueError) as error:
@@ -182,7 +194,15 @@ class Paths:
 
     def _inside(self, path: str, text: str, where: Location) -> None:
         if not self._take(path, where):
-            raise ManifestError(_leaves(text, where))
+            raise ManifestError(self._leaves(text, where))
+
+    @property
+    def _called(self) -> str:
+        return "the workspace" if self._of is None else f"the root {str(self.root)!r}"
+
+    def _leaves(self, text: str, where: Location) -> Problem:
+        hint = f"copy the file into it; or {_OTHER_ROOT}"
+        return Problem(f"{text!r} is a symlink that leaves {self._called}", hint, where)
 
     def _take(self, path: str, where: Location) -> bool:
         """Note where it really lies. False when that is not in the workspace."""
@@ -201,7 +221,7 @@ class Paths:
         problems: list[Problem] = []
         while stack:
             folder = stack.pop()
-            self._looked.add(folder)
+            self._look(folder)
             try:
                 with os.scandir(self.root / folder) as entries:
                     for entry in entries:
@@ -221,7 +241,7 @@ class Paths:
                             elif entry.is_file():
                                 found.append(path)
                             else:
-                                self._looked.add(path)  # it may come to lead to a file, and its folder look the same
+                                self._look(path)  # it may come to lead to a file, and its folder look the same
                                 if levels is None:
                                     problems.append(self._linked(path, start, asked))
                         elif path.endswith(DVC) and match.match(path.removesuffix(DVC)):
@@ -243,7 +263,7 @@ class Paths:
         if entry.is_symlink() and (fetched := by_annex(self.root, path)):
             return Problem(f"{path!r} is a symlink to nothing", fetched, where)
         if entry.is_symlink() and not self._take(path, where):
-            return _leaves(path, where)
+            return self._leaves(path, where)
         if not (entry.is_file() or entry.is_dir()):
             return Problem(f"{path!r} is neither a file nor a folder", "remove it from the folder", where)
         return None
@@ -291,7 +311,3 @@ def _flat(path: str, asked: _Asked) -> Problem:
 
 def _refuse(message: str, hint: str, where: Location) -> ManifestError:
     return ManifestError(Problem(message, hint, where))
-
-
-def _leaves(text: str, where: Location) -> Problem:
-    return Problem(f"{text!r} is a symlink that leaves the workspace", "copy the file into the workspace", where)

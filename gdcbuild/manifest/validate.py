@@ -19,7 +19,7 @@ from gdcbuild.manifest.yaml import Node, is_placeholder
 M = TypeVar("M", bound=BaseModel)
 
 
-_FILE = 'write a path, {step: NAME, path: FILE} or {model: ID, version: "ID", path: FILE}'
+_FILE = 'write a path, {step: NAME, path: FILE}, {model: ID, version: "ID", path: FILE} or {root: NAME, path: FILE}'
 _SHOWN = 80
 _NO_TEXT = {dict: "a mapping", list: "a list", type(None): "nothing"}
 

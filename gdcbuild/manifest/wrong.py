@@ -13,7 +13,7 @@ from gdcbuild.manifest.yaml import Node
 Owner = tuple[str, str]
 """A section and a name in it; a version is ("versions", "MODEL@VERSION")."""
 
-_SECTIONS = {"models": ID, "steps": NAME, "handlers": NAME, "frameworks": NAME}
+_SECTIONS = {"models": ID, "steps": NAME, "handlers": NAME, "frameworks": NAME, "roots": NAME}
 """Sections whose entries may be wrong without harm to others, and what their names look like."""
 
 

@@ -35,7 +35,7 @@ class DiskWorkspace:
         self._standins: dict[str, standins.StandIn | None] = {}
 
     def digest(self, path: str) -> Digest:
-        full = f"{self._root}/{path}"
+        full = self._full(path)
         try:
             signature = _signature(os.stat(full))  # noqa: PTH116 - quick, and there are many
             memorable = signature[0] >= WORTH_A_MEMO
@@ -60,7 +60,7 @@ class DiskWorkspace:
     def slow(self, paths: Iterable[str]) -> list[str]:
         found = []
         for path in paths:
-            full = f"{self._root}/{path}"
+            full = self._full(path)
             with suppress(OSError):  # whoever asks for the digest is told
                 signature = _signature(os.stat(full))  # noqa: PTH116 - quick, and there are many
                 if signature[0] >= WORTH_A_MEMO:
@@ -74,7 +74,7 @@ class DiskWorkspace:
         return FileBlob(digest, self._root / path, self._known[path][2])
 
     def standin(self, path: str, named: bool = True) -> Problem | None:
-        full = f"{self._root}/{path}"
+        full = self._full(path)
         with suppress(OSError):  # whoever asks for the digest is told
             if path not in self._known and os.stat(full).st_size <= standins.MAX_BYTES:  # noqa: PTH116 - quick
                 self.digest(path)
@@ -87,6 +87,9 @@ class DiskWorkspace:
         repository = next((f for f in Path(full).parents if os.path.lexists(f / ".git")), self._root)
         below = repository.relative_to(self._root).as_posix() if repository.is_relative_to(self._root) else "."
         return found.problem(path, Path(full).relative_to(repository).as_posix(), "" if below == "." else below)
+
+    def _full(self, path: str) -> str:
+        return path if path.startswith("/") else f"{self._root}/{path}"
 
     def _remembered(self, full: str) -> _Known | None:
         row = self._records.get("stat", full)

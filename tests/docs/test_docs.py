@@ -93,14 +93,24 @@ def content(path: str) -> str | bytes:
 
 def prepared(tmp_path: Path, manifest: str, cache: Path | None = None) -> Workspace:
     """A workspace with this manifest and all the files it names."""
-    variables = {"GDC_S3_ENDPOINT": "https://s3.example"}
+    variables = {"GDC_S3_ENDPOINT": "https://s3.example", "MODELS_SHARE": "share"}
     workspace = Workspace(tmp_path / "workspace", cache or tmp_path / "cache", variables)
     filled = manifest
     for name, value in yaml.safe_load(manifest).get("vars", {}).items():
         filled = filled.replace(f"${{vars.{name}}}", str(value))
     workspace.write({path: content(path) for path in dummies(yaml.safe_load(filled))})
+    workspace.write({f"share/{path}": content(path) for path in below_roots(yaml.safe_load(filled))})
     workspace.write({"gdcbuild.yaml": manifest})
     return workspace
+
+
+def below_roots(value: Any) -> Iterator[str]:
+    """Every file that is named below a root."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and value.keys() >= {"root", "path"}:
+        yield value["path"]
+    for part in parts:
+        yield from below_roots(part)
 
 
 @pytest.mark.parametrize("block", MANIFESTS, ids=lambda b: b.id)
@@ -231,7 +241,7 @@ def test_every_exit_code_is_in_the_table() -> None:
 def keys(schema: Any) -> Iterator[str]:
     """Every key that a JSON Schema knows."""
     for name, part in schema["$defs"].items():
-        if name not in ("StepRef", "ModelRef", "FolderMap"):
+        if name not in ("StepRef", "ModelRef", "RootRef", "FolderMap"):
             yield from part["properties"]
     yield from schema["properties"]
 

@@ -273,5 +273,5 @@ def _repack(request: VersionRequest) -> Action:
 
 def _described(origin: SourceFile | MadeBy) -> str:
     if isinstance(origin, SourceFile):
-        return origin.path
+        return origin.shown
     return f"{origin.path or 'everything'} of {origin.action}"
