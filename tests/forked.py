@@ -95,9 +95,9 @@ def _serve(fd: int) -> None:
     """Fork for each order until nobody gives any more."""
     import boto3  # noqa: F401 - imported before the fork, like all below
 
-    import gdcbuild.cli.commands
+    import gdcbuild.cli.typer_app
 
-    gdcbuild.cli.commands.app(["all"])
+    gdcbuild.cli.typer_app.app(["all"])
     for path in sorted((ROOT / "gdcbuild").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if path.stem not in ("__main__", "worker", "child", "guard"):

@@ -55,13 +55,13 @@ class Cache:
 
     def discard_damaged(self) -> list[str]:
         """Remove every blob, record and memo that is not what was put there; returns what that was."""
-        from gdcbuild.core.watch import Watch
+        from gdcbuild.files.read_progress import Watch
 
         watched = Watch(self._emit).stream
         return [*self.cas.discard_damaged(watched), *self.records.discard_damaged(), *self._discard_damaged_memos()]
 
     def _discard_damaged_memos(self) -> Iterator[str]:
-        from gdcbuild.core.memo import UNFINISHED
+        from gdcbuild.files.memo import UNFINISHED
         from gdcbuild.memory import snapshot
         from gdcbuild.remotes import listings
         from gdcbuild.runners.toolchains import MARK, mark_of, unmark

@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from gdcbuild.core import standins
-from gdcbuild.core.digest import Digest, hash_stream
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.seal import NO_CHECKOUT, Checkout
 from gdcbuild.errors import Problem
+from gdcbuild.files import standins
+from gdcbuild.files.content import hash_stream
 
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _SECONDS = 60.0

@@ -30,6 +30,7 @@ from gdcbuild.manifest.find import find
 
 if TYPE_CHECKING:
     from gdcbuild.app.calls import Explained, Options, Status, Verification
+    from gdcbuild.build.judge import Judge
     from gdcbuild.core.events import Event
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.ids import VersionId
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.run import Report
     from gdcbuild.core.standing import Standing
     from gdcbuild.engine.apply import Running
-    from gdcbuild.engine.judge import Judge
-    from gdcbuild.engine.observe import Bucket
+    from gdcbuild.publish.observe import Bucket
     from gdcbuild.source.environment import Environment
     from gdcbuild.source.source import Source
 
@@ -130,8 +130,8 @@ class Project:
         Without a selection, all in the manifest, all that is sealed, and all that a server would load.
         """
         from gdcbuild.app.calls import Verification
-        from gdcbuild.engine.observe import Look, audit, observe
         from gdcbuild.frameworks import FRAMEWORKS
+        from gdcbuild.publish.observe import Look, audit, observe
         from gdcbuild.remotes import waited
 
         source, wanted = self._selected(select)
@@ -148,7 +148,7 @@ class Project:
     def explain(self, select: Sequence[str], environment: str | None = None) -> Mapping[VersionId, Explained]:
         """Why versions would be built and published, or not."""
         from gdcbuild.app.calls import Explained
-        from gdcbuild.engine.explain import explain
+        from gdcbuild.build.explain import explain
 
         source, wanted = self._checked(select)
         graph, judged, rebuilder = source.work(wanted)
@@ -158,7 +158,7 @@ class Project:
     @_public
     def validate(self) -> Graph:
         """The graph of the whole workspace, whose files are there and parse."""
-        from gdcbuild.engine import standins
+        from gdcbuild.build import standins
         from gdcbuild.manifest.mistakes import Mistakes
         from gdcbuild.source.syntax import refuse_mistakes
         from gdcbuild.store.workspace import DiskWorkspace

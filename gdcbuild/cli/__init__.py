@@ -56,16 +56,16 @@ def run(arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     stop = _Stop()
     try:
-        from gdcbuild.cli.reading import read
+        from gdcbuild.cli.plain_args import read
 
         stop.listen()
         found = read(["version"] if arguments == ["--version"] else arguments)  # as most programs are asked
         if found is not None:
             code = found[0](**found[1])
         else:
-            from gdcbuild.cli import commands
+            from gdcbuild.cli import typer_app
 
-            code = commands.run(arguments)
+            code = typer_app.run(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except Interrupted as error:

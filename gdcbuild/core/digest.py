@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zlib
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
-
-from gdcbuild.errors import BlobDamaged, Problem, named
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from _typeshed import WriteableBuffer
-
-CHUNK = 1 << 20
-
-_FICLONE = 0x4004_9409
-"""The request of linux/fs.h."""
-
-_AHEAD = 4
-"""Pieces that the quickest may be before the slowest."""
-
-_FLUSHED = 1 << 25
-"""Bytes that the disk is asked for at a time."""
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
+from typing import BinaryIO, NamedTuple, Protocol
 
 
 class Digest(NamedTuple):
@@ -58,40 +38,6 @@ class Blob(Protocol):
     def open(self) -> BinaryIO: ...
 
 
-class Reading(io.FileIO):
-    """A file that is read. When that fails, the error says of which file: the system says it only of what cannot be opened."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        try:
-            return super().readinto(buffer)
-        except OSError as error:
-            raise self.failed(error) from error
-
-    def readall(self) -> bytes:
-        try:
-            return super().readall()
-        except OSError as error:
-            raise self.failed(error) from error
-
-    def failed(self, error: OSError) -> Exception:
-        """What to raise when the file cannot be read."""
-        return named(error, str(self.name))
-
-
-class FileBlob(NamedTuple):
-    """A blob that lies in a file."""
-
-    digest: Digest
-    path: Path
-    crc: int | None = None
-
-    def open(self) -> BinaryIO:
-        return io.BufferedReader(Reading(self.path))
-
-
 class BytesBlob(NamedTuple):
     """A blob held in memory: records, and small members of archives."""
 
@@ -107,144 +53,6 @@ class BytesBlob(NamedTuple):
 
     def open(self) -> BinaryIO:
         return io.BytesIO(self.data)
-
-
-def chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """The stream's bytes in pieces of at most 1 MiB."""
-    while data := stream.read(CHUNK):
-        yield data
-
-
-class Search:
-    """Whether some bytes occur in a stream whose pieces `look` gets, across the borders of pieces too."""
-
-    def __init__(self, wanted: bytes) -> None:
-        self.found = False
-        self._wanted = wanted
-        self._end = b""
-
-    def look(self, data: bytes) -> None:
-        if self.found:
-            return
-        kept = len(self._wanted) - 1
-        self.found = self._wanted in data or self._wanted in self._end + data[:kept]
-        self._end = (self._end + data[-kept:])[-kept:]
-
-
-def beside(stream: BinaryIO, *works: Callable[[bytes], object]) -> Iterator[bytes]:
-    """The stream's bytes in pieces of at most 1 MiB; each `work` gets them too, in their order, in a thread of its own.
-
-    All works are done when the iteration ends. What one of them raises ends it.
-    """
-    from collections import deque
-    from concurrent.futures import ThreadPoolExecutor
-
-    helpers = [ThreadPoolExecutor(1) for _ in works]
-    busy: deque[list[Future[object]]] = deque()
-    try:
-        for data in chunks(stream):
-            busy.append([helper.submit(work, data) for helper, work in zip(helpers, works, strict=True)])
-            yield data
-            while len(busy) > _AHEAD:
-                _ended(busy.popleft())
-        while busy:
-            _ended(busy.popleft())
-    finally:
-        for helper in helpers:
-            helper.shutdown(cancel_futures=True)
-
-
-def _ended(futures: Iterable[Future[object]]) -> None:
-    for future in futures:
-        future.result()
-
-
-def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None) -> Digest:
-    """Digest of all that is left in the stream; each piece also goes to `write`, in the same pass."""
-    hasher, size = hashlib.sha256(), 0
-    for data in chunks(stream):
-        hasher.update(data)
-        size += len(data)
-        if write is not None:
-            write(data)
-    return Digest(hasher.hexdigest(), size)
-
-
-def hash_and_crc(stream: BinaryIO) -> tuple[Digest, int]:
-    """Digest and CRC-32 of all that is left in the stream, found beside each other."""
-    hasher, size, crc = hashlib.sha256(), 0, 0
-
-    def checksum(data: bytes) -> None:
-        nonlocal crc
-        crc = zlib.crc32(data, crc)
-
-    for data in beside(stream, checksum):
-        hasher.update(data)
-        size += len(data)
-    return Digest(hasher.hexdigest(), size), crc
-
-
-def copy_verified(blob: Blob, write: Callable[[bytes], object]) -> None:
-    """Write the blob's bytes out and raise BlobDamaged if they turn out to be others."""
-    with blob.open() as stream:
-        refuse_other(blob, hash_stream(stream, write))
-
-
-def place(blob: Blob, file: BinaryIO, seen: Callable[[bytes], object] = len) -> None:
-    """Put the blob's bytes into an empty file, open for reading too; raise BlobDamaged if they turn out to be others.
-
-    Where the file system can, it shares the blocks of the blob's own file, and nothing is copied. `seen` gets each piece.
-    """
-    with blob.open() as source:
-        if not _cloned(source, file):
-            refuse_other(blob, hash_stream(source, lambda data: (file.write(data), seen(data))))
-            return
-    try:
-        found = hash_stream(file, seen)
-    except OSError:
-        copy_verified(blob, len)  # its blocks are the blob's: if that is what cannot be read, the blob says so
-        raise
-    refuse_other(blob, found)
-
-
-def flushing(file: BinaryIO) -> Callable[[bytes], object]:
-    """To be called with each piece written to the file: the disk begins with it, so that a sync in the end waits less."""
-    start, written = file.tell(), 0
-
-    def begin(data: bytes) -> None:
-        nonlocal start, written
-        written += len(data)
-        if written >= _FLUSHED:
-            # said of what is not on the disk yet, this means: go and write it; hardly any of it leaves memory
-            os.posix_fadvise(file.fileno(), start, written, os.POSIX_FADV_DONTNEED)
-            start, written = start + written, 0
-
-    return begin
-
-
-def _cloned(source: BinaryIO, target: BinaryIO) -> bool:
-    """Whether the file system has made the target share all blocks of the source."""
-    import fcntl
-
-    try:
-        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-    except OSError:  # it cannot, they are on two file systems, or the source is no file
-        return False
-    return True
-
-
-def refuse_other(blob: Blob, found: Digest) -> None:
-    """Raise BlobDamaged when what was read of the blob has another digest than it."""
-    if found != blob.digest:
-        place = f" ({blob.path})" if isinstance(blob, FileBlob) else ""
-        raise BlobDamaged(Problem(f"expected {blob.digest}, {blob.digest.size} bytes; read {found}, {found.size} bytes{place}"))
-
-
-def read_verified(blob: Blob) -> bytes:
-    """All bytes of a small blob, verified."""
-    buffer = io.BytesIO()
-    copy_verified(blob, buffer.write)
-    return buffer.getvalue()
 
 
 class Tree(Mapping[str, Digest]):

@@ -1,1 +1,1 @@
-"""The algorithms: what must be built, in which order, and how it is published. Knows only core and its ports."""
+"""The one verb, where building and publishing meet: plan, build, check, publish."""

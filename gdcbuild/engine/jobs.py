@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.core.digest import Digest, copy_verified
+from gdcbuild.build import scheduler
+from gdcbuild.build.artifacts import Artifact, files_of, named
+from gdcbuild.build.judge import Work
+from gdcbuild.core.decision import change_of
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.events import (
     Event,
     JobFailed,
@@ -34,14 +38,6 @@ from gdcbuild.core.run import Ended, Report, VersionReport
 from gdcbuild.core.seal import MOST_SOURCES, NO_CHECKOUT, Checkout, Provenance
 from gdcbuild.core.standing import Standing
 from gdcbuild.core.verdict import Hit, Taken, tied
-from gdcbuild.core.watch import EVERY
-from gdcbuild.engine import scheduler
-from gdcbuild.engine.artifacts import Artifact, files_of, named
-from gdcbuild.engine.judge import Work
-from gdcbuild.engine.observe import Observation, compare
-from gdcbuild.engine.planner import change_of
-from gdcbuild.engine.publisher import publish
-from gdcbuild.engine.writer import Release, SoFar
 from gdcbuild.errors import (
     BlobDamaged,
     Caution,
@@ -56,6 +52,11 @@ from gdcbuild.errors import (
     of_system,
     raise_all,
 )
+from gdcbuild.files.content import copy_verified
+from gdcbuild.files.read_progress import EVERY
+from gdcbuild.publish.observe import Observation, compare
+from gdcbuild.publish.publisher import publish
+from gdcbuild.publish.writer import Release, SoFar
 
 _DECIDE = "decide"
 """The job that, once all is built of which only building could tell, refuses what must not change."""

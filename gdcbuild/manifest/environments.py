@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from gdcbuild.core import bucket
 from gdcbuild.core.endpoint import FORM, is_endpoint, shown
 from gdcbuild.errors import ManifestError, Problem
+from gdcbuild.files import bucket_url
 from gdcbuild.manifest.model import Manifest
 from gdcbuild.manifest.paths import Paths
 from gdcbuild.manifest.validate import did_you_mean, quoted
@@ -23,7 +23,7 @@ def problems(environment: Node, root: Path) -> Iterator[Problem]:
     node = environment.get("bucket")
     if node is not None and node.is_literal:
         try:
-            bucket.folder(node.text, root)
+            bucket_url.folder(node.text, root)
         except ManifestError as error:
             yield from (problem._replace(where=environment.key("bucket")) for problem in error.problems)
     for key, kind, fits, hint in (

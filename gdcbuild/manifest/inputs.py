@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from gdcbuild.core.graph import Input, MadeBy, SourceFile
 from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest.globs import fixed
-from gdcbuild.manifest.instead import unfit
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.model import FolderMap, ModelRef, RootRef, StepRef
+from gdcbuild.manifest.path_hints import unfit
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
 

@@ -12,8 +12,8 @@ from gdcbuild.errors import Location, ManifestError, Problem, UsageError, raise_
 from gdcbuild.manifest import environments
 from gdcbuild.manifest.model import Environment, Manifest
 from gdcbuild.manifest.paths import Paths
-from gdcbuild.manifest.sound import Path as NodePath
-from gdcbuild.manifest.sound import sound
+from gdcbuild.manifest.prune import Path as NodePath
+from gdcbuild.manifest.prune import sound
 from gdcbuild.manifest.validate import did_you_mean
 from gdcbuild.manifest.variables import declared, fill, put_in
 from gdcbuild.manifest.wrong import Owner, by_owner, versions

@@ -11,7 +11,7 @@ from gdcbuild.core.graph import Action, Command, Graph, Image, Input, Origin, Po
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.ports import Framework
 from gdcbuild.errors import ManifestError, Problem, raise_all
-from gdcbuild.manifest import apart
+from gdcbuild.manifest import bucket_overlap
 from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import listed
 from gdcbuild.manifest.load import File, Loaded
@@ -44,7 +44,7 @@ def lower_what_can_be(loaded: Loaded, frameworks: Mapping[str, Framework], image
     """The graph without what is wrong. Raises ManifestError with every mistake when one concerns the whole workspace."""
     lowering = _Lowering(loaded, frameworks, images)
     graph, wrong = lowering.graph(), lowering.names.wrong
-    lost = apart.problems(apart.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
+    lost = bucket_overlap.problems(bucket_overlap.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
     if common := [*loaded.problems, *lowering.mistakes.problems, *lost]:
         raise_all(ManifestError, [*common, *wrong.all()])
     _ = graph.order

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from gdcbuild.core import secrets
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
-from gdcbuild.manifest.apart import Taken, holds
+from gdcbuild.files import secrets
+from gdcbuild.manifest.bucket_overlap import Taken, holds
 from gdcbuild.manifest.globs import GLOB, compiled, fixed
-from gdcbuild.manifest.instead import DVC, RELATIVE, as_value, by_annex, by_dvc, content_of, similar, unfit
+from gdcbuild.manifest.path_hints import DVC, RELATIVE, as_value, by_annex, by_dvc, content_of, similar, unfit
 from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))

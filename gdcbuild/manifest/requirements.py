@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gdcbuild.core import requirements
 from gdcbuild.errors import Location, Problem
+from gdcbuild.files import requirements
 
 
 def unpinned(file: Path, shown: str) -> list[Problem]:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from gdcbuild import __version__
 from gdcbuild.core.digest import Digest, Tree
-from gdcbuild.core.memo import RACY_NS
 from gdcbuild.core.plan import Build, Desired
+from gdcbuild.files.memo import RACY_NS
 from gdcbuild.memory.snapshot import Part, Rows, Snapshot, stamp
 
 if TYPE_CHECKING:
+    from gdcbuild.build.judge import Judged
     from gdcbuild.core.graph import Action, Graph
     from gdcbuild.core.ids import VersionId
-    from gdcbuild.engine.judge import Judged
 
 
 def basis(cache: Path, variables: Mapping[str, str | None]) -> str:

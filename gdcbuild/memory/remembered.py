@@ -13,18 +13,18 @@ from collections.abc import Callable, Collection, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gdcbuild.core import bucket
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.memo import RACY_NS, is_trusted
 from gdcbuild.errors import ManifestError, Problem, Refused, ResultChanged, damaged
+from gdcbuild.files import bucket_url
+from gdcbuild.files.memo import RACY_NS, is_trusted
 from gdcbuild.memory.held import Held, basis, parts
 from gdcbuild.memory.snapshot import Head, Snapshot, stamp, write
 from gdcbuild.source.environment import Environment, Variables
 
 if TYPE_CHECKING:
+    from gdcbuild.build.judge import Judged, Work
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.plan import Desired
-    from gdcbuild.engine.judge import Judged, Work
     from gdcbuild.errors import Location
     from gdcbuild.source.plain import PlainSource
 
@@ -191,7 +191,7 @@ class RememberedSource:
     def _choose(self, plain: PlainSource, name: str) -> Chosen:
         with plain.loaded.paths.watched() as looked, self._variables.apart() as asked:
             found = plain.environment(name or None)
-        paths, real = sorted(looked), bucket.real(found.bucket, self.root)
+        paths, real = sorted(looked), bucket_url.real(found.bucket, self.root)
         self._chosen[name] = Chosen(found, self._variables.digests(asked), paths, stamp(self.root, paths).digest, real)
         return self._chosen[name]
 
@@ -204,7 +204,7 @@ class RememberedSource:
         holds = (
             self._variables.digests(kept.variables) == kept.variables
             and stamp(self.root, kept.paths).digest == kept.stamp
-            and bucket.real(kept.environment.bucket, self.root) == kept.real
+            and bucket_url.real(kept.environment.bucket, self.root) == kept.real
         )
         return kept if holds else None
 
@@ -216,7 +216,7 @@ class RememberedSource:
         head = snapshot.head
         if head.basis != basis(self._cache, self._variables.digests(head.variables)):
             return None
-        if any(bucket.real(text, self.root) != real for text, real in head.buckets.items()):
+        if any(bucket_url.real(text, self.root) != real for text, real in head.buckets.items()):
             return None  # a link leads elsewhere now: what is read may lie in that bucket
         return Held(snapshot, self.root) if stamp(self.root, head.paths).digest == head.stamp else None
 
@@ -226,7 +226,7 @@ class RememberedSource:
         What is wrong with a version is found again, as nothing is kept of its model; of anything else it would be forgotten.
         """
         from gdcbuild.core.graph import STEP
-        from gdcbuild.manifest import apart
+        from gdcbuild.manifest import bucket_overlap
 
         old = self._old.snapshot.head if self._old is not None else None
         graph, loaded = plain.graph, plain.loaded
@@ -255,7 +255,7 @@ class RememberedSource:
             models={m: (homes[m], tuple(ids)) for m, ids in self.models().items()},
             variables=variables,
             environments={**self._others(old, judged), **self._chosen},
-            buckets={each.text: each.real for each in apart.buckets(loaded.main.node, self.root)},
+            buckets={each.text: each.real for each in bucket_overlap.buckets(loaded.main.node, self.root)},
         )
         fresh = {}
         if judged is not None:

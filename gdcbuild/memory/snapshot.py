@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from gdcbuild.core import memo
+from gdcbuild.files import memo
 
 SCHEMA = 2
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gdcbuild.core import bucket
 from gdcbuild.errors import Problem
+from gdcbuild.files import bucket_url
 
 if TYPE_CHECKING:
     from gdcbuild.core.ports import Remote
@@ -26,7 +26,7 @@ def open_remote(
     Nothing is sent or written yet. Raises ManifestError for what is no bucket, and for a folder that holds `root`;
     RemoteError when the settings of the S3 client do not fit together.
     """
-    folder = bucket.folder(url, root)
+    folder = bucket_url.folder(url, root)
     if folder is not None:
         from gdcbuild.remotes.directory import DirectoryRemote
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, flushing, hash_stream, place
+from gdcbuild.core.digest import Blob
 from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError, of_system
+from gdcbuild.files.content import flushing, hash_stream, place
 from gdcbuild.remotes.listings import Listings
 
 TEMPORARY = ".gdcbuild/tmp/"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdcbuild.core import memo
 from gdcbuild.errors import Problem, RemoteError, damaged, of_system
+from gdcbuild.files import memo
 
 SCHEMA = 1
 

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Blob, Digest, read_verified
+from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.ports import RemoteObject, Stored
+from gdcbuild.files.content import read_verified
 
 
 class MemoryRemote:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
-from gdcbuild.core.digest import Blob, Digest, hash_stream, read_verified
+from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.ports import RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError
+from gdcbuild.files.content import hash_stream, read_verified
 from gdcbuild.remotes.s3_client import S3Options, check, client
 from gdcbuild.remotes.s3_errors import Place, explain, is_absent, is_doubtful, is_lost_upload, is_race, no_store, status_of
-from gdcbuild.remotes.s3_left import abort_left
+from gdcbuild.remotes.s3_leftovers import abort_left
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gdcbuild.core.graph import Toolchain
-from gdcbuild.core.requirements import normalized
 from gdcbuild.errors import ActionFailed, Location, Problem
+from gdcbuild.files.requirements import normalized
 
 _UNSEEN = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "uv_cache.json")
 """Files of a distribution's metadata that tell how it came here, not what it is."""

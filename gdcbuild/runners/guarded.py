@@ -13,8 +13,8 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, BinaryIO
 
-from gdcbuild.core.folders import remove
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
+from gdcbuild.files.folders import remove
 
 if TYPE_CHECKING:
     import socket

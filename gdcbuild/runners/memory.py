@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdcbuild.core.digest import read_verified
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Outputs, Programs, Run
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
+from gdcbuild.files.content import read_verified
 
 Work = Callable[[Run, Mapping[str, bytes]], Mapping[str, bytes]]
 """What an action does: the run and its inputs, path → bytes, to its outputs, path → bytes."""

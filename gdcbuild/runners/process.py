@@ -19,12 +19,13 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import BinaryIO
 
-from gdcbuild.core.digest import CHUNK, Blob, Digest, place
+from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.core.events import Event
 from gdcbuild.core.graph import Command, Inline, Worker
 from gdcbuild.core.ports import Outputs, Programs, Run, Workspace
-from gdcbuild.core.watch import Watch, shown
 from gdcbuild.errors import ActionFailed, Interrupted, Problem, named
+from gdcbuild.files.content import CHUNK, place
+from gdcbuild.files.read_progress import Watch, shown
 from gdcbuild.runners.guarded import Place, claimed, put_away
 from gdcbuild.runners.logs import end_of
 from gdcbuild.runners.programs import HostPrograms, search_path

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gdcbuild.core import requirements
-from gdcbuild.core.digest import Digest, read_verified
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.events import Event, JobFailed, JobFinished, JobStarted, JobWaiting, Warned
 from gdcbuild.core.graph import Toolchain
 from gdcbuild.core.ports import Flag, Locks, Records, Workspace
 from gdcbuild.errors import ActionFailed, BlobDamaged, Location, Problem, damaged
+from gdcbuild.files import requirements
+from gdcbuild.files.content import read_verified
 from gdcbuild.runners.distributions import (
     contents_of,
     digest_of,

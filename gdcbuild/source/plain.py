@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from gdcbuild.core import bucket
+from gdcbuild.build.judge import NOTHING, Judged, Work, desired, judge
+from gdcbuild.build.rebuilder import Rebuilder
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired
-from gdcbuild.engine.judge import NOTHING, Judged, Work, desired, judge
-from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import Location, ManifestError, Problem, raise_all
+from gdcbuild.files import bucket_url
 from gdcbuild.frameworks import FRAMEWORKS, images
-from gdcbuild.manifest import apart
+from gdcbuild.manifest import bucket_overlap
 from gdcbuild.manifest.load import load
 from gdcbuild.manifest.lower import lower_what_can_be
 from gdcbuild.source.environment import Environment
@@ -67,10 +67,10 @@ class PlainSource:
         paths, ca_file = self.loaded.paths, None
         if given.ca_file is not None:
             ca_file = str(self.root / paths.file("", given.ca_file, self.where("environments", name, "ca_file")))
-        real = bucket.real(given.bucket, self.root)
+        real = bucket_url.real(given.bucket, self.root)
         if real is not None:
-            chosen = apart.Bucket(given.bucket, real, self.where("environments", name, "bucket"))
-            raise_all(ManifestError, apart.problems([chosen], paths.taken))
+            chosen = bucket_overlap.Bucket(given.bucket, real, self.where("environments", name, "bucket"))
+            raise_all(ManifestError, bucket_overlap.problems([chosen], paths.taken))
         return Environment(
             name, given.bucket, given.endpoint, given.region, ca_file, given.immutable, given.protect, given.clean
         )

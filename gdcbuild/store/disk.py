@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gdcbuild.core.digest import Digest, FileBlob, Reading, hash_stream
-from gdcbuild.core.watch import Watched, unwatched
+from gdcbuild.core.digest import Digest
 from gdcbuild.errors import BlobDamaged, BlobMissing, Problem, named, of_system
+from gdcbuild.files.content import FileBlob, Reading, hash_stream
+from gdcbuild.files.read_progress import Watched, unwatched
 
 _HEX = set("0123456789abcdef")
 

@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 
 from gdcbuild.core.digest import Digest
-from gdcbuild.core.folders import remove
-from gdcbuild.core.memo import UNFINISHED
 from gdcbuild.core.ports import Records
 from gdcbuild.core.result import ActionResult
+from gdcbuild.files.folders import remove
+from gdcbuild.files.memo import UNFINISHED
 from gdcbuild.store.disk import DiskCAS
 from gdcbuild.store.folder import UNFINISHED_TAG
 from gdcbuild.store.locks import FileLocks

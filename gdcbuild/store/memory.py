@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, BinaryIO
 
-from gdcbuild.core import standins
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import BlobMissing, Interrupted, ManifestError, Problem
+from gdcbuild.files import standins
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from gdcbuild.core import standins
-from gdcbuild.core.digest import Digest, FileBlob, hash_and_crc, hash_stream
-from gdcbuild.core.memo import RACY_NS
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.ports import Records
-from gdcbuild.core.watch import Watched, unwatched
 from gdcbuild.errors import ManifestError, Problem, of_system
+from gdcbuild.files import standins
+from gdcbuild.files.content import FileBlob, hash_and_crc, hash_stream
+from gdcbuild.files.memo import RACY_NS
+from gdcbuild.files.read_progress import Watched, unwatched
 
 WORTH_A_MEMO = 1 << 17
 """Bytes from which on it takes longer to read a file than to ask for its digest."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.digest import Digest, read_verified
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.ports import CAS
 from gdcbuild.errors import StoreError
+from gdcbuild.files.content import read_verified
 from gdcbuild.store.disk import DiskCAS
 from gdcbuild.store.memory import MemoryCAS
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.digest import Digest, read_verified
+from gdcbuild.core.digest import Digest
 from gdcbuild.core.ports import Workspace
 from gdcbuild.errors import ManifestError
+from gdcbuild.files.content import read_verified
 from gdcbuild.store.memory import MemoryRecords, MemoryWorkspace
 from gdcbuild.store.workspace import DiskWorkspace
 

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from gdcbuild import errors
-from gdcbuild.cli.commands import app
+from gdcbuild.cli.typer_app import app
 from gdcbuild.manifest.schema import json_schema
 from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, links, rows
 from tests.e2e.workspace import Workspace

@@ -14,9 +14,9 @@ import pytest
 
 from gdcbuild.app.calls import Options
 from gdcbuild.app.project import Project
+from gdcbuild.build.rebuilder import Rebuilder
 from gdcbuild.core.events import Warned
 from gdcbuild.core.plan import Kind, Plan
-from gdcbuild.engine.rebuilder import Rebuilder
 from gdcbuild.errors import ActionFailed, Problem, Refused
 from gdcbuild.frameworks.tensorflow.rules import TensorFlow
 from tests.e2e.test_incremental import FILES, MANIFEST

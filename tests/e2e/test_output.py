@@ -16,8 +16,8 @@ import pytest
 import typer
 
 from gdcbuild.app.cache import cache_folder
-from gdcbuild.cli.commands import app
 from gdcbuild.cli.options import WITH_JSON
+from gdcbuild.cli.typer_app import app
 from gdcbuild.errors import UsageError
 from tests.e2e.test_incremental import FILES, MANIFEST
 from tests.e2e.workspace import Workspace

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gdcbuild.core.digest import Digest, read_verified
+from gdcbuild.core.digest import Digest
 from gdcbuild.errors import BlobDamaged, Problem
+from gdcbuild.files.content import read_verified
 from gdcbuild.store.disk import DiskCAS
 from gdcbuild.store.records import DiskRecords
 from tests.faults import memos

@@ -64,9 +64,11 @@ def _toolchain(case: Case) -> str:
 
         recipe = fresh()._recipe(toolchain).name
         made = folder / "made" / recipe
-        for path in (made / "bin" / "python", made / "lib/python3/site-packages/x-1.dist-info" / "RECORD"):
+        info = made / "lib/python3/site-packages/x-1.dist-info"
+        for path in (made / "bin" / "python", info / "RECORD"):
             path.parent.mkdir(parents=True)
             path.write_text("x.py,sha256=abc,1\n")
+        (info / "REQUESTED").touch()
         fresh()._mark(recipe, None)
         whole, right = (made / MARK).read_bytes(), fresh().digest(toolchain)
         (made / MARK).write_bytes(damaged(whole, case))

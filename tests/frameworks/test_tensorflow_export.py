@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.digest import FileBlob, Tree, hash_stream
+from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Image
+from gdcbuild.files.content import FileBlob, hash_stream
 from gdcbuild.frameworks.tensorflow import contract, saved_model, worker
 from gdcbuild.runners import child
 

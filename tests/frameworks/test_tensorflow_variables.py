@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from gdcbuild.core.digest import FileBlob, hash_stream
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution, Problem
+from gdcbuild.files.content import FileBlob, hash_stream
 from gdcbuild.frameworks.tensorflow import contract
 from tests.unit.frameworks.bundles import INDEX, POINTER, SHARD, bundle, floats
 

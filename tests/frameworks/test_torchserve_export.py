@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from gdcbuild.core.digest import Blob, FileBlob, hash_stream
+from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image
+from gdcbuild.files.content import FileBlob, hash_stream
 from gdcbuild.frameworks.torchserve import worker
 from gdcbuild.frameworks.torchserve.check import contract
 from gdcbuild.frameworks.torchserve.mar import pack

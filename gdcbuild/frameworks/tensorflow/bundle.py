@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 
-from gdcbuild.core.digest import CHUNK, Blob
+from gdcbuild.core.digest import Blob
+from gdcbuild.files.content import CHUNK
 from gdcbuild.frameworks.tensorflow.sstable import masked, rows
 from gdcbuild.frameworks.tensorflow.wire import MAX_FIELDS, Message, Unreadable, Wire
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from gdcbuild.core import standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image
 from gdcbuild.errors import Caution, Problem
+from gdcbuild.files import standins
 from gdcbuild.frameworks.tensorflow import bundle, warmup
 from gdcbuild.frameworks.tensorflow.bundle import some
 from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Files, Image, Input, Policy, Worker
 from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Problem
+from gdcbuild.files import secrets, standins
 from gdcbuild.frameworks.tensorflow import contract
 
 ADAPTER_VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from gdcbuild.core.digest import CHUNK
+from gdcbuild.files.content import CHUNK
 from gdcbuild.frameworks.tensorflow.sstable import masked
 
 REQUESTS = "assets.extra/tf_serving_warmup_requests"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
 from gdcbuild.errors import Caution, Location, Problem
+from gdcbuild.files import secrets, standins
 from gdcbuild.frameworks.torchserve.check import config, contract, handlers, shadows
 from gdcbuild.frameworks.torchserve.check.contract import NATIVE
 from gdcbuild.frameworks.torchserve.check.handlers import DEFAULT_HANDLERS, LOADS_ITSELF

@@ -10,19 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import (
-    BytesBlob,
-    Digest,
+from gdcbuild.core.digest import BytesBlob, Digest, Tree
+from gdcbuild.errors import BlobDamaged
+from gdcbuild.files.content import (
     FileBlob,
     Search,
-    Tree,
     beside,
     copy_verified,
     hash_stream,
     place,
     read_verified,
 )
-from gdcbuild.errors import BlobDamaged
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -68,7 +66,7 @@ def test_blocks_that_are_shared_and_cannot_be_read_are_the_blobs(monkeypatch: py
             opened.append(self)
             return super().open()
 
-    monkeypatch.setattr("gdcbuild.core.digest._cloned", lambda *_: True)
+    monkeypatch.setattr("gdcbuild.files.content._cloned", lambda *_: True)
     with Path("/proc/self/mem").open("rb") as file, pytest.raises(BlobDamaged, match="a bad sector"):
         place(Torn(b"one"), file)
 

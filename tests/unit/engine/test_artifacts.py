@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gdcbuild.core.digest import Digest, Tree, read_verified
+from gdcbuild.build.artifacts import Artifact, inputs_of, named
+from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.graph import Action, Files, Graph, Image, Input, MadeBy, SourceFile, Version
 from gdcbuild.core.ids import VersionId
-from gdcbuild.engine.artifacts import Artifact, inputs_of, named
 from gdcbuild.errors import ActionFailed, BlobDamaged, Location, StoreError
+from gdcbuild.files.content import read_verified
 from gdcbuild.store.memory import MemoryCAS, MemoryWorkspace
 
 WHERE = Location("gdcbuild.yaml", 4, 2)

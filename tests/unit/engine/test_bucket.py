@@ -14,11 +14,11 @@ from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.seal import Provenance, Seal, SealedFile
 from gdcbuild.core.standing import Absent, Published
-from gdcbuild.engine.bucket import claim_key, content, contents, newest_seals, read_seal
-from gdcbuild.engine.observe import Look, Observation, compare, observe
-from gdcbuild.engine.publisher import publish
-from gdcbuild.engine.writer import Release
 from gdcbuild.errors import RemoteError
+from gdcbuild.publish.bucket import claim_key, content, contents, newest_seals, read_seal
+from gdcbuild.publish.observe import Look, Observation, compare, observe
+from gdcbuild.publish.publisher import publish
+from gdcbuild.publish.writer import Release
 from gdcbuild.remotes.memory import MemoryRemote
 from tests.unit.engine.world import verify
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from gdcbuild.build.explain import explain
+from gdcbuild.build.judge import judge
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Files, Graph, Input, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Change, Kind
 from gdcbuild.core.verdict import Unknown
-from gdcbuild.engine.bucket import claim_key, newest_seals
-from gdcbuild.engine.explain import explain
-from gdcbuild.engine.judge import judge
 from gdcbuild.errors import Refused
+from gdcbuild.publish.bucket import claim_key, newest_seals
 from gdcbuild.report import text
 from tests.unit.engine.world import Action, World, action, graph
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdcbuild.build.explain import explain
+from gdcbuild.build.judge import judge
 from gdcbuild.core.events import JobFinished
 from gdcbuild.core.graph import Action, Graph, MadeBy
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Kind
 from gdcbuild.core.verdict import Hit, Unknown
-from gdcbuild.engine.explain import explain
-from gdcbuild.engine.judge import judge
 from tests.unit.engine.world import World, action, graph
 
 FILES = ["a", "b", "c", "d"]

@@ -14,8 +14,8 @@ from gdcbuild.core.graph import Action, Graph, Image, Inline, Policy, Toolchain
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Kind
 from gdcbuild.core.seal import Provenance, Seal
-from gdcbuild.engine.bucket import newest_seals, read_seal
 from gdcbuild.errors import Problem
+from gdcbuild.publish.bucket import newest_seals, read_seal
 from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import Toy, World, action, graph, join
 

@@ -14,11 +14,11 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.core.standing import Absent, Published, Standing, Unmanaged
-from gdcbuild.engine.bucket import newest_seals
-from gdcbuild.engine.observe import observe
-from gdcbuild.engine.publisher import Publication, publish
-from gdcbuild.engine.writer import Release, SoFar
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
+from gdcbuild.publish.bucket import newest_seals
+from gdcbuild.publish.observe import observe
+from gdcbuild.publish.publisher import Publication, publish
+from gdcbuild.publish.writer import Release, SoFar
 from gdcbuild.remotes.memory import MemoryRemote
 from tests.unit.engine.world import verify
 
@@ -91,9 +91,9 @@ def is_mixed(remote: Remote, entry: str) -> bool:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look before every write whether somebody has taken over, and leave nobody time."""
-    monkeypatch.setattr("gdcbuild.engine.writer.CHECK_EVERY", 0.0)
-    monkeypatch.setattr("gdcbuild.engine.writer.GRACE", 0.0)
-    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 1)
+    monkeypatch.setattr("gdcbuild.publish.writer.CHECK_EVERY", 0.0)
+    monkeypatch.setattr("gdcbuild.publish.writer.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.core.parallel.JOBS", 1)
 
 
 class Killed(Exception):
@@ -460,7 +460,7 @@ class Changed:
 
 
 def test_a_file_that_changed_since_it_was_judged_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 4)
+    monkeypatch.setattr("gdcbuild.core.parallel.JOBS", 4)
     remote = MemoryRemote()
     with pytest.raises(BlobDamaged):
         publish(remote, release({**blobs(A), "variables/data": Changed()}), Absent(), Terms("test"))
@@ -540,7 +540,7 @@ def test_a_seal_that_does_not_stay_is_no_seal() -> None:
 
 
 def test_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.engine.parallel.JOBS", 16)
+    monkeypatch.setattr("gdcbuild.core.parallel.JOBS", 16)
     remote = MemoryRemote()
     large = {ENTRY: b"graph", **{f"variables/{n:03}": b"%d" % n for n in range(200)}}
     assert run(remote, large) == Publication("created", 203)

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pytest
 
+from gdcbuild.build import judge as judging
+from gdcbuild.build.artifacts import Artifact
 from gdcbuild.core.digest import Digest
 from gdcbuild.core.graph import Action, Input, MadeBy, Toolchain
 from gdcbuild.core.ports import Flag, Outputs, Run
 from gdcbuild.core.verdict import Hit, Miss, Unknown, Verdict
-from gdcbuild.engine import judge as judging
-from gdcbuild.engine.artifacts import Artifact
 from gdcbuild.errors import ActionFailed, BlobDamaged
 from gdcbuild.runners.memory import MemoryRunner
 from gdcbuild.store.memory import MemoryWorkspace

@@ -14,8 +14,8 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Kind
 from gdcbuild.core.ports import Run
 from gdcbuild.core.seal import Seal, SealedFile
-from gdcbuild.engine.bucket import claim_key, newest_seals
 from gdcbuild.errors import Refused
+from gdcbuild.publish.bucket import claim_key, newest_seals
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import World, action, graph
@@ -109,7 +109,7 @@ def effect(world: World, repair: bool) -> tuple[str, set[str]]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.engine.writer.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.publish.writer.GRACE", 0.0)
 
 
 EXPECTED = {

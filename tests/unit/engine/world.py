@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gdcbuild.build.judge import NOTHING, Judged, Work, desired, judge
+from gdcbuild.build.rebuilder import Ports, Rebuilder
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
@@ -14,13 +16,11 @@ from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.core.run import Report
 from gdcbuild.core.seal import NO_CHECKOUT, Checkout
 from gdcbuild.core.standing import damage
-from gdcbuild.core.watch import unwatched
 from gdcbuild.engine.apply import Running, apply, build
-from gdcbuild.engine.judge import NOTHING, Judged, Work, desired, judge
-from gdcbuild.engine.observe import Bucket, Look, audit, observe
 from gdcbuild.engine.planner import survey
-from gdcbuild.engine.rebuilder import Ports, Rebuilder
 from gdcbuild.errors import Problem
+from gdcbuild.files.read_progress import unwatched
+from gdcbuild.publish.observe import Bucket, Look, audit, observe
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.report.memory import Recorder
 from gdcbuild.runners.memory import FixedToolchains, MemoryRunner

@@ -21,8 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gdcbuild.core.digest import BytesBlob, Digest, FileBlob
+from gdcbuild.core.digest import BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, Problem
+from gdcbuild.files.content import FileBlob
 from gdcbuild.frameworks.torchserve.mar import archive as reading
 from gdcbuild.frameworks.torchserve.mar import repack
 from gdcbuild.frameworks.torchserve.mar.archive import open_archive
@@ -407,7 +408,7 @@ GREEDY: dict[str, Callable[[], bytes]] = {
 CHILD = """
 import sys
 from pathlib import Path
-from gdcbuild.core.digest import FileBlob, hash_stream
+from gdcbuild.files.content import FileBlob, hash_stream
 from gdcbuild.errors import ActionFailed
 from gdcbuild.frameworks.torchserve.mar import repack
 file = Path(sys.argv[1])

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gdcbuild.core.digest import Blob, BytesBlob, Digest, FileBlob
+from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, BlobDamaged
+from gdcbuild.files.content import FileBlob
 from gdcbuild.frameworks.torchserve import worker
 from gdcbuild.frameworks.torchserve.mar import pack, repack
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.core.digest import Digest, copy_verified, place, read_verified
+from gdcbuild.core.digest import Digest
 from gdcbuild.errors import BlobDamaged, BlobMissing
+from gdcbuild.files.content import copy_verified, place, read_verified
 from gdcbuild.store.disk import DiskCAS, HeldBlob
 
 ONE = Digest.of(b"one")

@@ -11,11 +11,11 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from gdcbuild.core import secrets, standins
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
-from gdcbuild.core.standins import StandIn
 from gdcbuild.errors import Caution, Problem
+from gdcbuild.files import secrets, standins
+from gdcbuild.files.standins import StandIn
 from gdcbuild.frameworks.torchserve.check import config, handlers, shadows, weights
 from gdcbuild.frameworks.torchserve.check.classes import Class
 from gdcbuild.frameworks.torchserve.check.handlers import VOCABULARY, Entry, listed, module_of

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from gdcbuild.core.digest import CHUNK, Blob, Digest, chunks, hash_stream
+from gdcbuild.core.digest import Blob, Digest
+from gdcbuild.files.content import CHUNK, chunks, hash_stream
 from gdcbuild.frameworks.torchserve.mar.layout import TooLarge, Unreadable, check_layout
 from gdcbuild.frameworks.torchserve.mar.member_names import check_names, unpacked_as
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
@@ -31,6 +32,7 @@ MAX_NESTED_MEMBERS = 100_000
 
 MAX_RATIO = 200
 ZIP_MAGIC = b"PK\x03\x04"
+GZIP_MAGIC = b"\x1f\x8b"
 FREE_SIZE, NESTED_FREE_SIZE = 4 << 30, 256 << 20
 """Unpacked bytes for which the ratio does not matter, as weights of mostly zeros get small; and those in a nested archive."""
 

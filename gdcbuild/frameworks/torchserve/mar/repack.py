@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gdcbuild.core.digest import Blob, Digest, hash_stream
+from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
-from gdcbuild.frameworks.torchserve.mar.archive import open_archive
+from gdcbuild.files.content import hash_stream
+from gdcbuild.frameworks.torchserve.mar.archive import GZIP_MAGIC, open_archive
 from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
 from gdcbuild.frameworks.torchserve.mar.pack import written
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
-from gdcbuild.frameworks.torchserve.pickles.streams import GZIP
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:
@@ -33,7 +33,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dic
     except (Unreadable, RecursionError) as error:  # a manifest that can just be read need not be one that can be written
         name = path.rpartition("/")[2]
         with blob.open() as stream:
-            if stream.read(len(GZIP)) == GZIP:
+            if stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
                 message, hint = (
                     f"{name} is packed with gzip, and the containers ask for a zip file",
                     "leave out --archive-format tgz",

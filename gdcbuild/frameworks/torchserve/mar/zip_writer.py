@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 from zipfile import ZIP64_LIMIT, ZIP64_VERSION, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED
 
-from gdcbuild.core.digest import Blob, Digest, beside, flushing, hash_and_crc, read_verified, refuse_other
+from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.errors import BlobDamaged, Problem
+from gdcbuild.files.content import beside, flushing, hash_and_crc, read_verified, refuse_other
 
 FIRST, LAST = 315_532_800, 4_354_819_198
 """The first and the last moment that a zip file can tell, in seconds since 1970, UTC."""

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
+from gdcbuild.frameworks.torchserve.mar.archive import GZIP_MAGIC
 from gdcbuild.frameworks.torchserve.mar.layout import TAIL, Unreadable
 from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
 
-GZIP = b"\x1f\x8b"
 _FOREIGN = (
     (rb"7z\xbc\xaf'\x1c", "7-Zip"),
     (rb"Rar!\x1a\x07", "RAR"),
@@ -144,7 +144,7 @@ class Unpacked(io.RawIOBase):
 def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
     """What a file holds that is compressed, None when it is not. Raises Unreadable when that cannot be read."""
     head = stream.head
-    if head.startswith(GZIP):
+    if head.startswith(GZIP_MAGIC):
         found = Unpacked(cast(BinaryIO, stream), budget, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), 1)
     elif _is_zlib(head):
         found = Unpacked(cast(BinaryIO, stream), budget, zlib.decompressobj, 1)

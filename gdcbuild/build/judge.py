@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from gdcbuild.build import standins
+from gdcbuild.build.artifacts import Artifact
+from gdcbuild.build.rebuilder import Rebuilder
 from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.parallel import each
 from gdcbuild.core.plan import Build, Desired
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
-from gdcbuild.engine import standins
-from gdcbuild.engine.artifacts import Artifact
-from gdcbuild.engine.parallel import each
-from gdcbuild.engine.rebuilder import Rebuilder
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from gdcbuild.core.digest import Digest, Tree, hash_stream
+from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
-from gdcbuild.engine.parallel import each
+from gdcbuild.core.parallel import each
 from gdcbuild.errors import Problem, RemoteError
+from gdcbuild.files.content import hash_stream
 
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from gdcbuild.core.digest import Digest, Tree, hash_stream
+from gdcbuild.core import parallel
+from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.standing import Absent, Published, Standing, Unfinished, Unmanaged
-from gdcbuild.engine import parallel
-from gdcbuild.engine.bucket import (
+from gdcbuild.files.content import hash_stream
+from gdcbuild.publish.bucket import (
     Sealed,
     as_listed,
     claimed,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.plan import Desired, Terms
     from gdcbuild.core.ports import Records, Remote
     from gdcbuild.core.seal import Provenance, Seal
-    from gdcbuild.core.watch import Watched
+    from gdcbuild.files.read_progress import Watched
 
 COMPARED = "objects"
 """The table of SHA-256 of objects, by what their listing shows."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gdcbuild.build.judge import Judged
+from gdcbuild.build.rebuilder import Rebuilder
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.verdict import Explanation, Miss
-from gdcbuild.engine.judge import Judged
-from gdcbuild.engine.rebuilder import Rebuilder
 
 
 def explain(graph: Graph, judged: Judged, version: VersionId, rebuilder: Rebuilder) -> list[Explanation]:

@@ -12,9 +12,9 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.cli.commands import app
 from gdcbuild.cli.options import FLAGS
-from gdcbuild.cli.reading import QUICK, read
+from gdcbuild.cli.plain_args import QUICK, read
+from gdcbuild.cli.typer_app import app
 
 WORDS = ["a", "m@1", "dir/x", "*", "--", "-", "", "-1", "2", "0", "--env", "--env=prod", "--env=", "--nonsense", "-h", "-j4"]
 FLAG_WORDS = [name for flag in FLAGS.values() for name in flag.names]

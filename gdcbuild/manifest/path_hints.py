@@ -11,7 +11,7 @@ import shlex
 import unicodedata
 from pathlib import Path
 
-from gdcbuild.core import standins
+from gdcbuild.files import standins
 
 _PLAIN = re.compile(r"[\w.][\w./ -]*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")

@@ -19,14 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from gdcbuild.core.decision import change_of
 from gdcbuild.core.plan import Build, Desired, Kind, Terms, refused
 from gdcbuild.core.ports import Remote
 from gdcbuild.core.standing import Published, Standing, Unmanaged
-from gdcbuild.engine.bucket import claimed, contents, differences, newest_claims, newest_seals, read_seal
-from gdcbuild.engine.observe import standing_of
-from gdcbuild.engine.planner import change_of
-from gdcbuild.engine.writer import Release, SoFar, Writer
 from gdcbuild.errors import Problem, Refused
+from gdcbuild.publish.bucket import claimed, contents, differences, newest_claims, newest_seals, read_seal
+from gdcbuild.publish.observe import standing_of
+from gdcbuild.publish.writer import Release, SoFar, Writer
 
 Outcome = Literal["created", "replaced", "repaired", "unchanged"]
 

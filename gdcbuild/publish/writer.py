@@ -9,14 +9,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from gdcbuild.core.digest import Blob, BytesBlob, Tree, copy_verified, hash_stream
+from gdcbuild.core import parallel
+from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.seal import Provenance, Seal, SealedFile
 from gdcbuild.core.standing import Published, Standing, Unfinished, Unmanaged
-from gdcbuild.engine import parallel
-from gdcbuild.engine.bucket import (
+from gdcbuild.errors import Problem, Refused, RemoteError
+from gdcbuild.files.content import copy_verified, hash_stream
+from gdcbuild.publish.bucket import (
     Sealed,
     claim_key,
     claimed,
@@ -25,8 +27,7 @@ from gdcbuild.engine.bucket import (
     newest_claims,
     read_seal,
 )
-from gdcbuild.engine.observe import other_content, unlike_as_listed
-from gdcbuild.errors import Problem, Refused, RemoteError
+from gdcbuild.publish.observe import other_content, unlike_as_listed
 
 CLAIM_SCHEMA = 1
 ROUNDS = 8

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gdcbuild.core import bucket
 from gdcbuild.errors import Location, ManifestError, Problem
+from gdcbuild.files import bucket_url
 from gdcbuild.manifest.yaml import Node
 
 
@@ -46,7 +46,7 @@ def buckets(main: Node, root: Path) -> list[Bucket]:
         if node is None or not node.is_literal:
             continue
         try:
-            folder = bucket.folder(node.text, root)
+            folder = bucket_url.folder(node.text, root)
         except ManifestError:
             continue  # which has been told where it stands
         if folder is not None:

@@ -6,8 +6,8 @@ from io import BytesIO
 
 import pytest
 
-from gdcbuild.core import watch
 from gdcbuild.core.events import Event, Reading
+from gdcbuild.files import read_progress
 
 
 class Clock:
@@ -22,13 +22,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(watch, "time", clock)
+    monkeypatch.setattr(read_progress, "time", clock)
     return clock
 
 
 def test_what_is_read_at_once_is_not_told(clock: Clock) -> None:
     told: list[Event] = []
-    found = watch.Watch(told.append)
+    found = read_progress.Watch(told.append)
     for name in "abc":
         stream = found.stream(name, 4, BytesIO(b"1234"))
         assert stream.read(2) + stream.read() == b"1234"
@@ -37,9 +37,9 @@ def test_what_is_read_at_once_is_not_told(clock: Clock) -> None:
 
 def test_it_is_told_at_most_so_often_and_at_the_end(clock: Clock) -> None:
     told: list[Event] = []
-    with watch.Watch(told.append, "m@1").stream("w.pt", 6, BytesIO(b"123456")) as stream:
+    with read_progress.Watch(told.append, "m@1").stream("w.pt", 6, BytesIO(b"123456")) as stream:
         for _ in range(3):
-            clock.now += watch.EVERY * 0.7
+            clock.now += read_progress.EVERY * 0.7
             stream.read(2)
     assert told == [Reading("m@1", "w.pt", 4, 6), Reading("m@1", "w.pt", 6, 6)]
     assert stream.closed
@@ -47,9 +47,9 @@ def test_it_is_told_at_most_so_often_and_at_the_end(clock: Clock) -> None:
 
 def test_many_files_share_the_time(clock: Clock) -> None:
     told: list[Event] = []
-    found = watch.Watch(told.append)
+    found = read_progress.Watch(told.append)
     for name in "abcd":
-        clock.now += watch.EVERY * 0.6
+        clock.now += read_progress.EVERY * 0.6
         found.counter(name, 9)(b"1")
     assert told == [Reading("", "b", 1, 9), Reading("", "d", 1, 9)]
 
@@ -59,4 +59,4 @@ def test_whoever_sees_may_stop_the_reading() -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        watch.shown(BytesIO(b"1"), stop).read()
+        read_progress.shown(BytesIO(b"1"), stop).read()

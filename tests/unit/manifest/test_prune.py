@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gdcbuild.manifest.model import Manifest, Version
-from gdcbuild.manifest.sound import Sound, sound
+from gdcbuild.manifest.prune import Sound, sound
 from gdcbuild.manifest.variables import put_in
 from gdcbuild.manifest.yaml import Node, parse
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gdcbuild.core.digest import Digest, Search, Tree
+from gdcbuild.build.artifacts import Artifact, Origin, inputs_of
+from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.graph import Action, Command, Files, Graph
 from gdcbuild.core.key import PROGRAM, Difference, Key, differences, key_of
 from gdcbuild.core.ports import CAS, Flag, Framework, Locks, Outputs, Programs, Records, Run, Runner, Toolchains, Workspace
 from gdcbuild.core.result import ActionResult
 from gdcbuild.core.verdict import Hit, Miss, Taken, Unknown, Verdict
-from gdcbuild.engine.artifacts import Artifact, Origin, inputs_of
 from gdcbuild.errors import ActionFailed, Location, Problem
+from gdcbuild.files.content import Search
 
 Outcome = Literal["built", "cached"]
 

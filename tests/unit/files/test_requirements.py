@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdcbuild.core.requirements import names, unpinned
+from gdcbuild.files.requirements import names, unpinned
 
 PINNED = """\
 # a comment

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gdcbuild.core.secrets import MAX_BYTES, UNSURE, by_content, by_path
+from gdcbuild.files.secrets import MAX_BYTES, UNSURE, by_content, by_path
 
 
 @pytest.mark.parametrize(

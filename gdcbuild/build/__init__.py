@@ -1,0 +1,1 @@
+"""From a graph to artifacts: judge every action by its key, run what has no result, in the right order."""

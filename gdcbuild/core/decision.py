@@ -1,0 +1,105 @@
+"""What is to be done with a version: one pure function of what it should be and what it is in the bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdcbuild.core.plan import Change, Kind
+from gdcbuild.core.standing import BEGUN, Absent, Published, Unfinished, Unmanaged
+
+if TYPE_CHECKING:
+    from gdcbuild.core.ids import VersionId
+    from gdcbuild.core.plan import Desired, Terms
+    from gdcbuild.core.standing import Standing
+
+SAME = "up to date: published from the same inputs"
+
+
+_Decision = tuple[Kind, str, tuple[str, ...], str]
+"""What is to be done, why, how the bucket differs, and what to do instead where the usual hint would be wrong."""
+
+
+def change_of(id: VersionId, desired: Desired, standing: Standing, terms: Terms) -> Change:
+    """What is to be done with a version of that standing, that should be what is desired. Pure."""
+    match standing:
+        case Absent():
+            found = _decision(Kind.CREATE, _because("not published yet", desired))
+        case Unfinished():
+            found = _unfinished(id, desired, standing, terms)
+        case Unmanaged():
+            found = _unmanaged(desired, standing, terms)
+        case Published():
+            found = _published(id, desired, standing, terms)
+    kind, why, detail, hint = found
+    digest = desired.tree.digest if desired.tree is not None else None
+    published = standing.digest if isinstance(standing, Published) else None
+    removed: tuple[str, ...] = ()
+    if kind is Kind.REPLACE and isinstance(standing, Unfinished | Unmanaged):
+        removed = tuple(sorted(path for path in standing.files if path not in (desired.tree or ())))
+    return Change(id, kind, desired.build, why, digest, published, detail, hint, removed)
+
+
+def _decision(kind: Kind, why: str, detail: tuple[str, ...] = (), hint: str = "") -> _Decision:
+    return kind, why, detail, hint
+
+
+def _published(id: VersionId, desired: Desired, standing: Published, terms: Terms) -> _Decision:
+    drift, claimed = standing.drift, standing.claimed
+    if drift and not claimed and not terms.repair:
+        # whatever is to come: what is there is nobody's that is known, and is not to be removed unseen
+        return _decision(Kind.DRIFT, drift[0], drift)
+    if desired.tree is None:
+        origin = standing.provenance
+        same = not drift and origin is not None and origin.key == desired.key != ""
+        return _decision(Kind.NONE, SAME) if same else _decision(Kind.UNKNOWN, desired.why)
+    digest = desired.tree.digest
+    if terms.immutable and claimed not in ("", str(digest)):
+        return _begun_with_other_bytes(id, claimed)
+    if digest.hash != standing.digest:
+        why = f"{BEGUN}; {drift[0]}" if claimed else "published with other bytes"
+        return _decision(_other(terms), why, drift)
+    if not drift:
+        return _decision(Kind.NONE, "up to date")
+    if claimed:
+        return _decision(Kind.REPLACE, "another publishing was begun and not ended", drift)
+    return _decision(Kind.REPAIR, f"to be put back; {drift[0]}", drift)
+
+
+def _unfinished(id: VersionId, desired: Desired, standing: Unfinished, terms: Terms) -> _Decision:
+    if not standing.files and not terms.immutable:
+        return _decision(Kind.CREATE, _because("not published yet", desired))
+    if desired.tree is None:
+        # what is there may have to go, or may not change: that is known when the bytes are
+        return _decision(Kind.UNKNOWN, _because(BEGUN, desired))
+    if terms.immutable and standing.claimed != str(desired.tree.digest):
+        return _begun_with_other_bytes(id, standing.claimed)
+    if standing.unlike:
+        return _decision(_other(terms), f"{BEGUN}; {standing.unlike[0]}", standing.unlike)
+    return _decision(Kind.CREATE, _because(BEGUN, desired))
+
+
+def _unmanaged(desired: Desired, standing: Unmanaged, terms: Terms) -> _Decision:
+    unlike = standing.unlike
+    if desired.tree is None:
+        return _decision(Kind.UNKNOWN, _because("published by other means", desired))
+    if unlike and terms.repair:
+        hint = "" if terms.immutable else "leave it out (--exclude), or have it replaced, by an apply without --repair"
+        why = "published by other means, with other bytes, which a repair leaves alone"
+        return _decision(Kind.CONFLICT, why, unlike, hint)
+    if unlike:
+        return _decision(_other(terms), "published by other means, with other bytes", unlike)
+    same, detail = "published by other means, with the same bytes", ("it has no seal",)
+    return _decision(Kind.REPAIR, f"{same}; to be sealed", detail) if terms.repair else _decision(Kind.NONE, same, detail)
+
+
+def _other(terms: Terms) -> Kind:
+    return Kind.CONFLICT if terms.immutable else Kind.REPLACE
+
+
+def _begun_with_other_bytes(id: VersionId, claimed: str) -> _Decision:
+    hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
+    return _decision(Kind.CONFLICT, f"it was begun with {claimed}", hint=hint)
+
+
+def _because(state: str, desired: Desired) -> str:
+    return f"{state}; {desired.why}" if desired.why else state
