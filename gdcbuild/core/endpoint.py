@@ -14,11 +14,13 @@ def is_endpoint(text: str) -> bool:
         return False
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        plain = not (parts.query or parts.fragment or "?" in text or "#" in text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and plain
     except ValueError:
         return False
 
 
 def shown(text: str) -> str:
-    """A URL for people: without the password that somebody may have put into it."""
-    return re.sub(r"//[^/]*@", "//", text)
+    """A URL for people: without the password that somebody may have put into it, however malformed it is."""
+    without_user = re.sub(r"//.*@", "//", text, flags=re.DOTALL)
+    return re.sub(r"(//[^/:]*):(?!\d*(?:[/?#]|$))[^/?#]*", r"\1:***", without_user)

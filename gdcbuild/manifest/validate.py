@@ -128,6 +128,8 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         expected = error["ctx"]["expected"]
         if isinstance(found.value, str) and found.text == expected:
             return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
+        if name == "schema" and type(found.value) is int and found.value > 1:
+            return Problem(f"schema {found.text} needs a newer gdcbuild", "update gdcbuild, or write schema: 1", where)
         one_of = "one of " if " or " in expected else ""
         said = f"{name}: {_NO_TEXT[type(found.value)]}" if type(found.value) in _NO_TEXT else quoted(found.text)
         return Problem(f"{said} is not {one_of}{expected}", f"write {expected}", where)
@@ -169,7 +171,9 @@ def _pattern_hint(error: Any) -> str:
         return 'write "package.module:function"'
     if pattern.startswith("^[0-9]"):
         return 'write MAJOR.MINOR in quotes, as "2.13"'
-    return "use letters, digits, and . _ - between them" + (", at most 63" if "{0,61}" in pattern else "")
+    if "{0,61}" in pattern:
+        return "use letters, digits, . _ and -, at most 63; begin and end with a letter or a digit"
+    return "use letters, digits, . _ and -; begin and end with a letter, a digit or _"
 
 
 def _keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

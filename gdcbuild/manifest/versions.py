@@ -6,6 +6,7 @@ What cannot be found is put down as it is called, so that the framework can judg
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any, NamedTuple
 
 from gdcbuild.core.graph import Image, Input, SourceFile
@@ -18,6 +19,7 @@ from gdcbuild.manifest.load import File
 from gdcbuild.manifest.merge import SOURCES, merge
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names
+from gdcbuild.manifest.path_hints import as_value
 from gdcbuild.manifest.validate import validate
 from gdcbuild.manifest.yaml import Node
 
@@ -123,12 +125,21 @@ def _handler(
     scope = names.scope(file, "handlers")
     if name not in scope:
         if name not in ready:
-            mistakes.problems += names.unknown(file, "handlers", name, [*scope, *ready], where).problems
+            problems = names.unknown(file, "handlers", name, [*scope, *ready], where).problems
+            hint = _declared(name) if "/" in name or ".py" in name else ""
+            mistakes.problems += [p._replace(hint=hint or p.hint) for p in problems]
         return Handler(name, where)
     owner = scope[name][0]
     names.used.add((owner.path, name))
     names.need(owner, "handlers", name)
     return declared_handler(names, owner, name, mistakes)
+
+
+def _declared(file: str) -> str:
+    """How to declare the handler in a file that was given in the place of a name."""
+    folder, base = posixpath.split(file.partition(":")[0])
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.basename(folder) or base.removesuffix(".py"))
+    return f"declare it, handlers: {{{name}: {{file: {as_value(file)}}}}}, and write handler: {name}"
 
 
 def declared_handler(names: Names, file: File, name: str, mistakes: Mistakes) -> Handler:

@@ -221,7 +221,7 @@ class _Composer:
             return f'write "{name}":'
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
         as_name = f'another name in quotes, as "{near}":' if near else "a name in quotes:"
-        return f"write {as_name} letters, digits, and . _ - between them"
+        return f"write {as_name} letters, digits, . _ and -; begin and end with a letter or a digit"
 
     def value(self, event: yaml.NodeEvent) -> Node:
         where = self.where(event)

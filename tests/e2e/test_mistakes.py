@@ -35,6 +35,16 @@ def _leaving_link(root: Path) -> None:
 
 
 CASES: dict[str, tuple[str, list[str]]] = {
+    "newer schema": (HEAD.replace("1", "2", 1), ["gdcbuild.yaml:1:1: error: schema 2 needs a newer gdcbuild"]),
+    "a file as handler": (
+        HEAD + "models: {m: {framework: pt, handler: fraud/handler.py, versions: {'1': {weights: w.pt}}}}\n",
+        ["gdcbuild.yaml:7:29: error: ", "handlers: {fraud: {file: fraud/handler.py}}, and write handler: fraud"],
+    ),
+    "an id that ends in _": (HEAD + "models: {a_: {}}\n", ["gdcbuild.yaml:7:10: error: 'a_'", "end with a letter or a digit"]),
+    "query in an endpoint": (
+        HEAD.replace("bucket: bucket", "bucket: s3://b, endpoint: 'http://user:secret/@h?x=1'"),
+        ["gdcbuild.yaml:3:27: error: 'http://h?x=1' is not an endpoint"],
+    ),
     "unknown key": (HEAD + "model: {}\n", ["gdcbuild.yaml:7:1: error: unknown key 'model'", "did you mean 'models'?"]),
     "unknown key in an environment": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, imutable: true}"),

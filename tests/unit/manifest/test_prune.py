@@ -27,7 +27,8 @@ def test_all_of_it_when_nothing_is_wrong() -> None:
     ("text", "problems", "kept"),
     [
         ("models: {}", ["'schema' is missing"], {"models": {}}),
-        ("schema: 2", ["'2' is not 1"], {}),
+        ("schema: 2", ["schema 2 needs a newer gdcbuild"], {}),
+        ("schema: 0", ["'0' is not 1"], {}),
         ("schema: true", ["'true' is not 1"], {}),
         ("schema: 1.0", ["'1.0' is not 1"], {}),
         ("schema: 1\nvars: []", ["vars: a mapping is wanted"], {}),
