@@ -35,10 +35,8 @@ def parser() -> argparse.ArgumentParser:
     """A parser of its options. Raises NotUnderstood."""
     found = _Parser(prog="torch-model-archiver", add_help=False)
     found.add_argument("-h", "--help", action="store_true")
-    for name in ("--model-name", "--handler"):
-        found.add_argument(name, required=True)
-    for name in ("--serialized-file", "--model-file", "--extra-files", "--export-path"):
-        found.add_argument(name)
+    for name in ("--model-name", "--handler", "--serialized-file", "--model-file", "--extra-files", "--export-path"):
+        found.add_argument(name, required=name in ("--model-name", "--handler"))
     found.add_argument("--runtime", default="python", choices=RUNTIMES)
     found.add_argument("--archive-format", default="default", choices=FORMATS)
     found.add_argument("-f", "--force", action="store_true")
@@ -62,31 +60,28 @@ def packing(arguments: list[str], folder: str, where: Location) -> Packing:
 def from_options(given: dict[str, Any], folder: str, where: Location) -> Packing:
     """What options pack, by the names they have in the library; absent ones are None. Raises NotUnderstood."""
     for name, value in given.items():
+        option = "--" + name.replace("_", "-")
         if name != "export_path" and isinstance(value, str) and (found := UNKNOWN.search(value)):
-            option = "--" + name.replace("_", "-")
-            what, _, why = found[1].partition(", which ")
-            raise NotUnderstood(f"{option} is {shown(value).rstrip(',' * bool(why))}, and {what} is known only when it runs")
+            what = found[1].partition(", which ")[0]
+            raise NotUnderstood(f"{option} is {shown(value).rstrip(',')}, and {what} is known only when it runs")
         if isinstance(value, str) and NO_NAME.search(value):
-            raise NotUnderstood(f"--{name.replace('_', '-')} is {value!a}, which no file in UTF-8 can name")
+            raise NotUnderstood(f"{option} is {value!a}, which no file in UTF-8 can name")
     if found := UNKNOWN.search(folder):
         raise NotUnderstood(f"the folder in which it runs is not known: {found[1]}")
-    paths = {name: join(folder, given[name]) for name in FILES if given.get(name)}
-    name = given["model_name"] + ("" if given.get("archive_format") == "no-archive" else ".mar")
-    archive = posixpath.join(folder, given.get("export_path") or "", name)
+    archive_format = given.get("archive_format") or "default"
+    name = given["model_name"] + ("" if archive_format == "no-archive" else ".mar")
+    files = [join(folder, given[option]) if given.get(option) else None for option in FILES]
     return Packing(
         where,
         folder,
-        posixpath.normpath(archive),
+        posixpath.normpath(posixpath.join(folder, given.get("export_path") or "", name)),
         given["model_name"],
         given["version"],
         given["handler"],
-        extra_files=tuple(join(folder, item) for part in (given.get("extra_files") or "").split(",") if (item := part.strip())),
-        runtime=given.get("runtime") or "python",
-        archive_format=given.get("archive_format") or "default",
-        serialized_file=paths.get("serialized_file"),
-        model_file=paths.get("model_file"),
-        requirements_file=paths.get("requirements_file"),
-        config_file=paths.get("config_file"),
+        tuple(join(folder, item) for part in (given.get("extra_files") or "").split(",") if (item := part.strip())),
+        given.get("runtime") or "python",
+        archive_format,
+        *files,
     )
 
 

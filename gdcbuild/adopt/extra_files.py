@@ -13,7 +13,7 @@ Entry = str | tuple[str, str]
 """A path or glob, whose files go by their base names; or (from, to)."""
 
 _GLOB = re.compile(r"[*?]|\[.*\]")
-ROOT = "./"
+_TOP = "./"
 """As `to`: the top of the archive."""
 
 
@@ -23,35 +23,36 @@ def entries(path: str) -> Iterator[Entry]:
     What is not there is taken for a file, or for a folder if it ends in "/".
     """
     plain = path.rstrip("/")
-    if not _GLOB.search(plain):
-        yield from _folder(plain) if path.endswith("/") or os.path.isdir(plain) else [plain]
-        return
-    matched = sorted(glob.glob(plain))
-    hidden = sorted(glob.glob(plain, include_hidden=True)) != matched
-    if not hidden and "**" not in plain and matched and all(os.path.isfile(m) for m in matched):
+    matched = sorted(glob.glob(plain)) if _GLOB.search(plain) else [path]
+    if matched == [path] and path.endswith("/"):
+        yield from _folder(plain)
+    elif (
+        matched != [path] and "**" not in plain and matched and all(map(os.path.isfile, matched)) and not _hides(plain, matched)
+    ):
         yield plain
-        return
-    for match in matched:
-        yield from _folder(match) if os.path.isdir(match) else [match]
+    else:
+        for match in matched:
+            yield from _folder(match) if os.path.isdir(match) else [match]
+
+
+def _hides(pattern: str, matched: list[str]) -> bool:
+    """Whether a manifest's glob would match hidden files as well, which the archiver ignores."""
+    return sorted(glob.glob(pattern, include_hidden=True)) != matched
 
 
 def _folder(path: str) -> Iterator[Entry]:
     """A folder's content at the top of the archive. The archiver ignores some folders, so then each file is named."""
-    if not _is_filtered(path):
-        if not os.path.isdir(path) or any(p.is_file() for p in Path(path).rglob("*")):
-            yield f"{path}/", ROOT
+    inside = sorted(Path(path).rglob("*"))
+    if not any(p.is_dir() and _is_ignored(p.name) and p.name not in ("__pycache__", ".git") for p in inside):
+        if not os.path.isdir(path) or any(p.is_file() for p in inside):
+            yield f"{path}/", _TOP
         return
-    for file in sorted(Path(path).rglob("*")):
+    for file in inside:
         inner = file.relative_to(path)
-        if file.is_file() and not any(_passed_over(part) for part in inner.parts[:-1]):
+        if file.is_file() and not any(map(_is_ignored, inner.parts[:-1])):
             below = posixpath.dirname(inner.as_posix())
-            yield file.as_posix(), f"{below}/" if below else ROOT
+            yield file.as_posix(), f"{below}/" if below else _TOP
 
 
-def _is_filtered(path: str) -> bool:
-    """Whether the archiver packs less of a folder than a manifest's {from, to} would."""
-    return any(p.is_dir() and _passed_over(p.name) and p.name not in ("__pycache__", ".git") for p in Path(path).rglob("*"))
-
-
-def _passed_over(name: str) -> bool:
+def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "__pycache__")

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gdcbuild.errors import Location, Problem
 
@@ -29,11 +30,22 @@ def shown(text: str) -> str:
     return UNKNOWN.sub(r"\1", text)
 
 
-@dataclass(frozen=True, slots=True)
+class Target(NamedTuple):
+    """Where an archive or a folder goes: the ids in its key, and the keys of an environment. `commands` as in Packing."""
+
+    model: str
+    version: str
+    bucket: dict[str, str]
+    where: Location
+    commands: int
+
+
+@dataclass(slots=True)
 class Packing:
     """One run of torch-model-archiver in a folder, by its options.
 
-    `archive` is the file that it writes, or the folder, with `no-archive`. `commands` is how many other commands ran before.
+    `archive` is the file that it writes, or the folder, with `no-archive`; after a copy, the copy. `commands` is how many other
+    commands ran before.
     """
 
     where: Location
@@ -42,39 +54,18 @@ class Packing:
     model_name: str
     version: str
     handler: str
-    serialized_file: str | None = None
-    model_file: str | None = None
-    extra_files: tuple[str, ...] = ()
-    runtime: str = "python"
-    archive_format: str = "default"
-    requirements_file: str | None = None
-    config_file: str | None = None
-    commands: int = 0
+    extra_files: tuple[str, ...]
+    runtime: str
+    archive_format: str
+    serialized_file: str | None
+    model_file: str | None
+    requirements_file: str | None
+    config_file: str | None
+    commands: int = field(default=0, init=False)
+    targets: list[Target] = field(default_factory=list, init=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A bucket that something is uploaded to; values may name variables of the environment as ${env.NAME}."""
-
-    url: str
-    endpoint: str = ""
-    region: str = ""
-    ca_file: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where an archive or a folder goes: the ids in its key. `commands` is how many other commands ran before."""
-
-    model: str
-    version: str
-    bucket: Bucket
-    where: Location
-    commands: int
-
-
-@dataclass(frozen=True, slots=True)
-class OtherCommand:
+class OtherCommand(NamedTuple):
     """A command that is not imported. `paths` are those it may change, and `may_change_more` whether perhaps others, too."""
 
     where: Location
@@ -87,18 +78,14 @@ class OtherCommand:
 class Findings:
     """All that was read.
 
-    `copies` are where each packing's archive was copied to last, `targets` where it was uploaded. `folders` are SavedModels
-    that are uploaded, `archives` uploaded files that nothing here packs, and `uploads` uploaded folders, each with the number
-    of other commands before. `problems` say what is left out of the manifest, and why; `notes` what comes out differently.
-    `files` are the scripts that are imported.
+    `uploaded` are archives (.mar) and SavedModels (folders) that are uploaded and nothing here packs; `folders` those that are
+    uploaded as a whole, with the number of other commands before. `problems` say what is left out of the manifest, `notes` what
+    comes out differently. `files` are the scripts that are imported.
     """
 
     packings: list[Packing] = field(default_factory=list)
-    copies: dict[int, str] = field(default_factory=dict)
-    targets: dict[int, list[Target]] = field(default_factory=dict)
-    folders: list[tuple[str, Target]] = field(default_factory=list)
-    archives: list[tuple[str, Target]] = field(default_factory=list)
-    uploads: list[tuple[str, int]] = field(default_factory=list)
+    uploaded: list[tuple[str, Target]] = field(default_factory=list)
+    folders: list[tuple[str, int]] = field(default_factory=list)
     commands: list[OtherCommand] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
@@ -113,13 +100,11 @@ class Findings:
         self.notes.append(Problem(message, hint, where))
 
 
-def text_of(path: str) -> str | None:
-    """The text of a script; None when there is none that can be read."""
-    if not os.path.isfile(path):
-        return None
+def text_of(path: str) -> str:
+    """The text of a script; "" when there is none that can be read."""
     try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        is_small = os.path.isfile(path) and Path(path).stat().st_size <= LARGEST
+        data = Path(path).read_bytes() if is_small else b""
     except OSError:
-        return None
-    return None if b"\0" in data or len(data) > LARGEST else data.decode("utf-8-sig", "replace")
+        return ""
+    return "" if b"\0" in data else data.decode("utf-8-sig", "replace")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 from gdcbuild.adopt.findings import UNKNOWN
 
 ARCHIVER = "torch-model-archiver"
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)")
-SHELLS = frozenset({"bash", "sh", "dash", "ksh", "zsh", "ash"})
 TESTS = re.compile(r"\[|test|\[\[.*|\(\(.*|false|grep|egrep|fgrep|which|type|hash|command|cmp|diff", re.DOTALL)
 """Commands that fail in the ordinary course of a script, so that what follows && may not run."""
 
@@ -41,10 +39,12 @@ _UPLOADS = re.compile(
     r"|\b(?:gcloud|gdcloud)\b[^\n;&|]*\sstorage\s+(?:cp|mv|rsync)\b"
     r"|\b(?:gsutil|s5cmd|mc|rclone|s3cmd)\s[^\n;&|]*\b(?:cp|mv|sync|rsync|copy|copyto|mirror|put|move)\s"
 )
-_STARTERS = frozenset({"sudo", "exec", "command", "nohup", "env", "nice", "builtin"})
-_RUNNERS = frozenset({"poetry", "uv", "pipenv", "pdm", "hatch", "rye"})
-_TALKS = re.compile(r"echo|printf|pip3?|which|type|hash|apt-get|conda|man|command|git|:")
-_SHOWS = re.compile(rf"{_TALKS.pattern}|cat|tee|grep|sed|read|true|wc|sort")
+_TALKS = re.compile(r":|echo|printf|pip3?|which|type|hash|apt-get|conda|mamba|man|command|git")
+"""Programs that run none of their words, but for `conda run`."""
+
+_SHELLS = ("bash", "sh", "dash", "ksh", "zsh", "ash")
+_STARTERS = ("sudo", "exec", "command", "nohup", "env", "nice", "builtin")
+_RUNNERS = ("poetry", "uv", "pipenv", "pdm", "hatch", "rye")
 
 
 def matters(text: str) -> str:
@@ -80,14 +80,16 @@ def archiver(fields: Sequence[str]) -> list[str] | None:
     """The options of a run of the archiver; None for another command."""
     if program_of(fields) == ARCHIVER:
         return list(fields[1:])
-    at, module = _module(fields)
-    return list(fields[at + 1 :]) if module in ("model_archiver", "model_archiver.model_packaging") else None
+    at = next((n for n, field in enumerate(fields[1:], 1) if field == "-m" or not field.startswith("-")), 0)
+    is_module = re.fullmatch(r"python[\d.]*", program_of(fields)) and fields[at] == "-m"
+    names = ("model_archiver", "model_archiver.model_packaging")
+    return list(fields[at + 2 :]) if is_module and fields[at + 1 : at + 2] and fields[at + 1] in names else None
 
 
 def only_reads(fields: Sequence[str]) -> bool:
     """Whether a command changes no file that could be packed, but by redirections."""
-    program = program_of(fields)
-    return bool(_READERS.fullmatch(program) or TESTS.fullmatch(program)) or _module(fields)[1] in ("pip", "venv")
+    is_python = re.fullmatch(r"python[\d.]*", program_of(fields)) and list(fields[1:3]) in (["-m", "pip"], ["-m", "venv"])
+    return bool(is_python or _READERS.fullmatch(program_of(fields)) or TESTS.fullmatch(program_of(fields)))
 
 
 def is_known(fields: Sequence[str]) -> bool:
@@ -95,17 +97,11 @@ def is_known(fields: Sequence[str]) -> bool:
     return only_reads(fields) or _WRITERS.fullmatch(program_of(fields)) is not None
 
 
-def only_shows(fields: Sequence[str]) -> bool:
-    """Whether a command runs nothing of what it reads."""
-    return _SHOWS.fullmatch(program_of(fields)) is not None
-
-
 def wrapped(fields: Sequence[str]) -> str:
     """What a command runs that has another command among its arguments, as `matters` says it."""
-    if _WRITERS.fullmatch(program_of(fields)):
-        return ""
     line = " ".join(UNKNOWN.sub("?", field) for field in fields[1:])  # $(...) is followed apart
-    if _TALKS.fullmatch(program_of(fields)):
+    is_text = _TALKS.fullmatch(program_of(fields)) and "run" not in fields[1:2]
+    if is_text or _WRITERS.fullmatch(program_of(fields)) or (program_of(fields)[:6] == "python" and only_reads(fields)):
         cut = re.search(r"\n\++ ", line)  # a trace whose line with the closing quote was filtered out
         return matters(line[cut.start() :]) if cut else ""
     options = {name for f in fields for name in ("--model-name", "--handler") if f.partition("=")[0] == name}
@@ -114,33 +110,20 @@ def wrapped(fields: Sequence[str]) -> str:
     return matters(f"{fields[0]} {line}" if UNKNOWN.search(fields[0]) else line)
 
 
-def is_unclear(fields: Sequence[str]) -> bool:
-    """Whether a command comes from what only running the script would tell."""
-    first, after = fields[0], fields[fields.index("-c") + 1 :] if "-c" in fields else []
-    if first == "eval":  # what programs print to be evaluated are settings
-        return bool(UNKNOWN.match(" ".join(fields[1:2]))) and not fields[1][1:].startswith("$(")
-    if program_of(fields) in SHELLS and after:
-        return bool(UNKNOWN.match(after[0]))
-    return bool(UNKNOWN.match(first)) and bool(re.search(r"\[[@*]\]|, which ", first))
+def is_unclear(fields: Sequence[str], is_fed: bool) -> bool:
+    """Whether a command comes from what only running the script would tell; with `is_fed`, its standard input is known."""
+    program = program_of(fields)
+    after = fields[fields.index("-c") + 1 if "-c" in fields else 1 :]
+    if program in _SHELLS and not is_fed and ("-s" in fields or all(field.startswith("-") for field in fields[1:])):
+        return True
+    if program in (*_SHELLS, "eval"):  # what programs print to be evaluated are settings
+        return any(UNKNOWN.match(field) and not field[1:].startswith("$(") for field in after[:1])
+    return bool(UNKNOWN.match(fields[0])) and bool(re.search(r"\[[@*]\]|, which ", fields[0]))
 
 
-def scripts(fields: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Files that a command may run, and whether each can be nothing but that."""
-    program, words = program_of(fields), [field for field in fields[1:] if not field.startswith("-")]
-    if program in ("make", "gmake"):
-        yield from ((f"{word}/Makefile", True) for before, word in pairwise(fields) if before in ("-C", "--directory"))
-        yield from ((word, True) for before, word in pairwise(fields) if before in ("-f", "--file"))
-        yield "Makefile", False
-    if "/" in fields[0]:
-        yield fields[0], program.endswith((".sh", ".bash"))
-    for number, word in enumerate(words):
-        yield word, program in SHELLS and number == 0 and not {"-c", "-s"} & set(fields)
-
-
-def _module(fields: Sequence[str]) -> tuple[int, str]:
-    """Where the module is that `python -m` runs, and its name."""
-    if re.fullmatch(r"python[\d.]*", program_of(fields)):
-        at = next((n for n, field in enumerate(fields[1:], 1) if field == "-m" or not field.startswith("-")), 0)
-        if fields[at : at + 1] == ["-m"] and len(fields) > at + 1:
-            return at + 1, fields[at + 1]
-    return 0, ""
+def script_of(fields: Sequence[str]) -> str:
+    """The script that a command runs, if it plainly does."""
+    operands = [field for field in fields[1:] if not field.startswith("-")]
+    if program_of(fields) in _SHELLS and operands and "-c" not in fields:
+        return operands[0]
+    return fields[0] if fields[0].endswith((".sh", ".bash")) else ""

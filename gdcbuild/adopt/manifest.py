@@ -11,9 +11,9 @@ from typing import Any
 
 from gdcbuild.adopt.archiver import join
 from gdcbuild.adopt.extra_files import entries
-from gdcbuild.adopt.findings import UNKNOWN, Bucket, Findings, Packing, Target
+from gdcbuild.adopt.findings import UNKNOWN, Findings, Packing, Target
 from gdcbuild.adopt.other_commands import Source, report
-from gdcbuild.errors import Location, Problem
+from gdcbuild.errors import Location
 
 NATIVE = ("BaseHandler", "TorchScriptHandler")
 LOADS_ITSELF = ("vllm_handler", "trt_llm_handler")
@@ -46,20 +46,20 @@ class Composer:
 
     def compose(self) -> Composed:
         """All that can be said; what cannot is added to the problems and notes of what was found."""
-        for number, packing in enumerate(self._found.packings):
+        for packing in self._found.packings:
             try:
-                self._packing(packing, self._found.targets.get(number, []), self._found.copies.get(number, packing.archive))
+                self._packing(packing)
             except _Refused as refused:
-                self._found.problems.append(refused.problem._replace(where=refused.problem.where or packing.where))
-        for key, kind, items in (("saved_model", "tf", self._found.folders), ("mar", "pt", self._found.archives)):
-            for path, target in items:
-                try:
-                    source = self._path(path, target.where) + ("/" if key == "saved_model" else "")
-                    self._version(target.model, target.version, kind, {key: source}, target.where)
-                    self._sources.append(Source(f"{target.model}@{target.version}", (path,), target.commands))
-                    self._bucket(target)
-                except _Refused as refused:
-                    self._found.problems.append(refused.problem)
+                self._found.refuse(refused.where or packing.where, str(refused), refused.hint)
+        for path, target in self._found.uploaded:
+            try:
+                kind, key, end = ("pt", "mar", "") if path.endswith(".mar") else ("tf", "saved_model", "/")
+                keys = {key: self._path(path, target.where) + end}
+                self._version(target.model, target.version, kind, keys, target.where)
+                self._sources.append(Source(f"{target.model}@{target.version}", (path,), target.commands))
+                self._environment(target)
+            except _Refused as refused:
+                self._found.refuse(refused.where or target.where, str(refused), refused.hint)
         for name, sent in self._sent.items() if "" not in self._sent else ():
             for (model, version), where in self._origin.items():
                 if (model, version) not in sent:
@@ -70,19 +70,17 @@ class Composer:
             told[:] = dict.fromkeys(told)
         return self._made
 
-    def _packing(self, packing: Packing, targets: list[Target], archive: str) -> None:
-        model, version = self._ids(packing, targets, archive)
-        keys: dict[str, Any] = {"handler": self._handler(packing)}
-        is_default = keys["handler"] in self._defaults and keys["handler"] not in LOADS_ITSELF
+    def _packing(self, packing: Packing) -> None:
+        model, version = self._ids(packing)
+        handler = self._handler(packing)
+        is_default = handler in self._defaults and handler not in LOADS_ITSELF
         if is_default and packing.serialized_file is None and packing.model_file is None:
-            message = f"{model}@{version} is left out: it has no --serialized-file, which {keys['handler']} loads"
+            message = f"{model}@{version} is left out: it has no --serialized-file, which {handler} loads"
             raise _Refused(message, "give it `weights`")
         own = {"weights": packing.serialized_file, "model_file": packing.model_file, "config": packing.config_file}
-        if not self._is_declared(packing):
-            own["requirements"] = packing.requirements_file
-        for key, path in own.items():
-            if path is not None:
-                keys[key] = self._path(path, packing.where)
+        own["requirements"] = None if self._is_declared(packing) else packing.requirements_file
+        keys: dict[str, Any] = {"handler": handler}
+        keys |= {key: self._path(path, packing.where) for key, path in own.items() if path is not None}
         if packing.runtime != "python":
             keys["runtime"] = packing.runtime
         for path in packing.extra_files:
@@ -94,26 +92,23 @@ class Composer:
         if files:
             keys["files"] = files
         self._version(model, version, "pt", keys, packing.where)
-        for target in targets:
-            self._bucket(target)
+        for target in packing.targets:
+            self._environment(target)
         self._differs(packing, f"{model}@{version}", version)
-        handler = self._made.handlers.get(keys["handler"], {"file": ""})["file"].partition(":")[0]
-        paths = (*own.values(), packing.requirements_file, *packing.extra_files, handler and join(self._root, handler))
+        file = self._made.handlers.get(handler, {"file": ""})["file"].partition(":")[0]
+        paths = (*own.values(), packing.requirements_file, *packing.extra_files, file and join(self._root, file))
         self._sources.append(Source(f"{model}@{version}", tuple(filter(None, paths)), packing.commands))
 
-    def _ids(self, packing: Packing, targets: list[Target], archive: str) -> tuple[str, str]:
+    def _ids(self, packing: Packing) -> tuple[str, str]:
         """Ids from the upload; else from folders MODEL/VERSION; else from the archive's name, or the folder that it is in."""
-        ids = {(t.model, t.version) for t in targets}
+        ids = sorted({(target.model, target.version) for target in packing.targets})
         if len(ids) > 1:
-            raise _Refused(
-                f"one archive is uploaded as {' and '.join(f'{m}@{v}' for m, v in sorted(ids))}",
-                "a version is built for one place: write a version for each by hand",
-            )
-        folder = posixpath.dirname(archive)
-        names = "" if UNKNOWN.search(folder) or folder == self._root else folder
-        above, last = posixpath.dirname(names), posixpath.basename(names)
+            message = f"one archive is uploaded as {' and '.join(f'{m}@{v}' for m, v in ids)}"
+            raise _Refused(message, "a version is built for one place: write a version for each by hand")
+        folder = posixpath.dirname(packing.archive)
+        above, last = posixpath.split("" if UNKNOWN.search(folder) or folder == self._root else folder)
         if ids:
-            return ids.pop()
+            return ids[0]
         if last == packing.version and above not in ("", "/", self._root):
             return posixpath.basename(above), packing.version
         if packing.model_name != "model":
@@ -131,40 +126,29 @@ class Composer:
 
     def _handler(self, packing: Packing) -> str:
         """The name that the manifest has for a handler."""
-        name = packing.handler
         if not self._is_declared(packing):
-            return name
-        path, _, function = name.partition(":")
-        suffix = ".so" if packing.runtime == "LSP" else ".py"
-        has_suffix = path.endswith(suffix) or (suffix == ".py" and suffix in path)
-        if suffix == ".py" and not has_suffix and (path.endswith(".ipynb") or os.path.isfile(join(packing.folder, path))):
+            return packing.handler
+        path, _, function = packing.handler.partition(":")
+        is_python = packing.runtime != "LSP"
+        suffix = ".py" if is_python else ".so"
+        has_suffix = path.endswith(suffix) or (is_python and suffix in path)
+        if is_python and not has_suffix and (path.endswith(".ipynb") or os.path.isfile(join(packing.folder, path))):
             hint = "export it to one: jupyter nbconvert --to script" if path.endswith(".ipynb") else "name a Python file"
             raise _Refused(f"the handler {path} is not a Python file", hint)
-        if suffix == ".py" and has_suffix and function:
-            message = f"torch-model-archiver does not find the file {name!r}"
+        if is_python and has_suffix and function:
+            message = f"torch-model-archiver does not find the file {packing.handler!r}"
             self._found.note(packing.where, message, f"it is read as {path}, function {function}")
-        if suffix == ".py" and not has_suffix and not function:
-            message = f"the handler {name!r} is {posixpath.basename(path)}.py in the archive's manifest"
+        if is_python and not has_suffix and not function:
+            message = f"the handler {path!r} is {posixpath.basename(path)}.py in the archive's manifest"
             self._found.note(packing.where, message, "TorchServe loads the same file")
-        place = self._path(join(packing.folder, path if has_suffix else path + suffix), packing.where)
-        declared = {"file": f"{place}:{function}" if function else place}
+        file = self._path(join(packing.folder, path if has_suffix else path + suffix), packing.where)
+        declared = {"file": f"{file}:{function}" if function else file}
         if packing.requirements_file:
             declared["requirements"] = self._path(packing.requirements_file, packing.where)
-        return self._declare(declared)
-
-    def _declare(self, declared: dict[str, Any]) -> str:
-        for name, known in self._made.handlers.items():
-            if known == declared:
-                return name
-        file, _, function = declared["file"].partition(":")
-        stem = re.sub(r"[^A-Za-z0-9_-]", "-", posixpath.basename(file).partition(".")[0]).strip("-") or "handler"
-        parent = re.sub(r"[^A-Za-z0-9_-]", "-", posixpath.basename(posixpath.dirname(file))).strip("-")
-        wanted = [stem, f"{stem}-{function}" if function else stem, f"{parent}-{stem}" if parent else stem]
-        wanted += [f"{stem}-{number}" for number in range(2, len(self._made.handlers) + 3)]
-        taken = self._made.handlers.keys() | set(self._defaults)
-        name = next(name for name in wanted if name not in taken)
-        self._made.handlers[name] = declared
-        return name
+        parent, stem = _word(posixpath.basename(posixpath.dirname(file))), _word(posixpath.basename(file).partition(".")[0])
+        stem = stem or "handler"
+        wanted = (stem, function and f"{stem}-{function}", parent and f"{parent}-{stem}")
+        return _declare(self._made.handlers, declared, wanted, self._defaults)
 
     def _entry(self, entry: str | tuple[str, str], where: Location) -> str | dict[str, str]:
         if isinstance(entry, str):
@@ -176,36 +160,28 @@ class Composer:
         for name, what in ((model, "model"), (version, "version")):
             if not ID.fullmatch(name):
                 raise _Refused(f"{name!r} is not a valid {what} id", "letters, digits, '.', '_' and '-', at most 63", where)
-        known = self._made.models.get(model, {}).get(version)
+        versions = self._made.models.get(model, {})
         found = {"framework": kind, **keys}
-        if known is not None and known != found:
+        if versions.get(version, found) != found:
             other = self._origin[model, version]
             raise _Refused(f"{model}@{version} is packed twice, differently: here and at {other}", "give one another id", where)
-        if known is None and any(v["framework"] != kind for v in self._made.models.get(model, {}).values()):
+        if any(known["framework"] != kind for known in versions.values()):
             raise _Refused(f"{model} has versions of TensorFlow and of PyTorch", "give one kind another model id", where)
         self._origin.setdefault((model, version), where)
         self._made.models.setdefault(model, {})[version] = found
         self._made.frameworks.add(kind)
 
-    def _bucket(self, target: Target) -> None:
-        """Note where a version goes."""
-        name = self._environment(target.bucket, target.where) if target.bucket.url else ""
-        self._sent.setdefault(name, set()).add((target.model, target.version))
-
-    def _environment(self, bucket: Bucket, where: Location) -> str:
+    def _environment(self, target: Target) -> None:
         """Declare an environment, named after its bucket. One bucket is one environment as long as nothing contradicts."""
-        declared = {k: v for k, v in (("bucket", bucket.url), ("endpoint", bucket.endpoint), ("region", bucket.region)) if v}
-        if bucket.ca_file:
-            declared["ca_file"] = self._path(bucket.ca_file, where)
-        for name, known in self._made.environments.items():
-            if all(known.get(key, value) == value for key, value in declared.items()):
-                known.update(declared)
-                return name
-        base = re.sub(r"[^A-Za-z0-9_-]+", "-", bucket.url.removeprefix("s3://").replace("${env.", "")).strip("-").lower()
-        names = [base or "bucket", *(f"{base}-{n}" for n in range(2, len(self._made.environments) + 3))]
-        name = next(n for n in names if n not in self._made.environments)
-        self._made.environments[name] = declared
-        return name
+        declared, known, name = dict(target.bucket), self._made.environments, ""
+        if "ca_file" in declared:
+            declared["ca_file"] = self._path(declared["ca_file"], target.where)
+        if declared["bucket"]:
+            alike = (n for n, keys in known.items() if all(keys.get(key, value) == value for key, value in declared.items()))
+            base = _word(declared["bucket"].removeprefix("s3://").replace("${env.", "")).lower() or "bucket"
+            name = next(alike, "") or _declare(known, declared, (base,), ())
+            known[name].update(declared)
+        self._sent.setdefault(name, set()).add((target.model, target.version))
 
     def _differs(self, packing: Packing, id: str, version: str) -> None:
         """Report what is not the same in the archive that gdcbuild will write."""
@@ -230,7 +206,26 @@ class Composer:
         raise _Refused(f"{path} is outside of {self._root}", "move it below the manifest's folder, and name it there", where)
 
 
+def _declare(
+    known: dict[str, dict[str, Any]], declared: dict[str, Any], wanted: Collection[str], taken: Collection[str]
+) -> str:
+    """The name under which something is declared: a known one, else the first of those wanted that is free."""
+    if declared in known.values():
+        return next(name for name, keys in known.items() if keys == declared)
+    first = next(iter(wanted))
+    names = (*wanted, *(f"{first}-{number}" for number in range(2, len(known) + 3)))
+    name = next(name for name in names if name and name not in known and name not in taken)
+    known[name] = declared
+    return name
+
+
+def _word(text: str) -> str:
+    """A text as a name in a manifest."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")
+
+
 class _Refused(Exception):
     def __init__(self, message: str, hint: str, where: Location | None = None) -> None:
         super().__init__(message)
-        self.problem = Problem(message, hint, where)
+        self.hint = hint
+        self.where = where

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gdcbuild.adopt.findings import Findings
 
@@ -11,8 +11,7 @@ _STEP = "if it makes or changes a file that is packed, declare it as a step, or 
 _BEFORE = "gdcbuild packs what is there when it runs: make the change in the workspace, or give it a version of its own"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """The files and folders of a version, and how many other commands come before it is packed or uploaded."""
 
     version: str
@@ -25,7 +24,7 @@ def report(found: Findings, sources: Sequence[Source], root: str) -> None:
     for number, command in enumerate(found.commands):
         text = f"not imported: '{command.text}'"
         hits = [(s, path) for s in sources for path in command.paths if any(_touches(path, own, root) for own in s.paths)]
-        put = [path for path in command.paths for to, count in found.uploads if number < count and path.startswith(f"{to}/")]
+        put = [path for path in command.paths for to, count in found.folders if number < count and path.startswith(f"{to}/")]
         late = next((hit for hit in hits if hit[0].commands <= number), None)
         if source_path := late or next(iter(hits), None):
             source, path = source_path

@@ -21,21 +21,18 @@ def read(found: Findings, text: str, name: str, path: str, folder: str) -> None:
     `name` is the file's for messages; `path` is absolute, "" for standard input, whose kind its text tells. `folder`
     (absolute) is where its commands are taken to run.
     """
-    base = posixpath.basename(path)
-    is_make = base.lower() in ("makefile", "gnumakefile") or base.endswith((".mk", ".make"))
-    is_make = is_make or (not path and _RECIPE.search(text) is not None)
+    base = posixpath.basename(path).lower()
+    is_make = base in ("makefile", "gnumakefile") or base.endswith((".mk", ".make"))
+    place = Location(name, line_of(text) + 1, 1)
     found.files.add(path)
     try:
         if base.endswith(".json") or (not path and text.lstrip()[:1] in ("[", "{")):
             model_lists.read(found, text, name, path or posixpath.join(folder, name), folder)
-        elif is_make or (base.endswith(".py") and matters(text)):
-            what, where = matters(text) or "what it makes", Location(name, line_of(text) + 1, 1)
-            if is_make:
-                found.refuse(
-                    where, f"not followed: {what} in a Makefile", "import what make runs: make -n TARGET | gdcbuild import -"
-                )
-            else:
-                found.refuse(where, f"not followed: {what} in Python", "run it plainly, in a shell script")
+        elif is_make or (not path and _RECIPE.search(text)):
+            hint = "import what make runs: make -n TARGET | gdcbuild import -"
+            found.refuse(place, f"not followed: {matters(text) or 'what it makes'} in a Makefile", hint)
+        elif base.endswith(".py") and (what := matters(text)):
+            found.refuse(place, f"not followed: {what} in Python", "run it plainly, in a shell script")
         else:
             Script(found, folder, path).read(text, Location(name, 1, 1))
     except RecursionError:

@@ -42,16 +42,9 @@ _KEYWORDS = ("if", "then", "else", "elif", "fi", "while", "until", "do", "done",
 _OPENED = {"`": "`...`", "$": "(...)", "(": "(...)", "<": "(...)", "\\": "a continued line"}
 
 
-class Word(NamedTuple):
-    """A word as it is written."""
-
-    raw: str
-    where: Location
-
-
 @dataclass(slots=True)
 class Command:
-    """A simple command between the operators `after` and `ends`; or a keyword, some with words.
+    """A simple command between the operators `after` and `ends`; or a keyword, some with words, all as they are written.
 
     `function` has its name, `for` and `case` have what is before their bodies, and `unfinished`, the last one of all, has what
     the text ends within, where that begins.
@@ -61,8 +54,8 @@ class Command:
     after: str = ""
     ends: str = ""
     keyword: str = ""
-    words: list[Word] = field(default_factory=list)
-    redirections: list[tuple[str, Word]] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    redirections: list[tuple[str, str]] = field(default_factory=list)
     documents: list[tuple[str, Location]] = field(default_factory=list)
 
 
@@ -92,14 +85,14 @@ def atoms(raw: str) -> Iterator[Atom]:
 
 
 class Parser:
-    """Reads a text that begins at a place, or with `is_inner` is all there."""
+    """Reads a text that begins at a place; with `is_inner`, all of it is there."""
 
     def __init__(self, text: str, where: Location, is_inner: bool = False) -> None:
         self._text = text.replace("\r\n", "\n")
         self._begin = where
         self._is_inner = is_inner
         self._starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
-        self._unfinished: Word | None = None
+        self._unfinished: tuple[str, Location] | None = None
 
     def commands(self) -> Iterator[Command]:
         """All of them. Patterns of a `case` are left out."""
@@ -108,8 +101,8 @@ class Parser:
         while at < len(self._text):
             start, token = at, _TOKEN.match(self._text, at)
             if token is None:
-                what = _OPENED.get(self._text[at], "a quote")
-                self._unfinished = Word("{...}" if self._text.startswith("${", at) else what, self._where(at))
+                what = "{...}" if self._text.startswith("${", at) else _OPENED.get(self._text[at], "a quote")
+                self._unfinished = what, self._where(at)
                 break
             at = token.end()
             if token["heredoc"]:
@@ -121,16 +114,14 @@ class Parser:
                 yield command
                 command = Command(self._where(at))
             elif token["word"] and how:
-                word = Word(token[0], self._where(start))
                 if how.endswith("<<<"):
-                    command.documents.append(("".join(atom.text for atom in atoms(word.raw)), word.where))
-                command.redirections.append((how, word))
+                    command.documents.append(("".join(atom.text for atom in atoms(token[0])), self._where(start)))
+                command.redirections.append((how, token[0]))
                 how = ""
             elif token["word"] and (not is_pattern or token[0] == "esac"):
-                word = Word(token[0], self._where(start))
-                command.where = command.where if command.words else word.where
-                command.words.append(word)
-                is_pattern = len(command.words) == 3 and command.words[0].raw == "case"
+                command.where = command.where if command.words else self._where(start)
+                command.words.append(token[0])
+                is_pattern = len(command.words) == 3 and command.words[0] == "case"
                 for keyword in _keywords(command):
                     yield keyword
                     keeps = keyword.keyword in ("!", "time") and keyword.after in ("&&", "||")
@@ -144,24 +135,20 @@ class Parser:
                     continue
                 is_continued = token[0] == "\n" and not command.words and command.after in ("&&", "||", "|")
                 command.ends = token[0]
-                command.keyword = "for" if command.words and command.words[0].raw in ("for", "select") else ""
+                command.keyword = "for" if command.words[:1] in (["for"], ["select"]) else ""
                 yield command
                 is_pattern = token[0] == ";;"
                 command = Command(self._where(at), command.after if is_continued else token[0])
         self._documents(open_documents, at)
         if self._unfinished:
-            yield Command(self._unfinished.where, keyword="unfinished", words=[self._unfinished])
-        else:
-            command.ends = "\n"
-            yield command
+            command = Command(self._unfinished[1], keyword="unfinished", words=[self._unfinished[0]])
+        command.ends = "\n"
+        yield command
 
     def _where(self, at: int) -> Location:
-        number = bisect_right(self._starts, at) - 1
-        return (
-            self._begin
-            if self._is_inner
-            else Location(self._begin.file, self._begin.line + number, at - self._starts[number] + 1)
-        )
+        line = bisect_right(self._starts, at) - 1
+        own = Location(self._begin.file, self._begin.line + line, at - self._starts[line] + 1)
+        return self._begin if self._is_inner else own
 
     def _documents(self, opened: list[tuple[str, bool, Command]], at: int) -> int:
         """Read here-documents; returns where the text goes on."""
@@ -170,7 +157,7 @@ class Parser:
             pattern = rf"{'' if mark[0] in _QUOTES else _NOT_CONTINUED}^{_TABS * dash}{re.escape(mark.strip(_QUOTES))}$\n?"
             end = re.compile(pattern, re.MULTILINE).search(self._text, at)
             at = end.end() if end else len(self._text)
-            self._unfinished = self._unfinished or (None if end else Word("a here-document", command.where))
+            self._unfinished = self._unfinished or (None if end else ("a here-document", command.where))
             command.documents.append((self._text[start : end.start() if end else at], self._where(start)))
         opened.clear()
         return at
@@ -178,19 +165,19 @@ class Parser:
 
 def _keywords(command: Command) -> Iterator[Command]:
     """The command itself, where its words so far are all of a keyword."""
-    first, last, count = command.words[0].raw, command.words[-1], len(command.words)
-    if count == 1 and first in _KEYWORDS:
-        command.keyword = first
+    first, last, count = command.words[0], command.words[-1], len(command.words)
+    is_loop = count == 3 and first in ("for", "select") and last == "do"
+    if count == 2 and first == "function":
+        command.words = [last]
+    if (
+        (count == 1 and first in _KEYWORDS)
+        or (count == 2 and first == "function")
+        or (count == 3 and first == "case")
+        or is_loop
+    ):
+        command.keyword = "for" if is_loop else first
         yield command
-    elif count == 2 and first == "function":
-        command.keyword, command.words = first, [last]
-        yield command
-    elif count == 3 and first == "case":
-        command.keyword = first
-        yield command
-    elif count == 3 and first in ("for", "select") and last.raw == "do":
-        command.keyword = "for"
-        yield command
-        yield Command(last.where, keyword="do")
-    elif count == 1 and first == "$":  # a prompt
+    if is_loop:
+        yield Command(command.where, keyword="do")
+    if count == 1 and first == "$":  # a prompt
         command.words.clear()

@@ -11,30 +11,19 @@ from fnmatch import fnmatchcase
 from gdcbuild.adopt.archiver import join
 from gdcbuild.adopt.findings import UNKNOWN, unknown
 from gdcbuild.adopt.known_commands import ASSIGNMENT
-from gdcbuild.adopt.shell_commands import Atom, atoms
+from gdcbuild.adopt.shell_commands import Atom, Parser, atoms
+from gdcbuild.errors import Location
 
-LONGEST = 1 << 16
+_LONGEST = 1 << 16
 """Characters of a variable that are kept track of."""
 
 _VARIABLE = re.compile(
-    r"\$(?:(?P<name>\w+|[@*#?$!-])|\{(?P<braced>\w+|[@*#?$!-])(?:(?<=BASH_SOURCE)\[0\])?"
-    r"(?::?\?.*|(?P<how>:?[-=])(?P<default>[^'\\]*))?\})",
+    r"\$(?:(?P<name>\w+|[@*#?$!-])|\{(?P<braced>\w+)(?:(?<=BASH_SOURCE)\[0\])?(?::?\?.*|(?P<how>:?-)(?P<default>[^'\\]*))?\})",
     re.DOTALL,
 )
 _BRACES = re.compile(r"\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}")
 _NOT_READ = re.compile(r"\*\*|\[\^|\[\[:")
 """Globs that Python reads differently, or that an option of the shell decides."""
-
-_SELF = r"\$(?:\{(?:0|BASH_SOURCE(?:\[0\])?(?::-\$0)?)\}|0|BASH_SOURCE)"
-_REAL = rf'\$\(\s*(?:readlink\s+-f|realpath)\s+(?:--\s+)?"?{_SELF}"?\s*\)'
-_DIRNAME = rf'dirname\s+(?:--\s+)?"?(?:{_SELF}|{_REAL})"?'
-_QUIETLY = r"(?:\s*[12&]?>\s*/dev/null)?(?:\s*2>&1)?"
-_OWN_FOLDER = re.compile(
-    rf'\s*(?:{_DIRNAME}|cd\s+(?:(?:--|-P)\s+)*"?\$\(\s*{_DIRNAME}\s*\)(?P<rest>[/\w.-]*)"?{_QUIETLY}\s*(?:&&|;)\s*pwd(?:\s+-P)?)\s*'
-)
-"""The ways in which scripts ask for the folder they are in."""
-
-Saved = dict[str, str]
 
 
 class Variables:
@@ -52,7 +41,7 @@ class Variables:
     def folder(self) -> str:
         return self.held["PWD"]
 
-    def changed(self, since: Saved) -> list[str]:
+    def changed(self, since: dict[str, str]) -> list[str]:
         """The variables that have changed since."""
         return [name for name in {**self.held, **since} if self.held.get(name) != since.get(name)]
 
@@ -71,7 +60,7 @@ class Variables:
         if value.startswith(("~", "(")):  # a home folder; an array
             text = unknown("~") + text[1:] if value[0] == "~" else unknown(f"${name}")
         text = self.held.get(name, unknown(f"${name}")) + text if match[2] == "+=" else text
-        return name, text if len(text) < LONGEST else unknown(f"${name}")
+        return name, text if len(text) < _LONGEST else unknown(f"${name}")
 
     def go(self, fields: Sequence[str]) -> None:
         """A cd, pushd or popd."""
@@ -94,8 +83,7 @@ class Variables:
             if pattern and (_NOT_READ.search(text) or not self.has_globs):
                 yield unknown(text)
             elif pattern:
-                found = {*glob.glob(pattern, root_dir=self.folder), *self._matched(pattern)}
-                yield from sorted(found) or [text]
+                yield from sorted({*glob.glob(pattern, root_dir=self.folder), *self._matched(pattern)}) or [text]
             else:
                 yield text
 
@@ -107,14 +95,11 @@ class Variables:
             text = "".join(atom.text for atom in pieces)
             yield (raw, "") if raw[0] in "([" else (_BRACES.sub(lambda match: unknown(match[0]), text), "")
             return
-        field: list[tuple[str, bool]] = []
+        field: list[tuple[str, bool]] = [(unknown("~"), True)] if raw.startswith("~") else []
         for number, atom in enumerate(pieces):
-            text = self._text(atom)
+            text = self._text(atom)[bool(field and not number) :]
             quoted = atom.is_quoted or bool(UNKNOWN.search(text))
-            if not number and raw.startswith("~"):
-                field.append((unknown("~"), True))
-                text = text[1:]
-            elif atom.is_expansion and not quoted:
+            if atom.is_expansion and not quoted:
                 *ended, text = re.split(r"[ \t\n]+", text) if "IFS" not in self.held else [unknown(text)]
                 for piece in ended:
                     yield from _field([*field, *([(piece, False)] if piece else [])])
@@ -125,16 +110,14 @@ class Variables:
 
     def _matched(self, pattern: str) -> Iterator[str]:
         """What a glob matches among archives that are packed, and the folders they are in."""
-        wanted = pattern.rstrip("/").split("/")
-        fixed = next(number for number, part in enumerate(wanted) if glob.has_magic(part))
-        before = "".join(f"{part}/" for part in wanted[:fixed])
-        root = posixpath.join(join(self.folder, before or "."), "")
+        wanted = join(self.folder, pattern.rstrip("/")).split("/")
         for path in self._made:
-            parts = path.removeprefix(root).split("/") if path.startswith(root) else []
-            pairs = list(zip(parts, wanted[fixed:], strict=False))
-            fits = len(parts) >= len(wanted) - fixed + pattern.endswith("/") and not any(p.startswith(".") for p, _ in pairs)
-            if fits and all(fnmatchcase(part, one) for part, one in pairs):
-                yield before + "/".join(part for part, _ in pairs) + "/" * pattern.endswith("/")
+            parts = path.split("/")
+            own = parts[: len(wanted)]
+            hides = any(part.startswith(".") for part, one in zip(own, wanted, strict=False) if glob.has_magic(one))
+            fits = len(parts) >= len(wanted) + pattern.endswith("/") and not hides
+            if fits and all(map(fnmatchcase, own, wanted)):
+                yield posixpath.relpath("/".join(own), self.folder)
 
     def _text(self, atom: Atom) -> str:
         """What a piece of a word expands to."""
@@ -148,20 +131,26 @@ class Variables:
             return unknown(text)
         name = match["name"] or match["braced"]
         held = self.held.get(name)
-        if match["how"] and (held is None or (not held and ":" in match["how"])):
+        if match["how"] and (held is None or (not held and match["how"] == ":-")):
             held = "".join(self._text(inner) for inner in atoms('"' + match["default"].replace('"', "") + '"'))
-            if "=" in match["how"]:
-                self.held[name] = held
         return unknown(f"${name}") if held is None else held
 
     def _written(self, command: str) -> str:
-        """What a command in $(...) writes."""
-        script = self.held.get("0", "")
-        if re.fullmatch(r"\s*pwd(\s+-P)?\s*", command):
-            return self.folder
-        if script and (match := _OWN_FOLDER.fullmatch(command)):
-            own = posixpath.dirname(self.held["BASH_SOURCE"] if "BASH_SOURCE" in command else script)
-            return join(own, (match["rest"] or "").lstrip("/") or ".")
+        """What a command in $(...) writes, if it asks for a folder, as scripts do for their own."""
+        commands = [c for c in Parser(command, Location(""), is_inner=True).commands() if c.words]
+        is_plain = (
+            0 < len(commands) < 3 and all(c.after in ("&&", ";", "\n") for c in commands) and not commands[-1].redirections
+        )
+        given = [[f for raw in c.words for f in self.fields(raw)] for c in commands] if is_plain else []
+        match [[field for field in fields if field not in ("--", "-P", "-f")] for fields in given]:
+            case [["pwd"]]:
+                return self.folder
+            case [["dirname", path]] if not UNKNOWN.search(path):
+                return posixpath.dirname(path.rstrip("/") or "/") or "."
+            case [["realpath" | "readlink", path]] if path == self.held.get("0"):
+                return path
+            case [["cd", path], ["pwd"]]:
+                return join(self.folder, path)
         return unknown(f"$({command})")
 
 

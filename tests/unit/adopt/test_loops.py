@@ -26,7 +26,7 @@ FOLLOWED = {
     "an assignment behind a pipe": f"V=1; echo |\nV=2\n{PACK} m -v $V",
     "a here-document that is continued": f"cat >/dev/null <<E\na \\\nE\n{PACK} m -v 1\nE\n{PACK} m -v 2",
     "an eval in a loop": f"for m in a b; do eval '{PACK} $m -v 1'; done",
-    "an exec at the end": f"(exec {PACK} m -v 1); exec 3>&1; exec {PACK} m -v 2",
+    "an exec at the end": f"exec 3>&1; exec {PACK} m -v 2",
     "a list that is pushed": f"pushd w >/dev/null; {PACK} m -v 1; popd >/dev/null; {PACK} m -v 2",
 }
 PARTLY = {
@@ -238,7 +238,7 @@ NAMED = {
     ),
     "a variable by another name": (
         f"f() {{ local -n out=$1; out=2; }}; V=1; f V; {PACK} m -v $V",
-        "1: not followed: a variable by another name",
+        "1: --version is $V, which the function f() sets",
     ),
     "a count in an index": (f"A=(1 2); i=0; X=${{A[i++]}}; {PACK} m -v ${{A[$i]}}", "1: --version is ${A[$i]}"),
     "a folder by its number": (f"pushd w; pushd +1; {PACK} m -v 1", "1: the folder in which it runs is not known: pushd +1"),
@@ -264,6 +264,10 @@ NAMED = {
     "braces that are several": (
         f"f() {{ {PACK} m -v $2; }}; f {{a..c}} 1",
         "1: not followed: torch-model-archiver in the function f()",
+    ),
+    "behind an exec in a subshell": (
+        f"(exec ls)\n{PACK} m -v 1",
+        "2: not followed: torch-model-archiver in a part behind exec",
     ),
     "behind an exec": (f"exec ls\n{PACK} m -v 1", "2: not followed: torch-model-archiver in a part behind exec"),
     "behind a test in the line above": (

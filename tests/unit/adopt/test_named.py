@@ -31,7 +31,7 @@ NAMED: dict[str, tuple[str, list[str]]] = {
         f"bash <<'X'\n: 1\n{PACK}\nX",
         ["3: not followed: torch-model-archiver in a text that bash reads"],
     ),
-    "one that goes through cat": (f"cat <<X | bash\n{PACK}\nX", ["1: bash runs what cat writes, which is not known"]),
+    "one that goes through cat": (f"cat <<X | bash\n{PACK}\nX", ["1: what runs here is not known: bash"]),
     "one in quotes with spaces": (
         f"sh <<'E O F'\n{PACK}\nE O F",
         ["2: not followed: torch-model-archiver in a text that sh reads"],
@@ -47,9 +47,9 @@ NAMED: dict[str, tuple[str, list[str]]] = {
         ["3: not followed: torch-model-archiver in a text that cat reads"],
     ),
     "a here-string": (f"bash <<< '{PACK}'", ["1: not followed: torch-model-archiver in a text that bash reads"]),
-    "what echo writes": (f"echo '{PACK}' | sh -e", ["1: sh runs what echo writes, which is not known"]),
-    "what sed writes": ("sed s/x/y/ list | sh", ["1: sh runs what sed writes, which is not known"]),
-    "a file that a shell is given": ("bash < list", ["1: bash runs what is given to it, which is not known"]),
+    "what echo writes": (f"echo '{PACK}' | sh -e", ["1: what runs here is not known: sh -e"]),
+    "what sed writes": ("sed s/x/y/ list | sh", ["1: what runs here is not known: sh"]),
+    "a file that a shell is given": ("bash < list", ["1: what runs here is not known: bash"]),
     "a shell's argument": (f"bash -c '{PACK}'", ["1: not followed: torch-model-archiver is run by bash"]),
     "an upload in one": (f'sh -ec "{UP}"', ["1: not followed: an upload is run by sh"]),
     "an argument that is not known": ('bash -c "$X"', ["1: what runs here is not known: bash -c $X"]),
@@ -67,6 +67,12 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "xargs": ("xargs torch-model-archiver < args", ["1: not followed: torch-model-archiver is run by xargs"]),
     "xargs for an upload": ("ls | xargs -I{} aws s3 cp {} s3://b/{}", ["1: not followed: an upload is run by xargs"]),
     "find": (f"find . -exec {PACK} \\;", ["1: not followed: torch-model-archiver is run by find"]),
+    "words that are set": (f'set -- {PACK}\n"$@"', ["1: not followed: torch-model-archiver is run by set"]),
+    "an eval of a part that is not known": (
+        f'eval "cd $X; {PACK}"',
+        ["1: not followed: torch-model-archiver is run by eval"],
+    ),
+    "an environment of conda": (f"conda run -n e {PACK}", ["1: not followed: torch-model-archiver is run by conda"]),
     "an alias": ("alias tma=torch-model-archiver", ["1: not followed: torch-model-archiver is run by alias"]),
     "a program in a variable": (
         '"$TMA" --model-name m --handler=h -v 1',
@@ -145,8 +151,10 @@ NAMED: dict[str, tuple[str, list[str]]] = {
     "a script that is not there": ("bash -e other.sh\n./o.sh", ["1: other.sh is run, and cannot be read", "2: ./o.sh is run"]),
     "a script to read that is not there": (". other.sh", ["1: not followed: other.sh is sourced"]),
     "one on standard input": ("# +\n. ./other.sh", ["2: not followed: ./other.sh is sourced"]),
-    "a Makefile elsewhere": ("make -C sub\nmake -f o.mk", ["1: sub/Makefile is run, and cannot be read", "2: o.mk is run"]),
-    "an upload to a variable": (f'{PACK}\naws s3 cp m.mar "$DEST"', ["2: where the upload to $DEST goes is not known"]),
+    "an upload to a variable": (
+        f'{PACK}\naws s3 cp m.mar "$DEST"',
+        ["2: no model and version are known from the upload to $DEST"],
+    ),
     "an upload to a variable that is read": (
         f"{PACK}\nread -r B < bucket\naws s3 cp m.mar s3://$B/m/1/model.mar",
         ["3: the bucket of s3://$B, which the script sets,/m/1/model.mar is not known"],
@@ -183,7 +191,7 @@ NAMED: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a copy of an archive in an if": (f"{PACK}\nif a; then cp *.mar out/; fi", ["2: not followed: a copy in an if"]),
-    "a trace of a shell that reads": ("+ bash\n+ true", ["1: bash runs what is given to it"]),
+    "a trace of a shell that reads": ("+ bash\n+ true", ["1: what runs here is not known: bash"]),
     "a trace that lost the end of a quote": (f"+ echo 'a\n+ {PACK}\n+ echo 'b'", ["3: the text ends within a quote"]),
     "and found another": (f"+ echo 'a\n+ {PACK}\n+ echo b'", ["1: not followed: torch-model-archiver is run by echo"]),
     "after a case label that is a program": (
@@ -211,6 +219,7 @@ QUIET = [
     "if a; then cp x y; fi; for f in *.txt; do cp $f z/; done",
     "aws s3 ls s3://b/; aws s3 rm s3://b/x; aws s3 cp m.mar s3://b/m/1/ --dryrun",
     'if [ ! -f w.pt ]; then aws s3 cp s3://b/w.pt w.pt; gsutil cp gs://b/w.pt .; aws s3 cp "$URI" w.pt; fi',
+    "python -m pip install -U torch-model-archiver; conda install -c pytorch torch-model-archiver",
     "make; make all CC=gcc; python train.py; ./configure",
     'eval "$(ssh-agent)"; eval "$(conda shell.bash hook)"',
     "cat <<X | tee log\naws s3 cp m.mar s3://b/m/1/\nX",
@@ -252,9 +261,9 @@ def test_what_is_understood(case: str, tmp_path: Path) -> None:
 def test_copies_of_archives_are_followed(tmp_path: Path) -> None:
     copies = "cp *.mar out/m/1/\ncp -r out/. deploy\nmkdir x; cp -t x y\naws s3 sync deploy s3://b/models --region eu"
     result = found(f"export AWS_ENDPOINT_URL=https://h\n{PACK}\n{copies}", tmp_path)
-    ((target,),) = result.targets.values()
-    assert (target.model, target.version, target.bucket.url) == ("m", "1", "s3://b/models")
-    assert (target.bucket.endpoint, target.bucket.region, result.problems) == ("https://h", "eu", [])
+    ((target,),) = (packing.targets for packing in result.packings)
+    assert (target.model, target.version, result.problems) == ("m", "1", [])
+    assert target.bucket == {"bucket": "s3://b/models", "endpoint": "https://h", "region": "eu"}
 
 
 def test_a_script_that_is_sourced_is_named_and_its_variables_are_not_known(tmp_path: Path) -> None:
@@ -300,7 +309,7 @@ def test_a_script_that_another_program_runs_is_looked_into(line: str, tmp_path: 
 
 
 def test_a_shell_with_arguments_may_read_its_commands() -> None:
-    assert told(found("sed s/x/y/ list | bash -s a", Path("/none"))) == ["1: bash runs what sed writes, which is not known"]
+    assert told(found("sed s/x/y/ list | bash -s a", Path("/none"))) == ["1: what runs here is not known: bash -s a"]
 
 
 def test_a_script_in_python_is_none(tmp_path: Path) -> None:
@@ -309,8 +318,9 @@ def test_a_script_in_python_is_none(tmp_path: Path) -> None:
 
 
 def test_a_variable_in_front_of_a_command_lasts_for_its_command(tmp_path: Path) -> None:
-    result = found(f"AWS_PROFILE=team aws s3 cp x.mar s3://b/m/1/\n{PACK}\n{UP}", tmp_path)
-    assert [n.where and n.where.line for n in result.notes if "profile" in n.message] == [1]
+    result = found(f"AWS_REGION=eu aws s3 cp x.mar s3://b/m/1/\n{PACK}\n{UP}", tmp_path)
+    ((_, first),), (second,) = result.uploaded, result.packings[0].targets
+    assert (first.bucket.get("region"), second.bucket.get("region")) == ("eu", None)
 
 
 def test_a_variable_is_named_with_what_sets_it(tmp_path: Path) -> None:
@@ -325,3 +335,8 @@ def test_what_a_sourced_script_may_have_set_is_not_known(tmp_path: Path) -> None
 
 def test_an_end_closes_only_what_it_belongs_to(tmp_path: Path) -> None:
     assert told(found(f"while a; do\n}}\nfi\n{PACK}\ndone", tmp_path)) == ["4: not followed: torch-model-archiver in a loop"]
+
+
+def test_a_dry_run_uploads_nothing(tmp_path: Path) -> None:
+    result = found(f"{PACK}\n{UP} --dryrun", tmp_path)
+    assert (told(result), result.packings[0].targets) == ([], [])

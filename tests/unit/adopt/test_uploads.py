@@ -59,8 +59,8 @@ def test_what_is_uploaded_is_what_the_script_uploads(case: str, tmp_path: Path) 
     found, _ = made(SAME[case], folder)
     environment = {"PATH": f"{programs}:{os.defpath}", "BUCKETS": str(buckets)}
     subprocess.run(["bash", "x.sh"], cwd=folder, env=environment, check=True)
-    targets = [*(target for known in found.targets.values() for target in known), *(target for _, target in found.archives)]
-    ours = {f"{target.bucket.url}/{target.model}/{target.version}/model.mar" for target in targets}
+    targets = [*(target for packing in found.packings for target in packing.targets), *(target for _, target in found.uploaded)]
+    ours = {f"{target.bucket['bucket']}/{target.model}/{target.version}/model.mar" for target in targets}
     assert found.problems == []
     assert ours == {f"s3://{path.relative_to(buckets).as_posix()}" for path in buckets.rglob("*.mar")}
 
