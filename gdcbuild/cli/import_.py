@@ -29,7 +29,7 @@ def import_(
     from gdcbuild.adopt.findings import Findings
     from gdcbuild.adopt.manifest import Composer
     from gdcbuild.adopt.manifest_text import text as manifest_text
-    from gdcbuild.frameworks import FRAMEWORKS
+    from gdcbuild.frameworks.torchserve.keys import HANDLER
     from gdcbuild.report import text
 
     here = Path(os.path.abspath(directory))  # noqa: PTH100 - a symlinked folder keeps the name that scripts know it by
@@ -40,7 +40,7 @@ def import_(
     for file in files:
         _read(found, file, here)
     root = here if output == STDIO else Path(os.path.normpath(target.parent))
-    made = Composer(found, root.as_posix(), FRAMEWORKS["pytorch"].default_handlers).compose()
+    made = Composer(found, root.as_posix(), HANDLER.ready).compose()
     for note in sorted(found.notes, key=_place):
         typer.echo(text.problem(note, "warning"), err=True)
     if not made.models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import Location, ManifestError, Problem
@@ -154,11 +154,11 @@ class Origin:
 class Policy:
     """What is done about that which a server would load, and which may be unwanted all the same.
 
-    `pickle`: weights whose unpickling would import more than weights are made of. `named`: SHA-256 of the files that the
+    `options`: the choice for each key that the frameworks declare. `named`: SHA-256 of the files that the
     manifest names by themselves for the one version that is looked at, so that they may look like secrets.
     """
 
-    pickle: Literal["allow", "warn", "deny"] = "warn"
+    options: Mapping[str, str] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
 
 
@@ -176,7 +176,7 @@ class Graph:
     toolchains: Mapping[str, Toolchain]
     name: str = ""
     pools: Mapping[str, int] = field(default_factory=dict)
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     idle: frozenset[str] = frozenset()
 

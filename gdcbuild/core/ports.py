@@ -5,7 +5,7 @@ Every port has an implementation in memory or a plain fake, and one conformance 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from gdcbuild.core.objects import RemoteObject, Stored
 if TYPE_CHECKING:
     from gdcbuild.core.events import Event
     from gdcbuild.core.graph import Action, Image, Input, Policy, Toolchain
+    from gdcbuild.core.keys import ChoiceKey, Key
     from gdcbuild.core.request import Lowered, VersionRequest
     from gdcbuild.errors import Problem
 
@@ -167,17 +168,29 @@ class Runner(Protocol):
         ...
 
 
-class Framework(Protocol):
-    """All that is TensorFlow or PyTorch. Planning with one imports neither."""
+class Framework(Hashable, Protocol):
+    """All that is TensorFlow, or PyTorch: from its keys in the manifest to the check of what is published.
+
+    Keys of one name in several frameworks have one shape. Planning imports neither TensorFlow nor PyTorch.
+    """
 
     kind: str
-    """"tensorflow" or "pytorch": what an image is of."""
+    """What the manifest calls it, as in `defaults`: "tensorflow"."""
+
+    title: str
+    """What people call it: "TensorFlow"."""
 
     entry: str
     """The file whose presence makes a server load a version."""
 
-    default_handlers: Sequence[str]
-    """Names a version's `handler` may have without the manifest declaring one."""
+    sources: Sequence[Key[Any]]
+    """Keys that give what a version is made from: a FileKey, a FolderKey or an ExportKey each."""
+
+    keys: Sequence[Key[Any]]
+    """All other keys of a version."""
+
+    policy: Sequence[ChoiceKey]
+    """Keys of the manifest's `policy`, each with a default."""
 
     check_version: int
     """Raise it when `check` would now find something else: what was checked before is then checked again."""
@@ -187,7 +200,10 @@ class Framework(Protocol):
         ...
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
-        """The actions that make this version, or every reason why there can be none."""
+        """The actions that make this version, or every reason why there can be none.
+
+        The request has this framework's keys only. More than one source, or none, is for the framework to refuse.
+        """
         ...
 
     def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:

@@ -5,41 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from gdcbuild.core.graph import Action, Image, Input, MadeBy, SourceFile
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.keys import Export, Values
 from gdcbuild.errors import Location
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """Call `function` ("package.module:name") in the toolchain, among `inputs`, with keyword arguments `args`.
-
-    `cwd` is the folder, below the action's, that is on its import path.
-    """
-
-    function: str
-    inputs: tuple[Input, ...]
-    args: Mapping[str, Any]
-    method: Literal["script", "trace", "export"] | None
-    cwd: str
-    where: Location
-
-
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """A TorchServe handler: a default one by `name`, or the file `file`, with an entry `function` or none.
-
-    The inputs of `files` lie under their name in the archive.
-    """
-
-    name: str
-    where: Location
-    file: Input | None = None
-    function: str | None = None
-    files: tuple[Input, ...] = ()
-    requirements: Input | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +34,12 @@ class VersionRequest:
     where: Location
     sources: tuple[Source, ...] = ()
     export: Export | None = None
-    model_file: Input | None = None
-    handler: Handler | None = None
-    files: tuple[Input, ...] = ()
-    config: Input | Mapping[str, Any] | None = None
-    requirements: Input | None = None
-    """Those of the archive; the handler may bring some of its own instead."""
-    runtime: str = "python"
-    deflate: bool = False
+    values: Values = field(default_factory=Values)
+    """Those of the framework's other keys."""
     epoch: int | None = None
     """The moment, in seconds since 1970, that artifacts are to tell instead of a fixed one."""
     given: Mapping[str, Location] = field(default_factory=dict)
-    """Every key that was given for this version, and where: for refusing those the framework does not know.
+    """Every key that was given for this version, and where.
 
     Those of a configuration that is given as a mapping are there as `config.KEY`, at any depth.
     """

@@ -294,8 +294,9 @@ class Jobs:
         ports, image = self._rebuilder.ports, version.image
         framework = ports.frameworks[image.kind]
         policy = replace(self._graph.policy, named=named(self._graph, version, self._made, ports.workspace))
+        chosen = " ".join(f"{key.name}={policy.options.get(key.name)}" for key in framework.policy)
         key = (
-            f"{image.kind} {image.name} {image.version} {framework.check_version} pickle={policy.pickle}"
+            f"{image.kind} {image.name} {image.version} {framework.check_version} {chosen}"
             f" named={Digest.of(' '.join(sorted(policy.named)).encode()).hash} {artifact.tree.digest.hash}"
         )
         cautions = ports.records.get("checked", key)

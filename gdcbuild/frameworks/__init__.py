@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 
 from gdcbuild.core.ports import Framework
-from gdcbuild.frameworks.tensorflow.rules import TensorFlow
-from gdcbuild.frameworks.torchserve.rules import TorchServe
 
-FRAMEWORKS: Mapping[str, Framework] = {framework.kind: framework for framework in (TensorFlow(), TorchServe())}
+FOLDERS = (
+    "gdcbuild.frameworks.tensorflow",
+    "gdcbuild.frameworks.torchserve",
+)
+"""Each has a module `rules` with its FRAMEWORK."""
+
+
+def load(folders: Iterable[str]) -> dict[str, Framework]:
+    """The frameworks in these folders, by kind."""
+    found: list[Framework] = [import_module(f"{folder}.rules").FRAMEWORK for folder in folders]
+    return {framework.kind: framework for framework in found}
+
+
+FRAMEWORKS: Mapping[str, Framework] = load(FOLDERS)

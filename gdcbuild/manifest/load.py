@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdcbuild.core.ports import Framework
 from gdcbuild.errors import Location, ManifestError, Problem, UsageError, raise_all
 from gdcbuild.manifest import environments
+from gdcbuild.manifest.keys import Keys, keys_of
 from gdcbuild.manifest.model import Environment, Manifest
 from gdcbuild.manifest.paths import Paths
 from gdcbuild.manifest.prune import Path as NodePath
@@ -71,6 +73,7 @@ class Loaded:
     broken: frozenset[tuple[str, str]]
     included: frozenset[str]
     looked: frozenset[str]
+    keys: Keys
 
     @property
     def main(self) -> File:
@@ -102,13 +105,15 @@ class Loaded:
         return chosen, found.value
 
 
-def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] = ()) -> Loaded:
+def load(
+    manifest: Path, variables: Mapping[str, str], frameworks: Mapping[str, Framework], without: Collection[str] = ()
+) -> Loaded:
     """Read and validate a whole workspace, collecting every mistake in every file.
 
     Included manifests in `without` (paths below the root) are left out, for whoever knows that they need not be read.
     Raises ManifestError only when the root manifest is beyond use.
     """
-    root = manifest.parent
+    root, keys = manifest.parent, keys_of(*frameworks.values())
     paths = Paths(root)
     shown = os.path.relpath(root, Path.cwd())
     problems: list[Problem] = []
@@ -126,7 +131,7 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
         except OSError as error:
             problems.append(Problem(f"{display} cannot be read: {error.strerror}", "", asked or Location(display)))
             continue
-        node, found = parse(data, display)
+        node, found = parse(data, display, keys.free)
         if node is None:
             problems += found
             continue
@@ -136,9 +141,9 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
             problems += [*found, Problem("a manifest is a mapping", "begin with `schema: 1`", node.where)]
             continue
         filled = fill(node, main_node, variables, found)
-        checked = sound(Manifest, filled, {"schema": Node(1, node.where)})
+        checked = sound(keys.manifest, filled, {"schema": Node(1, node.where)})
         found += checked.problems
-        wrong = by_owner(filled, found) if found else {}
+        wrong = by_owner(filled, found, keys.sections) if found else {}
         problems += wrong.get(None, ())
         broken.update(map(_broken, checked.without))
         assert checked.value is not None
@@ -168,7 +173,7 @@ def load(manifest: Path, variables: Mapping[str, str], without: Collection[str] 
     if not files:
         raise_all(ManifestError, problems)
     included = frozenset(seen - {manifest.name})
-    return Loaded(root, tuple(files), paths, variables, tuple(problems), frozenset(broken), included, frozenset(looked))
+    return Loaded(root, tuple(files), paths, variables, tuple(problems), frozenset(broken), included, frozenset(looked), keys)
 
 
 def _broken(path: NodePath) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, Origin, Policy, SourceFile, Version
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.ports import Framework
 from gdcbuild.errors import ManifestError, Problem, raise_all
 from gdcbuild.manifest import bucket_overlap
 from gdcbuild.manifest import model as m
@@ -18,13 +17,13 @@ from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names
 from gdcbuild.manifest.validate import did_you_mean
-from gdcbuild.manifest.versions import Served, declared_handler, incomplete, merged, request
+from gdcbuild.manifest.versions import Served, declared, incomplete, inputs_of, is_foreign, merged, misplaced, request
 from gdcbuild.manifest.wrong import Wrong
 
 
-def lower(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Graph:
+def lower(loaded: Loaded, images: Mapping[str, Image]) -> Graph:
     """The graph of a workspace. Raises ManifestError with every mistake in it, a cycle included."""
-    lowered = lower_what_can_be(loaded, frameworks, images)
+    lowered = lower_what_can_be(loaded, images)
     raise_all(ManifestError, lowered.wrong.all())
     return lowered.graph
 
@@ -40,9 +39,9 @@ class Lowered(NamedTuple):
     unread: bool
 
 
-def lower_what_can_be(loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> Lowered:
+def lower_what_can_be(loaded: Loaded, images: Mapping[str, Image]) -> Lowered:
     """The graph without what is wrong. Raises ManifestError with every mistake when one concerns the whole workspace."""
-    lowering = _Lowering(loaded, frameworks, images)
+    lowering = _Lowering(loaded, images)
     graph, wrong = lowering.graph(), lowering.names.wrong
     lost = bucket_overlap.problems(bucket_overlap.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
     if common := [*loaded.problems, *lowering.mistakes.problems, *lost]:
@@ -54,9 +53,9 @@ def lower_what_can_be(loaded: Loaded, frameworks: Mapping[str, Framework], image
 class _Lowering:
     """`mistakes` concern the whole workspace; those of one thing are in `names.wrong`."""
 
-    def __init__(self, loaded: Loaded, frameworks: Mapping[str, Framework], images: Mapping[str, Image]) -> None:
+    def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
         self.loaded = loaded
-        self.frameworks = frameworks
+        self.frameworks = loaded.keys.frameworks
         self.names = Names(loaded, images)
         self.mistakes = Mistakes()
         self.actions: dict[str, Action] = {}
@@ -86,7 +85,7 @@ class _Lowering:
         idle = self._idle()
         self.origins[""] = Origin(self.loaded.main.path, frozenset(self.common))
         main = self.loaded.main.manifest
-        policy = Policy(main.policy.pickle)
+        policy = Policy(main.policy.model_dump())
         name = self.loaded.root.name
         return Graph(self.actions, self.versions, self.names.toolchains, name, main.pools, policy, self.origins, idle)
 
@@ -106,20 +105,19 @@ class _Lowering:
         self.versions = {id: version for id, version in self.versions.items() if version.action in self.actions}
 
     def _idle(self) -> frozenset[str]:
-        """What was looked at for handlers and steps of the root manifest that no version read needs.
+        """What was looked at for entries of sections and steps of the root manifest that no version read needs.
 
         Of those of other manifests, which nobody else sees, it is what everything rests on. What is found for those
         that are used is their models' affair.
         """
         idle: dict[bool, set[str]] = {True: set(), False: self.common}
         for file in self.loaded.files:
-            for name in file.manifest.handlers:
-                entry = self.names.entry(file, "handlers", name)
-                with self.loaded.paths.watched() as looked, self.names.mistakes_of(entry) as mistakes:
-                    handler = declared_handler(self.names, file, name, mistakes)
-                if (file.path, name) not in self.names.used:
-                    given = (*filter(None, (handler.file, handler.requirements)), *handler.files)
-                    idle[file is self.loaded.main].update(looked, _sources(given))
+            for section, name in self.names.entries(file):
+                owner = self.names.entry(file, section.name, name)
+                with self.loaded.paths.watched() as looked, self.names.mistakes_of(owner) as mistakes:
+                    entry = declared(self.names, file, section, name, mistakes)
+                if (file.path, section.name, name) not in self.names.used:
+                    idle[file is self.loaded.main].update(looked, _sources(inputs_of(entry)))
         graph = Graph(self.actions, self.versions, {})
         used = graph.closure(v.action for v in self.versions.values())
         for file in self.loaded.files:
@@ -193,8 +191,8 @@ class _Lowering:
         served = None
         with mistakes:
             served = self._served(file, identifier)
-        known = served or Served(Image("", "", ""), "", tuple(h for f in self.frameworks.values() for h in f.default_handlers))
-        node = merged(self.loaded.main, file, identifier, known.image.kind)
+        known = served or Served(Image("", "", ""), "")
+        node = merged(self.names, self.loaded.main, file, identifier, known.image.kind)
         asked = request(self.names, file, identifier, known, node, self.epoch, mistakes)
         if served is not None:
             framework = self.frameworks[served.image.kind]
@@ -202,8 +200,8 @@ class _Lowering:
             if problem is not None:
                 mistakes.problems.append(Problem(problem, "", where))
             if not self._lacks(identifier, served.image.kind):
-                mistakes.problems += incomplete(asked)
-                lowered = framework.lower(asked)
+                mistakes.problems += [*incomplete(asked), *misplaced(self.loaded.keys, asked, node)]
+                lowered = [] if is_foreign(self.loaded.keys, asked, node) else framework.lower(asked)
                 if isinstance(lowered, list):
                     mistakes.problems += lowered
                 elif not mistakes.problems:
@@ -222,7 +220,7 @@ class _Lowering:
             where = file.where("models", identifier.model, "versions", identifier.version)
             raise ManifestError(Problem(f"{identifier.model} has no framework", f"add framework: NAME; {known}", where))
         image, toolchain = self.names.framework(file, str(node.value), node.where)
-        return Served(image, toolchain, tuple(self.frameworks[image.kind].default_handlers))
+        return Served(image, toolchain)
 
     def _lacks(self, identifier: VersionId, kind: str | None = None) -> bool:
         """Whether something was taken out of the version: what it lacks and what does not fit has been told, or follows."""

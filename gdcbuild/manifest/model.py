@@ -1,4 +1,7 @@
-"""The shape of a manifest, as frozen models: what the JSON Schema and the validation both come from."""
+"""The shape of a manifest, as frozen models: what the JSON Schema and the validation both come from.
+
+Keys of a framework are not here: it declares them, and `manifest.keys` adds them.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,13 @@ Name = Annotated[str, Field(pattern=NAME)]
 Id = Annotated[str, Field(pattern=ID)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+class Strict(BaseModel):
+    """Takes the keys it has and no others. `manifest.keys` adds those of the frameworks."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False, defer_build=True)
 
 
-class StepRef(_Strict):
+class StepRef(Strict):
     """What a step makes: one of its files, or a folder of them (ending in "/")."""
 
     step: Name = Field(description="The step's name.")
@@ -40,7 +45,7 @@ class StepRef(_Strict):
     to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
 
 
-class ModelRef(_Strict):
+class ModelRef(Strict):
     """The artifact of another version: one of its files, or a folder of them."""
 
     model: Id = Field(description="The model's id.")
@@ -49,7 +54,7 @@ class ModelRef(_Strict):
     to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
 
 
-class RootRef(_Strict):
+class RootRef(Strict):
     """A file or folder below a folder outside the workspace."""
 
     root: Name = Field(description="A name from `roots`.")
@@ -62,7 +67,7 @@ IN_REFERENCE = frozenset({*_REFERENCE, "from"})
 """Keys of a mapping that stands for files: without one of them it would stand for others."""
 
 
-class FolderMap(_Strict):
+class FolderMap(Strict):
     """A file or folder of the workspace, laid under another name."""
 
     source: Text = Field(alias="from", description="A file, or a folder whose structure is kept.")
@@ -100,7 +105,7 @@ AnyFiles = Annotated[_Path | _Step | _Model | _Root | _Folder, Discriminator(_ta
 """Files: a path, a glob, {from, to}, what another action makes, or something below a root."""
 
 
-class Export(_Strict):
+class Export(Strict):
     """Call a function in the toolchain; what it returns is saved."""
 
     function: str | None = Field(None, pattern=r"^[\w.]+:\w+$", description="package.module:function")
@@ -109,9 +114,6 @@ class Export(_Strict):
     data: list[AnyFiles] | None = Field(None, description="The data it needs.")
     data_append: list[AnyFiles] | None = Field(None, alias="data+", description="More of it.")
     args: dict[str, Any] | None = Field(None, description="Keyword arguments for the function.")
-    method: Literal["script", "trace", "export"] | None = Field(
-        None, description="PyTorch: save as TorchScript, or as a torch.export program."
-    )
 
 
 _NO_REFERENCE: JsonDict = {"not": {"minProperties": 1, "propertyNames": {"enum": [*_REFERENCE]}}}
@@ -123,39 +125,17 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and set(value) <= set(_REFERENCE)
 
 
-class Version(_Strict):
+FileOrMapping = Annotated[
+    _Path | _Step | _Model | _Root | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
+    Discriminator(lambda v: "(mapping)" if isinstance(v, dict) and not is_reference(v) else _tag(v)),
+]
+"""One file, or a configuration."""
+
+
+class Version(Strict):
     """One version of a model: exactly one source, and how it is served."""
 
     framework: str | None = Field(None, description="A name from `frameworks`, or an image.")
-    handler: str | None = Field(None, description="PyTorch: a name from `handlers`, or a TorchServe default handler.")
-    config: (
-        Annotated[
-            _Path
-            | _Step
-            | _Model
-            | _Root
-            | Annotated[dict[str, Any], Tag("(mapping)"), Field(json_schema_extra=_NO_REFERENCE)],
-            Discriminator(lambda v: "(mapping)" if isinstance(v, dict) and not is_reference(v) else _tag(v)),
-        ]
-        | None
-    ) = Field(None, description="PyTorch: model-config.yaml, or its content.")
-    files: list[AnyFiles] | None = Field(None, description="PyTorch: more files in the archive.")
-    files_append: list[AnyFiles] | None = Field(None, alias="files+", description="More of them.")
-    saved_model: OneFile | None = Field(None, description="TensorFlow: a SavedModel directory, taken as it is.")
-    keras: OneFile | None = Field(None, description="TensorFlow: a .keras or .h5 file, converted.")
-    weights: OneFile | None = Field(None, description="PyTorch: a state dict (with model_file) or a TorchScript file.")
-    model_file: OneFile | None = Field(None, description="PyTorch: the source file with the one nn.Module.")
-    mar: OneFile | None = Field(None, description="PyTorch: an existing archive, checked and repacked.")
-    requirements: OneFile | None = Field(
-        None, description="PyTorch: a requirements.txt for the archive, unless the handler brings one."
-    )
-    runtime: Literal["python", "python3", "LSP"] | None = Field(
-        None, description='PyTorch: what runs the handler; the default is python, and "LSP" is a compiled library.'
-    )
-    compression: Literal["store", "deflate"] | None = Field(
-        None, description="PyTorch: how the archive's members are packed; the default is store."
-    )
-    export: Export | None = Field(None, description="A function that makes the model.")
 
 
 class Model(Version):
@@ -164,30 +144,22 @@ class Model(Version):
     versions: dict[Id, Version | None] = Field(description='Version id (quoted: "1") to version.')
 
 
-class Toolchain(_Strict):
+class Toolchain(Strict):
     """The Python environment in which user code is exported."""
 
     requirements: Text = Field(description="A pip requirements file with every package pinned: NAME==VERSION.")
 
 
-class Framework(_Strict):
+class Framework(Strict):
     """An image to serve with, and the toolchain to export in."""
 
     image: Text = Field(description="The container, as tf2-cpu.2-18.")
-    kind: Literal["tensorflow", "pytorch"] | None = Field(None, description="For an image gdcbuild does not know.")
+    kind: str | None = Field(None, description="For an image gdcbuild does not know.")
     version: str | None = Field(None, pattern=r"^[0-9]+\.[0-9]+$", description="The framework's release in that image.")
     toolchain: Toolchain | None = Field(None, description="Absent: the interpreter that runs gdcbuild.")
 
 
-class Handler(_Strict):
-    """A TorchServe handler that several models may share."""
-
-    file: Text = Field(description="file.py, or file.py:function.")
-    files: list[AnyFiles] = Field([], description="More files it needs in the archive.")
-    requirements: OneFile | None = Field(None, description="A requirements.txt for the archive.")
-
-
-class Step(_Strict):
+class Step(Strict):
     """Any other action of the graph: a command line with declared inputs and outputs."""
 
     run: list[str] = Field(min_length=1, description="The command and its arguments; ${out} is the output folder.")
@@ -198,7 +170,7 @@ class Step(_Strict):
     pool: Name | None = Field(None, description="A name from `pools`: so many steps of it run at a time.")
 
 
-class Environment(_Strict):
+class Environment(Strict):
     """A bucket and its policy."""
 
     bucket: str = Field(description="A directory, or s3://NAME or s3://NAME/PREFIX.")
@@ -210,22 +182,15 @@ class Environment(_Strict):
     clean: bool = Field(False, description="Only what is committed is published.")
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """What is done about that which a server would load, and which may be unwanted all the same."""
 
-    pickle: Literal["allow", "warn", "deny"] = Field(
-        "warn", description="Weights whose unpickling would import more than weights are made of."
-    )
 
-
-class Defaults(_Strict):
+class Defaults(Strict):
     """Defaults for every model of a framework kind."""
 
-    tensorflow: Version | None = None
-    pytorch: Version | None = None
 
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """A gdcbuild.yaml."""
 
     schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(
@@ -234,7 +199,7 @@ class Manifest(_Strict):
     include: list[Text] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
-    policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")  # type: ignore[call-arg]
+    policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")
     pools: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         {}, description="How many steps of each pool run at a time; in the root manifest only."
     )
@@ -244,6 +209,5 @@ class Manifest(_Strict):
     vars: dict[Name, Value] = Field({}, description="Values for ${vars.NAME}.")
     defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework kind.")
     frameworks: dict[Name, Framework] = Field({}, description="Images and toolchains by name.")
-    handlers: dict[Name, Handler] = Field({}, description="TorchServe handlers by name.")
     models: dict[Id, Model] = Field({}, description="The models by id.")
     steps: dict[Name, Step] = Field({}, description="Other actions by name.")

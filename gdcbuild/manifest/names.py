@@ -12,9 +12,11 @@ from typing import Any
 
 from gdcbuild.core.graph import STEP, Image, MadeBy, Toolchain
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.keys import Section
 from gdcbuild.errors import Location, ManifestError, Problem
 from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Inputs, clean_reference
+from gdcbuild.manifest.keys import Keys
 from gdcbuild.manifest.load import File, Loaded
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.paths import Paths
@@ -30,8 +32,8 @@ INTERPRETER = "/interpreter"
 class Names:
     """Looks names up, and says of those that nothing has what they may have been meant to be.
 
-    `toolchains` are those of the frameworks that were asked for. `used` are the handlers that versions name, each with the
-    manifest it stands in. `unread` is true when something is made from a model that no manifest read so far has.
+    `toolchains` are those of the frameworks that were asked for. `used` are the entries that versions name: the manifest they
+    stand in, section and name. `unread` is true when something is made from a model that no manifest read so far has.
     """
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
@@ -43,7 +45,7 @@ class Names:
         self.toolchains: dict[str, Toolchain] = {}
         self.models = self._models()
         self._needs: set[str] = set()
-        self.used: set[tuple[str, str]] = set()
+        self.used: set[tuple[str, str, str]] = set()
         self._outputs: dict[str, tuple[str, ...]] = {}
         self._scopes: dict[tuple[str, str], dict[str, tuple[File, Any]]] = {}
         self._roots: dict[str, Paths] = {}
@@ -98,6 +100,17 @@ class Names:
             hint = f"mount it, or correct it: roots: {{{name}: FOLDER}}"
             raise ManifestError(Problem(f"there is no folder {str(found.root)!r}, which is the root {name!r}", hint, where))
         return found
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of the frameworks."""
+        return self._loaded.keys
+
+    def entries(self, file: File) -> Iterator[tuple[Section, str]]:
+        """The entries that a file declares in the frameworks' sections."""
+        for section in self.keys.sections:
+            for name in getattr(file.manifest, section.name):
+                yield section, name
 
     def is_broken(self, section: str, name: str) -> bool:
         """Whether something was taken out of it, or all of it: what is missing there has been told already."""

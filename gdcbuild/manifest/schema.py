@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from gdcbuild.manifest.model import Manifest
+from gdcbuild.core.ports import Framework
+from gdcbuild.manifest.keys import keys_of
 
 _ABOUT = ("title", "description", "default")
 _VARIABLE = {"pattern": r"\$\{", "type": "string"}
 
 
-def json_schema() -> str:
-    """The schema as text, the same for the same models."""
-    schema: dict[str, Any] = _written(Manifest.model_json_schema(by_alias=True))
+def json_schema(frameworks: Mapping[str, Framework]) -> str:
+    """The schema as text, the same for the same frameworks."""
+    schema: dict[str, Any] = _written(keys_of(*frameworks.values()).manifest.model_json_schema(by_alias=True))
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "gdcbuild.schema.json"}
     return json.dumps({**head, **schema, "title": "gdcbuild manifest, schema 1"}, indent=2) + "\n"
 

@@ -1,4 +1,4 @@
-"""From one version of a model to what its framework is asked: defaults merged in, the handler found, every path resolved.
+"""From one version of a model to what its framework is asked: defaults merged in, names looked up, every path resolved.
 
 What cannot be found is put down as it is called, so that the framework can judge the rest in the same run.
 """
@@ -7,16 +7,34 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from gdcbuild.core.graph import Image, Input, SourceFile
 from gdcbuild.core.ids import VersionId
-from gdcbuild.core.request import Export, Handler, Source, VersionRequest
+from gdcbuild.core.keys import (
+    Code,
+    CodeKey,
+    ConfigKey,
+    Entry,
+    EntryKey,
+    Export,
+    ExportKey,
+    FileKey,
+    FilesKey,
+    FolderKey,
+    Key,
+    Section,
+    Values,
+)
+from gdcbuild.core.request import Source, VersionRequest
 from gdcbuild.errors import Location, ManifestError, Problem
-from gdcbuild.manifest import model as m
 from gdcbuild.manifest.inputs import Named, listed
+from gdcbuild.manifest.keys import Keys
 from gdcbuild.manifest.load import File
-from gdcbuild.manifest.merge import SOURCES, merge
+from gdcbuild.manifest.merge import merge
 from gdcbuild.manifest.mistakes import Mistakes
 from gdcbuild.manifest.names import Names
 from gdcbuild.manifest.path_hints import as_value
@@ -25,46 +43,45 @@ from gdcbuild.manifest.yaml import Node
 
 
 class Served(NamedTuple):
-    """What serves a version: its image, the name of the toolchain, and the handlers that need not be declared."""
+    """What serves a version: its image, and the name of the toolchain."""
 
     image: Image
     toolchain: str
-    handlers: tuple[str, ...]
 
 
-def merged(main: File, file: File, identifier: VersionId, kind: str) -> Node:
+def merged(names: Names, main: File, file: File, identifier: VersionId, kind: str) -> Node:
     """All keys of a version: those of the defaults of its kind, of its model, its own."""
     model = file.at("models", identifier.model)
     own = file.at("models", identifier.model, "versions", identifier.version)
     shared = Node({k: n for k, n in model.items() if k != "versions"}, model.where, model.keys)
     owners = (main,) if file is main else (main, file)
     defaults = [owner.find("defaults", kind) for owner in owners]
-    return merge(*defaults, shared, Node({}, own.where) if own.value is None else own)
+    return merge(names.keys, *defaults, shared, Node({}, own.where) if own.value is None else own)
 
 
 def request(
     names: Names, file: File, identifier: VersionId, served: Served, node: Node, epoch: int | None, mistakes: Mistakes
 ) -> VersionRequest:
     """The request for the version that `node` has all keys of. Raises ManifestError when they do not fit together."""
-    version = validate(m.Version, node)
+    version = validate(names.keys.version, node)
     if isinstance(version, list):
         raise ManifestError(*(fault.problem for fault in version if fault.problem is not None))
-    where = file.where("models", identifier.model, "versions", identifier.version)
-    config: Any = version.config
+    values = _values(names, file, names.keys.of(served.image.kind).values(), version, node, mistakes)
+    given = {key: values.pop(key) for key in names.keys.sources if key in values}
+    export = next((source for source in given.values() if isinstance(source, Export)), None)
+    sources = [
+        Source(key, source if isinstance(source, tuple) else (source,), node.key(key))
+        for key, source in given.items()
+        if source is not export
+    ]
     return VersionRequest(
         identifier,
         served.image,
         served.toolchain,
-        where,
-        tuple(_sources(names, file, version, node, mistakes)),
-        _export(names, file, version.export, node, mistakes),
-        _one(names, file, version.model_file, node.get("model_file"), mistakes),
-        _handler(names, file, version.handler, node, served.handlers, mistakes),
-        names.inputs(file).by_name(listed(version.files or (), node.get("files")), mistakes),
-        config if isinstance(config, dict) else _one(names, file, config, node.get("config"), mistakes),
-        _one(names, file, version.requirements, node.get("requirements"), mistakes),
-        version.runtime or "python",
-        version.compression == "deflate",
+        file.where("models", identifier.model, "versions", identifier.version),
+        tuple(sources),
+        export,
+        values,
         epoch,
         _places(node),
         names.inputs(file).same,
@@ -78,87 +95,110 @@ def incomplete(asked: VersionRequest) -> list[Problem]:
     return [Problem("the export has no function", 'add function: "package.module:function"', asked.export.where)]
 
 
-def _one(names: Names, file: File, given: Any, place: Node | None, mistakes: Mistakes) -> Input | None:
-    """The one file that is given."""
-    if given is None or place is None:
-        return None
-    with mistakes:
-        return names.inputs(file).one(Named(given, place))
-    called = given if isinstance(given, str) else given.path
-    return Input(posixpath.basename(called) or called, SourceFile(called), place.where)
+def is_foreign(keys: Keys, asked: VersionRequest, node: Node) -> bool:
+    """Whether the only sources are those of other frameworks, so that nothing more need be said of the version."""
+    return not asked.sources and asked.export is None and any(place and place.value for place in map(node.get, keys.sources))
 
 
-def _sources(names: Names, file: File, version: m.Version, node: Node, mistakes: Mistakes) -> list[Source]:
-    """All sources that are given, but the export."""
-    found = []
-    for key in SOURCES[:-1]:
-        given, place = getattr(version, key), node.get(key)
-        if given is None or place is None:
-            continue
-        inputs: tuple[Input, ...] = ()
-        if key == "saved_model":
-            with mistakes:
-                inputs = names.inputs(file).directory(Named(given, place))
-        elif one := _one(names, file, given, place, mistakes):
-            inputs = (one,)
-        found.append(Source(key, inputs, node.key(key)))
+def misplaced(keys: Keys, asked: VersionRequest, node: Node) -> Iterator[Problem]:
+    """What only other frameworks have a meaning for."""
+    framework = keys.frameworks[asked.image.kind]
+    hint = f"remove it; a {framework.title} model is made from one of {', '.join(key.name for key in framework.sources)}"
+    for name, where in keys.foreign(framework, node):
+        message = f"{asked.id}: `{name}` is for {keys.titles(name)}, and {asked.image.name} serves {framework.title}"
+        yield Problem(message, hint, where)
+
+
+def _values(names: Names, file: File, keys: Iterable[Key[Any]], given: BaseModel, node: Node, mistakes: Mistakes) -> Values:
+    """What was given for the keys, with all paths resolved."""
+    found = Values()
+    for key in keys:
+        value, place = getattr(given, key.name), node.get(key.name)
+        if value is not None and place is not None:
+            found[key.name] = _value(names, file, key, Named(value, place), node.key(key.name), mistakes)
     return found
 
 
-def _export(names: Names, file: File, export: m.Export | None, node: Node, mistakes: Mistakes) -> Export | None:
-    place = node.get("export")
-    if export is None or place is None:
-        return None
-    where = node.key("export")
-    given = [*listed(export.files or (), place.get("files")), *listed(export.data or (), place.get("data"))]
-    cwd, laid = names.inputs(file).in_place(file.folder, given, mistakes)
-    return Export(export.function or "", laid, export.args or {}, export.method, cwd, where)
+def _value(names: Names, file: File, key: Key[Any], given: Named, where: Location, mistakes: Mistakes) -> Any:
+    match key:
+        case FilesKey():
+            return names.inputs(file).by_name(listed(given.value, given.node), mistakes)
+        case FolderKey():
+            with mistakes:
+                return names.inputs(file).directory(given)
+            return ()
+        case CodeKey():
+            return _code(names, file, given, where, mistakes)
+        case EntryKey():
+            return _entry(names, file, key, given.value, where, mistakes)
+        case ExportKey():
+            return _export(names, file, key, given, where, mistakes)
+        case FileKey() | ConfigKey() if not isinstance(given.value, dict):
+            return _one(names, file, given, mistakes)
+    return given.value
 
 
-def _handler(
-    names: Names, file: File, name: str | None, node: Node, ready: tuple[str, ...], mistakes: Mistakes
-) -> Handler | None:
-    """The handler of that name: one that is declared before one that need not be."""
-    if name is None:
-        return None
-    where = node.key("handler")
-    scope = names.scope(file, "handlers")
+def _one(names: Names, file: File, given: Named, mistakes: Mistakes) -> Input:
+    """The one file that is given."""
+    with mistakes:
+        return names.inputs(file).one(given)
+    called = given.value if isinstance(given.value, str) else given.value.path
+    return Input(posixpath.basename(called) or called, SourceFile(called), given.node.where)
+
+
+def _export(names: Names, file: File, key: ExportKey, given: Named, where: Location, mistakes: Mistakes) -> Export:
+    export, place = given
+    files = [*listed(export.files or (), place.get("files")), *listed(export.data or (), place.get("data"))]
+    cwd, laid = names.inputs(file).in_place(file.folder, files, mistakes)
+    options = _values(names, file, key.options, export, place, mistakes)
+    return Export(export.function or "", laid, export.args or {}, options, cwd, where)
+
+
+def _code(names: Names, file: File, given: Named, where: Location, mistakes: Mistakes) -> Code:
+    path, colon, function = given.value.rpartition(":")
+    if not colon:
+        return Code(_one(names, file, given, mistakes), None, where)
+    if path and function:
+        return Code(_one(names, file, given._replace(value=path), mistakes), function, where)
+    message, hint = f"{given.value!r} is not FILE or FILE:FUNCTION", "write FILE.py, or FILE.py:FUNCTION"
+    mistakes.problems.append(Problem(message, hint, where))
+    return Code(None, function, where)
+
+
+def _entry(names: Names, file: File, key: EntryKey, name: str, where: Location, mistakes: Mistakes) -> Entry:
+    """The entry of that name: one that is declared before one that need not be."""
+    scope = names.scope(file, key.section.name)
     if name not in scope:
-        if name not in ready:
-            problems = names.unknown(file, "handlers", name, [*scope, *ready], where).problems
-            hint = _declared(name) if "/" in name or ".py" in name else ""
+        if name not in key.ready:
+            problems = names.unknown(file, key.section.name, name, [*scope, *key.ready], where).problems
+            hint = _declared(key, name) if "/" in name or ".py" in name else ""
             mistakes.problems += [p._replace(hint=hint or p.hint) for p in problems]
-        return Handler(name, where)
+        return Entry(name, where, Values())
     owner = scope[name][0]
-    names.used.add((owner.path, name))
-    names.need(owner, "handlers", name)
-    return declared_handler(names, owner, name, mistakes)
+    names.used.add((owner.path, key.section.name, name))
+    names.need(owner, key.section.name, name)
+    return declared(names, owner, key.section, name, mistakes)
 
 
-def _declared(file: str) -> str:
-    """How to declare the handler in a file that was given in the place of a name."""
+def _declared(key: EntryKey, file: str) -> str:
+    """How to declare an entry for a file that was given in the place of a name."""
     folder, base = posixpath.split(file.partition(":")[0])
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.basename(folder) or base.removesuffix(".py"))
-    return f"declare it, handlers: {{{name}: {{file: {as_value(file)}}}}}, and write handler: {name}"
+    entry = f"{{{name}: {{{key.section.keys[0].name}: {as_value(file)}}}}}"
+    return f"declare it, {key.section.name}: {entry}, and write {key.name}: {name}"
 
 
-def declared_handler(names: Names, file: File, name: str, mistakes: Mistakes) -> Handler:
-    """The handler that a file declares under that name."""
-    handler, place = file.manifest.handlers[name], file.at("handlers", name)
-    path, colon, function = handler.file.rpartition(":")
-    if colon and not (path and function):
-        hint = "write FILE.py, or FILE.py:FUNCTION"
-        mistakes.problems.append(Problem(f"{handler.file!r} is no handler's file", hint, place.key("file")))
-        path = ""
-    whole = handler.file if not colon else path
-    return Handler(
-        name,
-        place.key("file"),
-        _one(names, file, whole or None, place.get("file"), mistakes),
-        function if colon else None,
-        names.inputs(file).by_name(listed(handler.files, place.get("files")), mistakes),
-        _one(names, file, handler.requirements, place.get("requirements"), mistakes),
-    )
+def declared(names: Names, file: File, section: Section, name: str, mistakes: Mistakes) -> Entry:
+    """The entry that a file declares under that name."""
+    entry, place = getattr(file.manifest, section.name)[name], file.at(section.name, name)
+    return Entry(name, place.where, _values(names, file, section.keys, entry, place, mistakes))
+
+
+def inputs_of(entry: Entry) -> Iterator[Input]:
+    """All that an entry takes in."""
+    for value in entry.values.values():
+        found = value.file if isinstance(value, Code) else value
+        yield from found if isinstance(found, tuple) else (found,) if isinstance(found, Input) else ()
 
 
 def _places(node: Node) -> dict[str, Location]:

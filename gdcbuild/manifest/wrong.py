@@ -6,6 +6,7 @@ import re
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping
 
+from gdcbuild.core.keys import Section
 from gdcbuild.errors import Location, Problem
 from gdcbuild.manifest.model import ID, NAME
 from gdcbuild.manifest.yaml import Node
@@ -13,8 +14,8 @@ from gdcbuild.manifest.yaml import Node
 Owner = tuple[str, str]
 """A section and a name in it; a version is ("versions", "MODEL@VERSION")."""
 
-_SECTIONS = {"models": ID, "steps": NAME, "handlers": NAME, "frameworks": NAME, "roots": NAME}
-"""Sections whose entries may be wrong without harm to others, and what their names look like."""
+_SECTIONS = {"models": ID, "steps": NAME, "frameworks": NAME, "roots": NAME}
+"""Sections whose entries may be wrong without harm to others, and what their names look like. Frameworks add theirs."""
 
 
 class Wrong:
@@ -46,8 +47,9 @@ class Wrong:
 class Places:
     """Finds what a place in a manifest belongs to."""
 
-    def __init__(self, manifest: Node) -> None:
-        starts = {(where.line, where.column): owner for where, owner in _starts(manifest)}
+    def __init__(self, manifest: Node, sections: Iterable[Section]) -> None:
+        names = {**_SECTIONS, **{section.name: NAME for section in sections}}
+        starts = {(where.line, where.column): owner for where, owner in _starts(manifest, names)}
         self._starts = sorted(starts)
         self._owners = [starts[start] for start in self._starts]
 
@@ -68,12 +70,12 @@ def versions(manifest: Node) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _starts(manifest: Node) -> Iterator[tuple[Location, Owner | None]]:
+def _starts(manifest: Node, names: Mapping[str, str]) -> Iterator[tuple[Location, Owner | None]]:
     """Where everything begins that is somebody's, or everybody's."""
     for key, section in manifest.items():
         yield manifest.key(key), None
-        for name, entry in section.items() if key in _SECTIONS else ():
-            owner = (key, name) if re.match(_SECTIONS[key], name) else None
+        for name, entry in section.items() if key in names else ():
+            owner = (key, name) if re.match(names[key], name) else None
             yield section.key(name), owner
             for part, value in entry.items() if key == "models" and owner else ():
                 yield entry.key(part), owner
@@ -81,9 +83,9 @@ def _starts(manifest: Node) -> Iterator[tuple[Location, Owner | None]]:
                     yield value.key(version), ("versions", f"{name}@{version}") if re.match(ID, version) else owner
 
 
-def by_owner(manifest: Node, problems: Iterable[Problem]) -> Mapping[Owner | None, list[Problem]]:
+def by_owner(manifest: Node, problems: Iterable[Problem], sections: Iterable[Section]) -> Mapping[Owner | None, list[Problem]]:
     """The problems of one manifest, each under what it is about."""
-    places = Places(manifest)
+    places = Places(manifest, sections)
     found: dict[Owner | None, list[Problem]] = {}
     for problem in problems:
         found.setdefault(places.owner(problem.where) if problem.where else None, []).append(problem)

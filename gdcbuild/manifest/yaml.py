@@ -7,7 +7,7 @@ differently is refused (`no`, `1_000`, `12:30:45`, duplicate keys), as are ancho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,6 @@ MAX_DEPTH = 64
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
-_FREE = frozenset({"args", "config"})
-"""What has keys that are no names: they are handed on."""
 
 
 @dataclass(slots=True)
@@ -74,8 +72,11 @@ class Node:
         return where, node
 
 
-def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
-    """The one document in `data`, and everything that is wrong with it as YAML. The node is None when nothing is left of it."""
+def parse(data: bytes, file: str, free: Set[str] = frozenset()) -> tuple[Node | None, list[Problem]]:
+    """The one document in `data`, and everything that is wrong with it as YAML. The node is None when nothing is left of it.
+
+    Below the keys in `free`, a key may be any text.
+    """
     if len(data) > MAX_BYTES:
         return None, [Problem(f"larger than {MAX_BYTES >> 20} MiB", "split it and use include", Location(file))]
     try:
@@ -83,7 +84,7 @@ def parse(data: bytes, file: str) -> tuple[Node | None, list[Problem]]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return None, [Problem("not UTF-8", "save the file as UTF-8", Location(file, line, 1))]
-    composer = _Composer(file)
+    composer = _Composer(file, free)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
@@ -108,8 +109,9 @@ def _unreadable(error: yaml.reader.ReaderError, text: str, file: str) -> Problem
 class _Composer:
     """Builds nodes from parser events with a stack of its own, so that depth is bounded and every problem is collected."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, free: Set[str]) -> None:
         self.file = file
+        self.free = free
         self.problems: list[Problem] = []
         self.root: Node | None = None
         self.stack: list[Node] = []
@@ -213,7 +215,7 @@ class _Composer:
 
     def _is_free(self) -> bool:
         """Whether keys here may be any text."""
-        return not _FREE.isdisjoint(self.path)
+        return not self.free.isdisjoint(self.path)
 
     def _key_hint(self, name: str) -> str:
         """What to write instead of a key that is not quoted."""

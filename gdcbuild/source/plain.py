@@ -34,8 +34,8 @@ class PlainSource:
         without: Collection[str] = (),
     ) -> None:
         self.root = manifest.parent
-        self.loaded = load(manifest, variables, without)
-        self.graph, self.wrong, self.unread = lower_what_can_be(self.loaded, FRAMEWORKS, images.known())
+        self.loaded = load(manifest, variables, FRAMEWORKS, without)
+        self.graph, self.wrong, self.unread = lower_what_can_be(self.loaded, images.known())
         self._rebuilder_of = rebuilder_of
         self._warn = warn
         self.known = NOTHING

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,20 @@ from gdcbuild.core.digest import Blob, BytesBlob, Tree
 from gdcbuild.core.graph import Action, Command, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.key import key_of
+from gdcbuild.core.keys import ChoiceKey, Entry, EntryKey, Export, ExportKey, FilesKey, FolderKey, Key, Values
 from gdcbuild.core.ports import Framework
-from gdcbuild.core.request import Export, Handler, Lowered, Source, VersionRequest
-from gdcbuild.errors import Location
-from gdcbuild.frameworks import FRAMEWORKS
+from gdcbuild.core.request import Lowered, Source, VersionRequest
+from gdcbuild.errors import Location, ManifestError
+from gdcbuild.frameworks import FOLDERS, FRAMEWORKS, load
 from gdcbuild.frameworks.images import known
+from gdcbuild.frameworks.torchserve.keys import Handler
+from gdcbuild.manifest.keys import keys_of
+from gdcbuild.manifest.load import load as load_manifest
+from gdcbuild.manifest.lower import lower
+from tests.unit.frameworks.requests import having
+
+ALL = load((*FOLDERS, "tests.onnx"))
+IMAGES = [*known().values(), Image("onnx", "onnx", "1.17")]
 
 
 def at(line: int) -> Location:
@@ -35,7 +46,7 @@ def source(key: str, *paths: str) -> Source:
     return Source(key, tuple(file(path) for path in paths), at(5))
 
 
-EXPORT = Export("net:build", (file("net.py"),), {"units": 8, "deep": {"a": [1]}}, None, "", at(6))
+EXPORT = Export("net:build", (file("net.py"),), {"units": 8, "deep": {"a": [1]}}, Values(), "", at(6))
 EMPTY = VersionRequest(VersionId("digits", "2"), Image("image", "", "2.4"), "toolchain", at(4))
 MADE = replace(file("x"), origin=MadeBy("step:train", "x"))
 
@@ -59,38 +70,51 @@ def tensorflow() -> Sample:
 
 
 def pytorch() -> Sample:
-    base = replace(EMPTY, image=Image("pytorch-cpu.2-4", "pytorch", "2.4"), handler=Handler("base_handler", at(7)))
+    base = having(EMPTY, image=Image("pytorch-cpu.2-4", "pytorch", "2.4"), handler=Handler("base_handler", at(7)))
     own = Handler("own", at(7), file("handler.py"), "handle", (file("help.py"),), file("requirements.txt"))
     good = {
-        "torchscript": replace(base, sources=(source("weights", "m.pt"),)),
-        "eager": replace(base, sources=(source("weights", "m.pt"),), model_file=file("net.py"), files=(file("x.json"),)),
-        "handler": replace(base, sources=(source("weights", "m.pt"),), handler=own, config={"minWorkers": 1, "maxWorkers": 1}),
-        "export": replace(base, export=replace(EXPORT, method="script"), config=file("config.yaml")),
-        "mar": replace(base, sources=(source("mar", "old.mar"),), handler=None),
+        "torchscript": having(base, sources=(source("weights", "m.pt"),)),
+        "eager": having(base, sources=(source("weights", "m.pt"),), model_file=file("net.py"), files=(file("x.json"),)),
+        "handler": having(base, sources=(source("weights", "m.pt"),), handler=own, config={"minWorkers": 1, "maxWorkers": 1}),
+        "export": having(base, export=replace(EXPORT, options=Values(method="script")), config=file("config.yaml")),
+        "mar": having(base, sources=(source("mar", "old.mar"),), handler=None),
     }
     return Sample(FRAMEWORKS["pytorch"], good)
 
 
-SAMPLES = {sample.framework.kind: sample for sample in (tensorflow(), pytorch())}
-EVERY_KEY = ("saved_model", "keras", "weights", "mar", "export", "model_file", "handler", "files", "config")
+def onnx() -> Sample:
+    base = having(EMPTY, image=Image("onnx", "onnx", "1.17"), sources=(source("onnx", "m.onnx"),))
+    return Sample(ALL["onnx"], {"file": base, "external data": having(base, files=(file("m.bin"),))})
 
 
-def everything(request: VersionRequest) -> VersionRequest:
-    """The request with every key a manifest can give: no framework takes that."""
-    sources = tuple(source(key, f"{key}.file") for key in ("saved_model", "keras", "weights", "mar"))
+SAMPLES = {sample.framework.kind: sample for sample in (tensorflow(), pytorch(), onnx())}
+
+
+def everything(framework: Framework, request: VersionRequest) -> VersionRequest:
+    """The request with every key of its framework: none takes that."""
+    files = {
+        key.name: () if isinstance(key, FolderKey) else (file(f"{key.name}.file"),)
+        for key in framework.sources
+        if not isinstance(key, ExportKey)
+    }
     return replace(
         request,
-        sources=sources,
-        export=replace(EXPORT, method="trace", args={"export_dir": "x"}),
-        model_file=file("net.py"),
-        handler=Handler("base_handler", at(7)),
-        files=(file("a/same"), file("b/same")),
-        config={},
-        given={key: at(20 + n) for n, key in enumerate(EVERY_KEY)},
+        sources=tuple(Source(key, inputs, at(5)) for key, inputs in files.items()),
+        export=replace(EXPORT, args={"export_dir": "x"}) if len(files) < len(framework.sources) else None,
+        values=Values({key.name: _value(framework, key) for key in framework.keys}),
+        given={key.name: at(20 + n) for n, key in enumerate((*framework.sources, *framework.keys))},
     )
 
 
-@pytest.fixture(params=sorted(FRAMEWORKS))
+def _value(framework: Framework, key: Key[Any]) -> object:
+    if isinstance(key, FilesKey):
+        return (file(f"a/{framework.entry}"), file(f"b/{framework.entry}"))
+    if isinstance(key, EntryKey):
+        return Entry(key.ready[0], at(7), Values())
+    return key.choices[0] if isinstance(key, ChoiceKey) else file(key.name)
+
+
+@pytest.fixture(params=sorted(ALL))
 def sample(request: pytest.FixtureRequest) -> Sample:
     return SAMPLES[request.param]
 
@@ -176,21 +200,46 @@ def test_places_in_the_manifest_change_no_key(sample: Sample) -> None:
 @pytest.mark.parametrize("what", ["nothing", "everything"])
 def test_every_refusal_says_where_and_what_to_do(sample: Sample, what: str) -> None:
     for request in sample.good.values():
-        bare = replace(request, sources=(), export=None, model_file=None, handler=None, files=(), config=None, given={})
-        problems = sample.framework.lower(bare if what == "nothing" else everything(request))
+        bare = replace(request, sources=(), export=None, values=Values(), given={})
+        problems = sample.framework.lower(bare if what == "nothing" else everything(sample.framework, request))
         assert isinstance(problems, list)
         assert problems
         assert [p for p in problems if p.where is None or not p.hint] == []
         assert len(set(problems)) == len(problems)
 
 
-def test_all_that_is_wrong_is_said_at_once(sample: Sample) -> None:
-    """Taken alone, each foreign source is refused; given all together, each is named."""
-    found = sample.framework.lower(everything(next(iter(sample.good.values()))))
-    assert isinstance(found, list)
-    said = " ".join(f"{p.message} {p.hint}" for p in found)
-    foreign = {"tensorflow": ["weights", "mar", "handler", "config", "files"], "pytorch": ["saved_model", "keras"]}
-    assert [key for key in foreign[sample.framework.kind] if key not in said] == []
+def test_keys_of_one_name_have_one_shape() -> None:
+    """Whatever framework they are of: a manifest is read before it is known what serves."""
+    shapes: dict[str, set[object]] = {}
+    for framework in ALL.values():
+        for key in (*framework.sources, *framework.keys):
+            shapes.setdefault(key.name, set()).add((type(key), tuple(key.choices) if isinstance(key, ChoiceKey) else ()))
+        assert all(key.default in key.choices for key in framework.policy)
+    assert {name: len(found) for name, found in shapes.items() if len(found) > 1} == {}
+
+
+FOREIGN = [
+    (kind, name)
+    for kind in sorted(ALL)
+    for name in sorted({key.name for framework in ALL.values() for key in (*framework.sources, *framework.keys)})
+    if name not in {key.name for key in (*ALL[kind].sources, *ALL[kind].keys)}
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), FOREIGN)
+def test_a_key_of_another_framework_is_refused_as_such(kind: str, name: str, tmp_path: Path) -> None:
+    keys = keys_of(*ALL.values())
+    key = next(key for framework in ALL.values() for key in (*framework.sources, *framework.keys) if key.name == name)
+    given = {FilesKey: "[x]", ChoiceKey: key.choices[0] if isinstance(key, ChoiceKey) else "", ExportKey: "{function: 'a:b'}"}
+    image = next(image.name for image in IMAGES if image.kind == kind)
+    text = f"schema: 1\nmodels: {{m: {{framework: {image}, versions: {{'1':\n {{{name}: {given.get(type(key), 'x')}}}}}}}}}\n"
+    (tmp_path / "gdcbuild.yaml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        lower(load_manifest(tmp_path / "gdcbuild.yaml", {}, ALL), {each.name: each for each in IMAGES})
+    said = [p for p in caught.value.problems if f"`{name}` is for {keys.titles(name)}, and {image} serves" in p.message]
+    assert [(p.where and p.where.line, bool(p.hint)) for p in said] == [(3, True)]
+    is_source = any(key in framework.sources for framework in ALL.values())
+    assert any("no source" in p.message for p in caught.value.problems) != is_source
 
 
 @pytest.mark.parametrize("what", ["empty", "other", "garbage", "empty entry", "below a folder"])
@@ -202,7 +251,7 @@ def test_what_no_server_would_load_is_refused(framework: Framework, what: str) -
         "empty entry": {framework.entry: BytesBlob(b"")},
         "below a folder": {f"folder/{framework.entry}": BytesBlob(b"")},
     }
-    for image in known().values():
+    for image in IMAGES:
         if image.kind == framework.kind:
             problems = framework.check(artifacts[what], image, Policy())
             assert problems
@@ -213,7 +262,7 @@ def test_what_no_server_would_load_is_refused(framework: Framework, what: str) -
     "data", [b"", b"\x00", b"PK\x05\x06" + bytes(18), b"\x0a\xff\xff\xff\xff\x0f", b"\x80\x02c__builtin__\nexec\n"]
 )
 def test_hostile_bytes_give_problems_and_nothing_else(framework: Framework, data: bytes) -> None:
-    image = next(i for i in known().values() if i.kind == framework.kind)
+    image = next(i for i in IMAGES if i.kind == framework.kind)
     assert framework.check({framework.entry: BytesBlob(data)}, image, Policy())
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from gdcbuild import errors
 from gdcbuild.cli.typer_app import app
+from gdcbuild.frameworks import FRAMEWORKS
 from gdcbuild.manifest.schema import json_schema
 from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, links, rows
 from tests.e2e.workspace import Workspace
@@ -248,5 +249,5 @@ def keys(schema: Any) -> Iterator[str]:
 
 def test_the_reference_has_every_key() -> None:
     text = REFERENCE.read_text()
-    missing = {key for key in keys(yaml.safe_load(json_schema())) if f"`{key}`" not in text}
+    missing = {key for key in keys(yaml.safe_load(json_schema(FRAMEWORKS))) if f"`{key}`" not in text}
     assert not missing

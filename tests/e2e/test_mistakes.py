@@ -523,7 +523,7 @@ def test_one_problem_for_one_mistake(tmp_path: Path, manifest: str, value: str) 
     (tmp_path / "gdcbuild.yaml").write_text(manifest % value + bad)
     (tmp_path / "w.pt").write_text("w")
     with pytest.raises(ManifestError) as caught:
-        lower(load(tmp_path / "gdcbuild.yaml", {}), FRAMEWORKS, images.known())
+        lower(load(tmp_path / "gdcbuild.yaml", {}, FRAMEWORKS), images.known())
     (problem,) = caught.value.problems
     assert problem.hint and problem.where and problem.where.line
 
@@ -533,7 +533,12 @@ def test_a_handler_that_nobody_uses_is_checked_too(workspace: Workspace) -> None
     workspace.write({"gdcbuild.yaml": HEAD + handlers, "h.py": ""})
     result = workspace.run("validate")
     assert (result.code, result.err.count("error: ")) == (65, 4), result.err
-    for said in ("no file 'no.py'", "no file 'nor'", "':f' is no handler's file", "'h.py:' is no handler's file"):
+    for said in (
+        "no file 'no.py'",
+        "no file 'nor'",
+        "':f' is not FILE or FILE:FUNCTION",
+        "'h.py:' is not FILE or FILE:FUNCTION",
+    ):
         assert said in result.err
 
 

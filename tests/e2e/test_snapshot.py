@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     found: list[str] = []
 
-    def parse(data: bytes, file: str) -> Any:
+    def parse(data: bytes, file: str, free: Set[str]) -> Any:
         found.append(Path(file).parent.name)
-        return yaml.parse(data, file)
+        return yaml.parse(data, file, free)
 
     monkeypatch.setattr(load, "parse", parse)
     return found

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Files, Image, Input, Policy, Worker
+from gdcbuild.core.keys import ChoiceKey, ExportKey, FileKey, FolderKey, Key
+from gdcbuild.core.ports import Framework
 from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Problem
 from gdcbuild.files import secrets, standins
@@ -14,9 +17,10 @@ from gdcbuild.frameworks.tensorflow import contract
 ADAPTER_VERSION = 1
 """Raise it when the worker would now write other bytes from the same inputs."""
 
-SOURCES = ("saved_model", "keras", "export")
-FOREIGN = ("weights", "model_file", "mar", "handler", "config", "files", "requirements", "runtime", "compression")
-"""Keys that mean something to PyTorch only."""
+SAVED_MODEL = FolderKey("saved_model", "a SavedModel directory, taken as it is.")
+KERAS = FileKey("keras", "a .keras or .h5 file, converted.")
+EXPORT = ExportKey("export", "a function that makes the model.")
+SOURCES = (SAVED_MODEL, KERAS, EXPORT)
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 MAX_VERSION = 2**63 - 1
@@ -28,8 +32,11 @@ class TensorFlow:
     """The TensorFlow adapter."""
 
     kind = "tensorflow"
+    title = "TensorFlow"
     entry = contract.ENTRY
-    default_handlers: Sequence[str] = ()
+    sources: Sequence[Key[Any]] = SOURCES
+    keys: Sequence[Key[Any]] = ()
+    policy: Sequence[ChoiceKey] = ()
     check_version = contract.CHECK_VERSION + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:
@@ -57,10 +64,6 @@ class TensorFlow:
         return [*contract.check(artifact, image), *secrets.problems(artifact, policy.named)]
 
 
-def _own(request: VersionRequest) -> list[Source]:
-    return [source for source in request.sources if source.key in SOURCES]
-
-
 def _action(request: VersionRequest) -> Action:
     """The action of a request without problems."""
     name = str(request.id)
@@ -77,8 +80,8 @@ def _action(request: VersionRequest) -> Action:
             version=ADAPTER_VERSION,
             where=request.where,
         )
-    (source,) = _own(request)
-    if source.key == "keras":
+    (source,) = request.sources
+    if source.key == KERAS.name:
         return Action(
             id=name,
             kind="tensorflow.keras",
@@ -93,32 +96,24 @@ def _action(request: VersionRequest) -> Action:
 
 
 def _problems(request: VersionRequest) -> Iterator[Problem]:
-    foreign = [key for key in FOREIGN if key in request.given]
-    for key in foreign:
-        yield Problem(
-            f"{request.id}: `{key}` is for PyTorch, and {request.image.name} serves TensorFlow",
-            f"remove it; the source of a TensorFlow model is one of {', '.join(SOURCES)}",
-            request.given[key],
-        )
     export = request.export
-    places = {source.key: source.where for source in _own(request)}
+    places = {source.key: source.where for source in request.sources}
     if export is not None:
         places["export"] = export.where
-    if not places and not {"weights", "mar"} & set(foreign):
-        yield Problem(f"{request.id} has no source", f"give exactly one of {', '.join(SOURCES)}", request.where)
+    if not places:
+        known = ", ".join(key.name for key in SOURCES)
+        yield Problem(f"{request.id} has no source", f"give exactly one of {known}", request.where)
     for key, where in list(places.items())[1:]:
         yield Problem(
             f"{request.id} has more than one source: {' and '.join(places)}", f"remove all but one, here `{key}`", where
         )
-    for source in _own(request):
-        if source.key == "keras" and not _is_keras_file(source):
+    for source in request.sources:
+        if source.key == KERAS.name and not _is_keras_file(source):
             yield Problem(
                 f"{request.id}: `keras` must be one file, {' or '.join(KERAS_SUFFIXES[:2])}",
                 "a folder that Keras 2 saved is a SavedModel: give it as `saved_model`",
                 source.where,
             )
-    if export is not None and export.method is not None:
-        yield Problem(f"{request.id}: `method: {export.method}` is for PyTorch", "remove it", export.where)
     if export is not None and "export_dir" in export.args:
         yield Problem(
             f"{request.id}: `args` gives export_dir, which is for gdcbuild to give",
@@ -129,3 +124,6 @@ def _problems(request: VersionRequest) -> Iterator[Problem]:
 
 def _is_keras_file(source: Source) -> bool:
     return len(source.inputs) == 1 and source.inputs[0].path.endswith(KERAS_SUFFIXES)
+
+
+FRAMEWORK: Framework = TensorFlow()

@@ -10,18 +10,27 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, Policy, SourceFile, Worker
-from gdcbuild.core.request import Export, Handler, Lowered, VersionRequest
+from gdcbuild.core.keys import ChoiceKey, Export, Key
+from gdcbuild.core.ports import Framework
+from gdcbuild.core.request import Lowered, VersionRequest
 from gdcbuild.errors import Caution, Location, Problem
 from gdcbuild.files import secrets, standins
 from gdcbuild.frameworks.torchserve.check import config, contract, handlers, shadows
-from gdcbuild.frameworks.torchserve.check.contract import NATIVE
+from gdcbuild.frameworks.torchserve.check.contract import NATIVE, PICKLE
 from gdcbuild.frameworks.torchserve.check.handlers import DEFAULT_HANDLERS, LOADS_ITSELF
+from gdcbuild.frameworks.torchserve.keys import (
+    COMPRESSION,
+    EXPORT,
+    IN_ARCHIVE,
+    MAR,
+    METHOD,
+    NATIVE_HANDLERS,
+    WEIGHTS,
+    Handler,
+    Request,
+)
 from gdcbuild.frameworks.torchserve.mar.pack import CONFIG_NAME, DEFLATE, EPOCH, EXTRA
 from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST
-
-TENSORFLOW = ("saved_model", "keras")
-NATIVE_HANDLERS = ("BaseHandler", "TorchScriptHandler")
-"""Handlers that TorchServe's C++ backend brings with it."""
 
 PACK = "pytorch.pack"
 _PACKAGE = "gdcbuild.frameworks.torchserve"
@@ -31,8 +40,11 @@ class TorchServe:
     """The PyTorch framework: a version is an archive for TorchServe."""
 
     kind: str = "pytorch"
+    title: str = "PyTorch"
     entry: str = ENTRY
-    default_handlers: Sequence[str] = (*DEFAULT_HANDLERS, *NATIVE_HANDLERS)
+    sources: Sequence[Key[Any]] = (WEIGHTS, MAR, EXPORT)
+    keys: Sequence[Key[Any]] = (*IN_ARCHIVE, COMPRESSION)
+    policy: Sequence[ChoiceKey] = (PICKLE,)
     check_version: int = 7 + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
@@ -41,6 +53,7 @@ class TorchServe:
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
         """The actions that make this version, or every reason why there can be none."""
+        request = Request.of(request)
         roles = _roles(request)
         problems = [*_refusals(request), *_clashes(request, roles), *_shadows(request, roles), *_configured(request)]
         if problems:
@@ -65,29 +78,22 @@ class TorchServe:
         return contract.check(artifact, image, policy)
 
 
-def _refusals(request: VersionRequest) -> Iterator[Problem]:
+def _refusals(request: Request) -> Iterator[Problem]:
     """What is missing, and what does not go together."""
     given = {source.key: source.where for source in request.sources}
     if request.export is not None:
         given["export"] = request.export.where
-    for key in [key for key in given if key in TENSORFLOW]:
-        yield Problem(
-            f"`{key}` is for TensorFlow, and {request.image.name} serves PyTorch",
-            "give weights, export or mar instead, or a TensorFlow framework",
-            given[key],
-        )
-    own = [key for key in given if key not in TENSORFLOW]
     if not given and not _may_lack_weights(request):
         yield Problem(
             f"{request.id} has no source",
             'add one of weights: FILE, export: {function: "module:function", ...}, mar: FILE',
             request.where,
         )
-    if len(own) > 1:
-        yield Problem(f"{request.id} has {len(own)} sources: {', '.join(own)}", "leave one of them", given[own[-1]])
+    if len(given) > 1:
+        yield Problem(f"{request.id} has {len(given)} sources: {', '.join(given)}", "leave one of them", [*given.values()][-1])
     parts = [key for key in ("model_file", "handler", "files", "config", "requirements") if getattr(request, key)]
     parts += ["runtime"] if "runtime" in request.given else []
-    if "mar" in own:
+    if "mar" in given:
         for key in parts:
             yield Problem(
                 f"`{key}` has no effect on an archive that exists, which holds its own",
@@ -95,7 +101,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
                 request.given.get(key, request.where),
             )
         return
-    if "model_file" in parts and own == ["export"]:
+    if "model_file" in parts and [*given] == ["export"]:
         yield Problem(
             "`model_file` goes with `weights`: an export brings the source of an eager model itself",
             "remove model_file",
@@ -117,7 +123,7 @@ def _refusals(request: VersionRequest) -> Iterator[Problem]:
             )
 
 
-def _may_lack_weights(request: VersionRequest) -> bool:
+def _may_lack_weights(request: Request) -> bool:
     """Whether the model is made from its source alone, or the handler may find it by itself; the contract warns of both."""
     handler = request.handler
     return request.model_file is not None or (
@@ -125,7 +131,7 @@ def _may_lack_weights(request: VersionRequest) -> bool:
     )
 
 
-def _configured(request: VersionRequest) -> Iterator[Problem]:
+def _configured(request: Request) -> Iterator[Problem]:
     """What TorchServe would ignore of a configuration given as a mapping, each at its key; of a file the contract tells."""
     if isinstance(request.config, Mapping):
         base = request.handler is not None and request.handler.file is None
@@ -134,7 +140,7 @@ def _configured(request: VersionRequest) -> Iterator[Problem]:
                 yield problem._replace(where=request.given.get(".".join(("config", *keys))) or request.given.get("config"))
 
 
-def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
+def _misfit(request: Request, handler: Handler) -> Iterator[Problem]:
     """A handler that is not of the kind its runtime runs."""
     native = request.runtime == NATIVE
     if handler.file is not None:
@@ -158,7 +164,7 @@ def _misfit(request: VersionRequest, handler: Handler) -> Iterator[Problem]:
     )
 
 
-def _roles(request: VersionRequest) -> list[tuple[str, Input]]:
+def _roles(request: Request) -> list[tuple[str, Input]]:
     """Every file of the archive but an export's, with its role."""
     found = [("weights", item) for source in request.sources if source.key == "weights" for item in source.inputs]
     handler = request.handler
@@ -175,7 +181,7 @@ def _roles(request: VersionRequest) -> list[tuple[str, Input]]:
     return found
 
 
-def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
+def _clashes(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
     """Two files for one name that differ; what is only known after another action has run, packing finds."""
     where = request.given.get("config", request.where)
     first: dict[str, tuple[str, SourceFile | MadeBy | None, Location | None]] = {}
@@ -196,7 +202,7 @@ def _clashes(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
             )
 
 
-def _shadows(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
+def _shadows(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
     """Files that would replace modules of TorchServe's worker. Where packages are installed among them, the contract tells."""
     if request.runtime == NATIVE or any(shadows.is_record(item.path) for _, item in roles):
         return
@@ -206,7 +212,7 @@ def _shadows(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Ite
             yield found._replace(where=item.where)
 
 
-def _pack(request: VersionRequest, roles: Iterable[tuple[str, Input]]) -> Action:
+def _pack(request: Request, roles: Iterable[tuple[str, Input]]) -> Action:
     inputs: dict[object, Input] = {}
     for role, item in sorted(roles, key=lambda r: not r[1].named):  # of files in one place, one that is named: all are the same
         folder = item.path == "" or item.path.endswith("/")
@@ -241,30 +247,30 @@ def _entry_point(handler: Handler) -> str:
     return f"{name.removesuffix('.py')}:{handler.function}" if handler.function else name
 
 
-def _asked(request: VersionRequest) -> dict[str, Any]:
+def _asked(request: Request) -> dict[str, Any]:
     """Parameters of writing that are there only when asked for. Another zlib may deflate to other bytes."""
     epoch = {} if request.epoch is None else {EPOCH: request.epoch}
     return {**epoch, DEFLATE: zlib.ZLIB_RUNTIME_VERSION} if request.deflate else epoch
 
 
-def _export(request: VersionRequest, export: Export) -> Action:
+def _export(request: Request, export: Export) -> Action:
     return Action(
         _export_id(request),
         "pytorch.export",
         Worker(f"{_PACKAGE}.worker"),
         export.inputs,
-        {"function": export.function, "args": dict(export.args), "method": export.method},
+        {"function": export.function, "args": dict(export.args), "method": export.options.of(METHOD)},
         request.toolchain,
         cwd=export.cwd,
         where=export.where,
     )
 
 
-def _export_id(request: VersionRequest) -> str:
+def _export_id(request: Request) -> str:
     return f"{request.id}:export"
 
 
-def _repack(request: VersionRequest) -> Action:
+def _repack(request: Request) -> Action:
     inputs = tuple(replace(item, path=f"mar/{item.path}") for source in request.sources for item in source.inputs)
     return Action(
         str(request.id), "pytorch.repack", Inline(f"{_PACKAGE}.mar.repack"), inputs, _asked(request), where=request.where
@@ -275,3 +281,6 @@ def _described(origin: SourceFile | MadeBy) -> str:
     if isinstance(origin, SourceFile):
         return origin.shown
     return f"{origin.path or 'everything'} of {origin.action}"
+
+
+FRAMEWORK: Framework = TorchServe()

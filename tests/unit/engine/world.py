@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gdcbuild.build.judge import NOTHING, Judged, Work, desired, judge
 from gdcbuild.build.rebuilder import Ports, Rebuilder
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.keys import ChoiceKey, Key
 from gdcbuild.core.plan import Desired, Plan, Terms
 from gdcbuild.core.ports import Remote, Run
 from gdcbuild.core.request import Lowered, VersionRequest
@@ -34,7 +36,10 @@ class Toy:
 
     kind = "toy"
     entry = "out"
-    default_handlers: Sequence[str] = ()
+    title = "Toy"
+    sources: Sequence[Key[Any]] = ()
+    keys: Sequence[Key[Any]] = ()
+    policy: Sequence[ChoiceKey] = ()
     check_version = 1
 
     def version_problem(self, version: str) -> str | None:

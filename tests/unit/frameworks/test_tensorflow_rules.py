@@ -10,8 +10,9 @@ import pytest
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.graph import Action, Files, Image, Input, MadeBy, Policy, SourceFile, Worker
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.keys import Export, Values
 from gdcbuild.core.ports import Framework
-from gdcbuild.core.request import Export, Lowered, Source, VersionRequest
+from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Location, Problem
 from gdcbuild.frameworks.tensorflow.rules import TensorFlow
 
@@ -20,16 +21,14 @@ PLACE = Location("gdcbuild.yaml", 7, 9)
 REQUEST = VersionRequest(
     VersionId("digits", "2"), Image("tf2-cpu.2-18", "tensorflow", "2.18"), "tf", Location("gdcbuild.yaml", 5, 7)
 )
-EXPORT = Export("digits.net:build", (Input("digits/net.py", SourceFile("m/digits/net.py")),), {"units": 64}, None, "m", PLACE)
+EXPORT = Export(
+    "digits.net:build", (Input("digits/net.py", SourceFile("m/digits/net.py")),), {"units": 64}, Values(), "m", PLACE
+)
 WORKER = Worker("gdcbuild.frameworks.tensorflow.worker")
 
 
 def source(key: str, *paths: str) -> Source:
     return Source(key, tuple(Input(path, SourceFile(f"m/{path}")) for path in paths), PLACE)
-
-
-def given(*keys: str) -> dict[str, Location]:
-    return {key: Location("gdcbuild.yaml", 10 + n, 3) for n, key in enumerate(keys)}
 
 
 def lowered(**parts: Any) -> Action:
@@ -77,42 +76,21 @@ def test_more_than_one_source() -> None:
     assert problem.message == "digits@2 has more than one source: saved_model and export"
 
 
-@pytest.mark.parametrize("key", ["weights", "model_file", "mar", "handler", "config", "files"])
-def test_keys_of_pytorch(key: str) -> None:
-    (problem,) = refused(sources=(source("saved_model", "saved_model.pb"),), given=given("saved_model", key))
-    assert f"`{key}` is for PyTorch" in problem.message
-    assert problem.where == Location("gdcbuild.yaml", 11, 3)
-
-
 @pytest.mark.parametrize("paths", [(), ("m.pt",), ("a.keras", "b.keras"), ("saved_model.pb",)])
 def test_a_keras_source_is_one_keras_file(paths: tuple[str, ...]) -> None:
     (problem,) = refused(sources=(source("keras", *paths),))
     assert "must be one file, .keras or .h5" in problem.message
 
 
-@pytest.mark.parametrize(
-    ("export", "message"),
-    [
-        (replace(EXPORT, method="script"), "`method: script` is for PyTorch"),
-        (replace(EXPORT, args={"export_dir": "out"}), "`args` gives export_dir"),
-    ],
-)
-def test_an_export_that_is_not_tensorflows(export: Export, message: str) -> None:
-    (problem,) = refused(export=export)
-    assert message in problem.message
+def test_the_folder_to_write_into_is_gdcbuilds_to_give() -> None:
+    (problem,) = refused(export=replace(EXPORT, args={"export_dir": "out"}))
+    assert "`args` gives export_dir" in problem.message
     assert problem.where == PLACE
 
 
 def test_all_problems_are_told_at_once() -> None:
-    problems = refused(
-        sources=(source("weights", "w.pt"),), given=given("weights", "handler"), export=replace(EXPORT, method="trace")
-    )
+    problems = refused(sources=(source("keras", "m.pt"),), export=replace(EXPORT, args={"export_dir": "out"}))
     assert len(problems) == 3
-
-
-def test_a_wrong_source_is_not_also_a_missing_one() -> None:
-    (problem,) = refused(sources=(source("weights", "w.pt"),), given=given("weights"))
-    assert "one of saved_model, keras, export" in problem.hint
 
 
 @pytest.mark.parametrize("version", ["1", "10", "20261123", str(2**63 - 1)])

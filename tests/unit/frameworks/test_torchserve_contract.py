@@ -378,7 +378,7 @@ def test_a_newer_pytorch_loads_weights_only() -> None:
 def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: list[type]) -> None:
     model = {"modelName": "model", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"}
     archive = zipped(**{"w.pt": EVIL, "h.py": OWN, MANIFEST: json.dumps({"runtime": "python", "model": model})})
-    problems = check({"model.mar": BytesBlob(archive)}, IMAGE, Policy(policy))
+    problems = check({"model.mar": BytesBlob(archive)}, IMAGE, Policy({"pickle": policy}))
     assert [type(p) for p in problems] == kinds
     for problem in problems:
         assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message

@@ -11,10 +11,14 @@ from model_archiver.model_packaging_utils import model_handlers
 
 from gdcbuild.core.graph import Action, Image, Inline, Input, MadeBy, SourceFile, Worker
 from gdcbuild.core.ids import VersionId
+from gdcbuild.core.keys import Export, Values
 from gdcbuild.core.ports import Framework
-from gdcbuild.core.request import Export, Handler, Lowered, Source, VersionRequest
+from gdcbuild.core.request import Lowered, Source, VersionRequest
 from gdcbuild.errors import Location
+from gdcbuild.frameworks.torchserve.keys import HANDLER as HANDLER_KEY
+from gdcbuild.frameworks.torchserve.keys import Handler
 from gdcbuild.frameworks.torchserve.rules import TorchServe
+from tests.unit.frameworks.requests import having
 
 FRAMEWORK: Framework = TorchServe()
 
@@ -31,14 +35,12 @@ def source(key: str, path: str = "weights/v1.pt", line: int = 5) -> Source:
     return Source(key, (file(path),), at(line))
 
 
-EXPORT = Export("digits.net:trained", (file("digits/net.py", to="digits/net.py"),), {"units": 8}, None, "", at(6))
+EXPORT = Export("digits.net:trained", (file("digits/net.py", to="digits/net.py"),), {"units": 8}, Values(), "", at(6))
 HANDLER = Handler("digits", at(2), file("handlers/digits.py"))
-BASE = VersionRequest(
-    VersionId("digits", "2"),
-    Image("pytorch-cpu.2-4", "pytorch", "2.4"),
-    "interpreter",
-    at(4),
-    (source("weights"),),
+BASE = having(
+    VersionRequest(
+        VersionId("digits", "2"), Image("pytorch-cpu.2-4", "pytorch", "2.4"), "interpreter", at(4), (source("weights"),)
+    ),
     handler=Handler("base_handler", at(7)),
 )
 
@@ -55,7 +57,7 @@ def laid(action: Action) -> dict[str, SourceFile | MadeBy]:
 
 def test_default_handlers_are_the_archivers() -> None:
     native = {"BaseHandler", "TorchScriptHandler"}  # which the archiver knows for the runtime LSP only
-    assert set(FRAMEWORK.default_handlers) == set(model_handlers) | native
+    assert set(HANDLER_KEY.ready) == set(model_handlers) | native
 
 
 @pytest.mark.parametrize("version", ["1", "1.10", "2024-05-01_rc.1", "0"])
@@ -72,7 +74,7 @@ def test_files_lie_under_their_roles() -> None:
         (file("labels/a/b.txt", to="labels/a/b.txt"),),
         file("h/req.txt"),
     )
-    request = replace(
+    request = having(
         BASE,
         model_file=file("digits/net.py"),
         handler=handler,
@@ -111,19 +113,21 @@ def test_files_lie_under_their_roles() -> None:
 )
 def test_the_handler_stands_as_the_archiver_writes_it(handler: Handler, expected: str) -> None:
     native = handler.name in ("native", "TorchScriptHandler")
-    (action,) = lowered(replace(BASE, handler=handler, runtime="LSP" if native else "python3"))
+    (action,) = lowered(having(BASE, handler=handler, runtime="LSP" if native else "python3"))
     assert (action.params["handler"], action.params["runtime"]) == (expected, "LSP" if native else "python3")
 
 
 def test_time_and_zlib_are_parameters_only_when_asked_for() -> None:
     for sources in (BASE.sources, (source("mar", "old/digits.mar"),)):
-        request = replace(BASE, sources=sources, handler=BASE.handler if sources == BASE.sources else None)
-        (plain,), (asked,) = lowered(request), lowered(replace(request, deflate=True, epoch=5))
+        request = having(BASE, sources=sources, **{} if sources == BASE.sources else {"handler": None})
+        (plain,), (asked,) = lowered(request), lowered(having(request, compression="deflate", epoch=5))
         assert asked.params == {**plain.params, "SOURCE_DATE_EPOCH": 5, "deflate": zlib.ZLIB_RUNTIME_VERSION}
 
 
 def test_an_export_comes_first_and_is_packed_whole() -> None:
-    export, pack = lowered(replace(BASE, sources=(), export=replace(EXPORT, method="script", cwd="models"), toolchain="t.txt"))
+    export, pack = lowered(
+        having(BASE, sources=(), export=replace(EXPORT, options=Values(method="script"), cwd="models"), toolchain="t.txt")
+    )
     assert (export.id, export.kind) == ("digits@2:export", "pytorch.export")
     assert export.run == Worker("gdcbuild.frameworks.torchserve.worker")
     assert (export.inputs, export.cwd, export.toolchain) == (EXPORT.inputs, "models", "t.txt")
@@ -134,13 +138,13 @@ def test_an_export_comes_first_and_is_packed_whole() -> None:
 
 @pytest.mark.parametrize("handler", [HANDLER, Handler("vllm_handler", at(7))])
 def test_a_handler_that_finds_its_model_by_itself_needs_no_weights(handler: Handler) -> None:
-    (action,) = lowered(replace(BASE, sources=(), handler=handler, files=(file("llama/model.safetensors"),)))
+    (action,) = lowered(having(BASE, sources=(), handler=handler, files=(file("llama/model.safetensors"),)))
     assert "extra/model.safetensors" in laid(action)
     assert not any(path.startswith("weights/") for path in laid(action))
 
 
 def test_an_existing_archive_is_repacked() -> None:
-    (action,) = lowered(replace(BASE, sources=(source("mar", "old/digits.mar"),), handler=None))
+    (action,) = lowered(having(BASE, sources=(source("mar", "old/digits.mar"),), handler=None))
     assert (action.id, action.kind, action.run) == (
         "digits@2",
         "pytorch.repack",
@@ -150,13 +154,13 @@ def test_an_existing_archive_is_repacked() -> None:
 
 
 def test_a_file_that_a_glob_names_again_is_taken_once() -> None:
-    (action,) = lowered(replace(BASE, handler=HANDLER, files=(file("handlers/digits.py"), file("handlers/common.py"))))
+    (action,) = lowered(having(BASE, handler=HANDLER, files=(file("handlers/digits.py"), file("handlers/common.py"))))
     assert set(laid(action)) == {"weights/v1.pt", "handler/digits.py", "extra/common.py"}
 
 
 def test_files_with_the_same_bytes_are_taken_once() -> None:
-    request = replace(BASE, model_file=file("a/net.py"), files=(file("b/net.py"), file("c/words.txt")), same=lambda *_: True)
-    (action,) = lowered(replace(request, handler=replace(HANDLER, files=(file("words.txt"),))))
+    request = having(BASE, model_file=file("a/net.py"), files=(file("b/net.py"), file("c/words.txt")), same=lambda *_: True)
+    (action,) = lowered(having(request, handler=replace(HANDLER, files=(file("words.txt"),))))
     assert laid(action) == {
         "weights/v1.pt": SourceFile("weights/v1.pt"),
         "model_file/net.py": SourceFile("a/net.py"),
@@ -182,15 +186,6 @@ GIVEN = {
         ({"sources": (), "handler": None}, [("gdcbuild.yaml:4:3", "no source"), ("gdcbuild.yaml:4:3", "no handler")]),
         ({"handler": None}, [("gdcbuild.yaml:4:3", "has no handler")]),
         ({"export": EXPORT}, [("gdcbuild.yaml:6:3", "has 2 sources: weights, export")]),
-        ({"sources": (source("saved_model", line=11),)}, [("gdcbuild.yaml:11:3", "`saved_model` is for TensorFlow")]),
-        (
-            {"sources": (source("keras", line=11), source("saved_model", line=12)), "handler": None},
-            [
-                ("gdcbuild.yaml:12:3", "`saved_model` is for TensorFlow"),
-                ("gdcbuild.yaml:11:3", "`keras` is for TensorFlow"),
-                ("gdcbuild.yaml:4:3", "no handler"),
-            ],
-        ),
         (
             {"sources": (), "export": EXPORT, "model_file": file("net.py"), "given": GIVEN},
             [("gdcbuild.yaml:21:3", "`model_file` goes with `weights`")],
@@ -230,7 +225,7 @@ GIVEN = {
     ],
 )
 def test_refused_where_it_stands(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    problems = FRAMEWORK.lower(replace(BASE, **changes))
+    problems = FRAMEWORK.lower(having(BASE, **changes))
     assert isinstance(problems, list)
     assert len(problems) == len(expected)
     for where, text in expected:

@@ -21,7 +21,7 @@ def graph(folder: Path, files: Mapping[str, str], **variables: str) -> Graph:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    return lower(load(folder / "gdcbuild.yaml", variables), FRAMEWORKS, images.known())
+    return lower(load(folder / "gdcbuild.yaml", variables, FRAMEWORKS), images.known())
 
 
 def inputs(action: Action) -> dict[str, str]:

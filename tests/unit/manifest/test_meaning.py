@@ -26,7 +26,7 @@ def graph(root: Path, text: str, **variables: str) -> Graph:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("")
     (root / "gdcbuild.yaml").write_text(f"schema: 1\n{text}")
-    return lower(load(root / "gdcbuild.yaml", variables), FRAMEWORKS, images.known())
+    return lower(load(root / "gdcbuild.yaml", variables, FRAMEWORKS), images.known())
 
 
 def refused(root: Path, text: str, **variables: str) -> Problem:

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from gdcbuild.frameworks import FRAMEWORKS
+from gdcbuild.manifest.keys import keys_of
 from gdcbuild.manifest.merge import merge
 from gdcbuild.manifest.yaml import parse
+
+KEYS = keys_of(*FRAMEWORKS.values())
 
 
 @pytest.mark.parametrize(
@@ -39,14 +43,14 @@ from gdcbuild.manifest.yaml import parse
 )
 def test_table(levels: list[str], result: dict[str, Any]) -> None:
     nodes = [parse(level.encode(), f"f{n}")[0] for n, level in enumerate(levels)]
-    assert merge(*nodes).plain() == result
+    assert merge(KEYS, *nodes).plain() == result
     again = [parse(x.encode(), "f")[0] for x in levels]
     assert [node.plain() for node in nodes if node] == [node.plain() for node in again if node]
 
 
 def test_values_keep_their_places() -> None:
     one, other = parse(b"{handler: a, config: {x: 1}}", "one")[0], parse(b"\n{config: {y: 2}}", "other")[0]
-    merged = merge(one, other)
+    merged = merge(KEYS, one, other)
     assert [str(merged.at(path)[0]) for path in (("handler",), ("config", "x"), ("config", "y"))] == [
         "one:1:2",
         "one:1:23",

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gdcbuild.frameworks import FRAMEWORKS
+from gdcbuild.manifest.keys import keys_of
 from gdcbuild.manifest.model import Manifest, Version
 from gdcbuild.manifest.prune import Sound, sound
 from gdcbuild.manifest.variables import put_in
@@ -15,7 +17,7 @@ from gdcbuild.manifest.yaml import Node, parse
 def left(text: str) -> Sound[Any]:
     node, _ = parse(text.encode(), "f")
     assert node is not None
-    return sound(Manifest, put_in(node, {}, {}, []), {"schema": Node(1, node.where)})
+    return sound(keys_of(*FRAMEWORKS.values()).manifest, put_in(node, {}, {}, []), {"schema": Node(1, node.where)})
 
 
 def test_all_of_it_when_nothing_is_wrong() -> None:

@@ -151,7 +151,7 @@ def test_keys_that_are_no_names_in_quotes_either(key: str, hint: str) -> None:
     assert hint in problem.hint
     assert node is not None
     assert all(map(is_placeholder, node.plain()["versions"]))
-    _, (problem,) = parse(f"args:\n  - {{{key}: x}}\n".encode(), "f")
+    _, (problem,) = parse(f"args:\n  - {{{key}: x}}\n".encode(), "f", {"args"})
     assert problem.hint == f'write "{key}":'
 
 

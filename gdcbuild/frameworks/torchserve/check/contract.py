@@ -13,6 +13,7 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Image, Policy
+from gdcbuild.core.keys import ChoiceKey
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.files import secrets, standins
 from gdcbuild.files.standins import StandIn
@@ -24,6 +25,10 @@ from gdcbuild.frameworks.torchserve.mar.archive import MAX_TEXT, Archive, open_a
 from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
 from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME
 from gdcbuild.frameworks.torchserve.pickles.search import scan
+
+PICKLE = ChoiceKey(
+    "pickle", "weights whose unpickling would import more than weights are made of.", ("allow", "warn", "deny"), "warn"
+)
 
 FILES = ("serializedFile", "modelFile", "requirementsFile", "configFile")
 OPTIONAL = ("serializedFile", "modelFile", "requirementsFile")
@@ -140,9 +145,10 @@ def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generat
 
 def _pickles(archive: Archive, policy: Policy) -> Iterator[Problem]:
     """Weights that would run code when they are loaded, as far as the policy wants to know."""
-    if policy.pickle == "allow":
+    choice = policy.options.get(PICKLE.name, PICKLE.default)
+    if choice == "allow":
         return
-    kind = Problem if policy.pickle == "deny" else Caution
+    kind = Problem if choice == "deny" else Caution
     for found in scan(archive, archive.manifest()["model"].get("serializedFile")):
         if found.why:
             message = f"{found.place} cannot be searched for pickles: {found.why}"
