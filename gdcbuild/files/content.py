@@ -1,4 +1,4 @@
-"""Reading and copying content: hashed in the same pass, verified, and with as few copies as the file system allows."""
+"""Reading and copying content: hashed and verified in the same pass, with as few copies as the file system allows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FLUSHED = 1 << 25
 """Bytes that the disk is asked for at a time."""
 
 
-class Reading(io.FileIO):
+class FileReader(io.FileIO):
     """A file that is read. When that fails, the error says of which file: the system says it only of what cannot be opened."""
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class FileBlob(NamedTuple):
     crc: int | None = None
 
     def open(self) -> BinaryIO:
-        return io.BufferedReader(Reading(self.path))
+        return io.BufferedReader(FileReader(self.path))
 
 
 def chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from gdcbuild.core.digest import Digest
 from gdcbuild.errors import BlobDamaged, BlobMissing, Problem, named, of_system
-from gdcbuild.files.content import FileBlob, Reading, hash_stream
+from gdcbuild.files.content import FileBlob, FileReader, hash_stream
 from gdcbuild.files.read_progress import Watched, unwatched
 
 _HEX = set("0123456789abcdef")
@@ -22,7 +22,7 @@ _BROKEN = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 """What cannot even be opened for these is damaged: the disk fails, or what the file system knows of the file is wrong."""
 
 
-class _Held(Reading):
+class _Held(FileReader):
     """A blob that is read. Where the disk cannot give its bytes it is damaged, as it is where they are others."""
 
     def failed(self, error: OSError) -> BlobDamaged:

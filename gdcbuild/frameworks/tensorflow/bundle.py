@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, NamedTuple, TypeAlias
 from gdcbuild.core.digest import Blob
 from gdcbuild.files.content import CHUNK
 from gdcbuild.frameworks.tensorflow.sstable import masked, rows
-from gdcbuild.frameworks.tensorflow.wire import MAX_FIELDS, Message, Unreadable, Wire
+from gdcbuild.frameworks.tensorflow.wire import MAX_FIELDS, Malformed, Message, Wire
 
 INDEX = "variables/variables.index"
 
@@ -29,7 +29,7 @@ _WIDTHS = {
 """Bytes of an element, by the number of its type. Strings and variants have no fixed length; later types are not looked at."""
 
 
-class Fault(NamedTuple):
+class Damage(NamedTuple):
     """What is wrong with a file, and what TensorFlow says when it reads it."""
 
     file: str
@@ -69,11 +69,11 @@ class Index(NamedTuple):
 
 
 def read(stream: BinaryIO) -> Index:
-    """The index in a seekable stream. Raises Unreadable."""
+    """The index in a seekable stream. Raises Malformed."""
     entries = rows(stream)
     key, value = next(entries, (b"", None))
     if key or value is None:
-        raise Unreadable("failed to seek to header entry")
+        raise Malformed("failed to seek to header entry")
     header = {number: found for number, found in Wire(io.BytesIO(value)).message().fields() if isinstance(found, int)}
     names, tensors, left = set(), [], MAX_FIELDS
     for key, value in entries:
@@ -100,7 +100,7 @@ def _tensor(name: str, entry: Message) -> Tensor | None:
                 found[number] = value
     kind, shard, offset, size, crc = (found[number] for number in (1, 3, 4, 5, 6))
     if kind in _WIDTHS and size != elements * _WIDTHS[kind]:
-        raise Unreadable(
+        raise Malformed(
             f"Invalid size in bundle entry: key {name}; stored size {size}; expected size {elements * _WIDTHS[kind]}"
         )
     return Tensor(name, kind, elements, shard, offset, size, crc)
@@ -111,39 +111,39 @@ def _elements(name: str, shape: Message) -> int:
     for dimension in shape.messages(2):
         sizes.append(next((size for number, size in dimension.fields() if number == 1 and isinstance(size, int)), 0))
         if sizes[-1] >= 1 << 63 or len(sizes) > _MAX_DIMENSIONS:
-            raise Unreadable(f"Invalid tensor shape: {name}")
+            raise Malformed(f"Invalid tensor shape: {name}")
     return math.prod(sizes)
 
 
-def faults(index: Index, artifact: Mapping[str, Blob]) -> Iterator[Fault]:
+def faults(index: Index, artifact: Mapping[str, Blob]) -> Iterator[Damage]:
     """What is wrong with the files that hold the tensors; those that are missing are not looked for. Reads each once."""
     for file, tensors in index.files().items():
         if file in artifact:
             yield from _shard(file, artifact[file], sorted(tensors, key=lambda t: (t.offset, t.size)), index.order)
 
 
-def _shard(file: str, blob: Blob, tensors: list[Tensor], order: Order) -> Iterator[Fault]:
+def _shard(file: str, blob: Blob, tensors: list[Tensor], order: Order) -> Iterator[Damage]:
     needed, size = max(t.offset + t.size for t in tensors), blob.digest.size
     if size < needed:
-        yield Fault(file, f"has {size:,} bytes, and {INDEX} says {needed:,}", "Read less bytes than requested")
+        yield Damage(file, f"has {size:,} bytes, and {INDEX} says {needed:,}", "Read less bytes than requested")
         return
     wrong, end = [], 0
     with blob.open() as stream:
         for tensor in tensors:
             if tensor.offset < end:
-                yield Fault(INDEX, f"is damaged: {tensor.name} begins inside of another tensor")
+                yield Damage(INDEX, f"is damaged: {tensor.name} begins inside of another tensor")
                 return
             end = tensor.offset + tensor.size
             stream.seek(tensor.offset)
             try:
                 crc = _checksum(_Span(stream, tensor.size), tensor, order)
-            except Unreadable:
+            except Malformed:
                 crc = -1
             if masked(crc) != tensor.crc:
                 wrong.append(tensor.name)
     if wrong:
         what = f"is not what {INDEX} was written with: the checksums of {len(wrong)} of its {len(tensors)} tensors differ"
-        yield Fault(file, f"{what} ({some(wrong)})", "Checksum does not match")
+        yield Damage(file, f"{what} ({some(wrong)})", "Checksum does not match")
 
 
 class _Span:
@@ -160,7 +160,7 @@ class _Span:
     def read(self, size: int) -> bytes:
         data = self._stream.read(min(size, self.left))
         if len(data) < size:
-            raise Unreadable("cut off")
+            raise Malformed("cut off")
         self.left -= size
         return data
 
@@ -191,7 +191,7 @@ class _Span:
                     found.append(value)
                     value = shift = 0
                 elif shift >= 70:
-                    raise Unreadable("a length does not end")
+                    raise Malformed("a length does not end")
             count -= len(found)
             yield found
 
@@ -204,14 +204,14 @@ def _checksum(span: _Span, tensor: Tensor, order: Order) -> int:
             total += sum(lengths)
             span.add(b"".join(length.to_bytes(4 if length < 1 << 32 else 8, order) for length in lengths))
         if not span.agrees(order) or total != span.left:
-            raise Unreadable("the lengths of its strings are damaged")
+            raise Malformed("the lengths of its strings are damaged")
     elif tensor.kind == _VARIANT:
         for _ in range(tensor.elements):
             ((length,),) = filter(None, span.lengths(1))
             span.add(length.to_bytes(8, order))
             span.add_next(length)
             if not span.agrees(order):
-                raise Unreadable("a variant is damaged")
+                raise Malformed("a variant is damaged")
     span.add_next(span.left)
     return span.crc
 

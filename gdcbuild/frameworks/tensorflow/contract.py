@@ -13,7 +13,7 @@ from gdcbuild.files import standins
 from gdcbuild.frameworks.tensorflow import bundle, warmup
 from gdcbuild.frameworks.tensorflow.bundle import some
 from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read
-from gdcbuild.frameworks.tensorflow.wire import TooLarge, Unreadable
+from gdcbuild.frameworks.tensorflow.wire import Malformed, TooLarge
 
 CHECK_VERSION = 4
 """Raise it when `check` would now find something else."""
@@ -38,7 +38,7 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     try:
         with artifact[ENTRY].open() as stream:
             graphs = read(stream)
-    except Unreadable as error:
+    except Malformed as error:
         return [
             Problem(
                 f'{ENTRY} is no SavedModel: {error}. The server would say: "Can\'t parse {ENTRY} as binary proto"',
@@ -131,15 +131,15 @@ def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Probl
         with artifact[bundle.INDEX].open() as stream:
             index = bundle.read(stream)
     except TooLarge as error:
-        yield _damaged(bundle.Fault(bundle.INDEX, f"is damaged: {error}"))
+        yield _damaged(bundle.Damage(bundle.INDEX, f"is damaged: {error}"))
         return
-    except Unreadable as error:
-        yield _damaged(bundle.Fault(bundle.INDEX, "is damaged", str(error)))
+    except Malformed as error:
+        yield _damaged(bundle.Damage(bundle.INDEX, "is damaged", str(error)))
         return
     lost = sorted(needed - index.names)
     if lost:
         what = f"does not have {some(lost)}, which {ENTRY} restores"
-        yield _damaged(bundle.Fault(bundle.INDEX, what, f"Key {lost[0]} not found in checkpoint"))
+        yield _damaged(bundle.Damage(bundle.INDEX, what, f"Key {lost[0]} not found in checkpoint"))
     missing = [file for file in index.files() if file not in artifact]
     if missing:
         yield _missing("variables", missing, "No such file or directory")
@@ -152,7 +152,7 @@ def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Probl
         )
 
 
-def _damaged(fault: bundle.Fault) -> Problem:
+def _damaged(fault: bundle.Damage) -> Problem:
     return Problem(
         f"{fault.file} {fault.what}" + (f'. The server would say: "{fault.said}"' if fault.said else ""),
         f"export the model again, or copy it again as a whole: {ENTRY} and variables/ must come from one export",

@@ -31,7 +31,7 @@ class MetaGraph:
 
 
 def read(stream: BinaryIO) -> tuple[MetaGraph, ...]:
-    """All graphs in a seekable stream. Raises Unreadable."""
+    """All graphs in a seekable stream. Raises Malformed."""
     return tuple(_meta_graph(m) for m in Wire(stream).message().messages(2))
 
 

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from gdcbuild.frameworks.tensorflow.wire import MAX_TEXT, TooLarge, Unreadable, varint
+from gdcbuild.frameworks.tensorflow.wire import MAX_TEXT, Malformed, TooLarge, varint
 
 MAX_BLOCK = 1 << 24
 """Bytes of a block: TensorFlow begins a new one at 256 KiB."""
@@ -29,27 +29,27 @@ def masked(crc: int) -> int:
 
 
 def rows(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a seekable stream, in ascending order. Raises Unreadable, in TensorFlow's words."""
+    """Keys and values of a seekable stream, in ascending order. Raises Malformed, in TensorFlow's words."""
     size = stream.seek(0, io.SEEK_END)
     if size < _FOOTER:
-        raise Unreadable("file is too short to be an sstable")
+        raise Malformed("file is too short to be an sstable")
     stream.seek(size - _FOOTER)
     footer = io.BytesIO(stream.read(_FOOTER))
     if not footer.getvalue().endswith(_MAGIC):
-        raise Unreadable("not an sstable (bad magic number)")
+        raise Malformed("not an sstable (bad magic number)")
     _handle(footer)  # of a block about blocks, which is always empty
     last, left, least = None, MAX_NAMES, 0
     for end, handle in _block(stream, *_handle(footer)):
         start, length = _handle(io.BytesIO(handle))
         if start < least:
-            raise Unreadable(f"bad block handle: a block at byte {start}, inside of the one before")
+            raise Malformed(f"bad block handle: a block at byte {start}, inside of the one before")
         least = start + length
         for key, value in _block(stream, start, length):
             left -= len(key) + _PER_ROW
             if left < 0:
                 raise TooLarge(f"more names than {MAX_NAMES >> 20} MiB hold")
             if (last is not None and key <= last) or key > end:
-                raise Unreadable(f"bad entry in block: its keys are not in order at {key[:100]!r}")
+                raise Malformed(f"bad entry in block: its keys are not in order at {key[:100]!r}")
             last = key
             yield key, value
 
@@ -58,8 +58,8 @@ def _handle(stream: BinaryIO) -> tuple[int, int]:
     """Where a block begins, and its length."""
     try:
         return varint(stream, _FOOTER), varint(stream, _FOOTER)
-    except Unreadable as error:
-        raise Unreadable("bad block handle") from error
+    except Malformed as error:
+        raise Malformed("bad block handle") from error
 
 
 def _block(stream: BinaryIO, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
@@ -67,25 +67,25 @@ def _block(stream: BinaryIO, start: int, length: int) -> Iterator[tuple[bytes, b
     from google_crc32c import value as crc32c
 
     if length > MAX_BLOCK:
-        raise Unreadable(f"bad block handle: a block of {length} bytes")
+        raise Malformed(f"bad block handle: a block of {length} bytes")
     stream.seek(min(start, 1 << 62))
     data = stream.read(length + _TRAILER)
     if len(data) < length + _TRAILER:
-        raise Unreadable("truncated block read")
+        raise Malformed("truncated block read")
     if masked(crc32c(data[: length + 1])) != int.from_bytes(data[length + 1 :], "little"):
-        raise Unreadable("block checksum mismatch")
+        raise Malformed("block checksum mismatch")
     if data[length]:
-        raise Unreadable("bad block type: compressed, which TensorFlow never writes")
+        raise Malformed("bad block type: compressed, which TensorFlow never writes")
     end = length - 4 - 4 * int.from_bytes(data[length - 4 : length], "little") if length >= 4 else -1
     if end < 0:
-        raise Unreadable("bad block contents")
+        raise Malformed("bad block contents")
     block, key = io.BytesIO(data), b""
     while (at := block.tell()) < end:
         try:
             shared, own, size = (varint(block, end) for _ in range(3))
-        except Unreadable as error:
-            raise Unreadable(f"bad entry in block: {error}") from error
+        except Malformed as error:
+            raise Malformed(f"bad entry in block: {error}") from error
         if shared > len(key) or shared + own > MAX_TEXT or own + size > end - block.tell():
-            raise Unreadable(f"bad entry in block: wrong lengths at byte {at} of the block")
+            raise Malformed(f"bad entry in block: wrong lengths at byte {at} of the block")
         key = key[:shared] + block.read(own)
         yield key, block.read(size)

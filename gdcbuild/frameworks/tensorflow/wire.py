@@ -22,11 +22,11 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 
-class Unreadable(ValueError):
+class Malformed(ValueError):
     """The bytes are not what they should be; the message says what is wrong, and where."""
 
 
-class TooLarge(Unreadable):
+class TooLarge(Malformed):
     """There is more than is looked at, and more than a real file has."""
 
 
@@ -37,13 +37,13 @@ def varint(stream: BinaryIO, end: int) -> int:
         at = stream.tell()
         byte = stream.read(1)
         if at >= end or not byte:
-            raise Unreadable(f"cut off at byte {at}")
+            raise Malformed(f"cut off at byte {at}")
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF
         shift += 7
         if shift >= 70:
-            raise Unreadable(f"a number at byte {at - 9} does not end")
+            raise Malformed(f"a number at byte {at - 9} does not end")
 
 
 class Wire:
@@ -88,9 +88,9 @@ class Message:
                 after = stream.tell() + _FIXED[kind]
                 value = int.from_bytes(stream.read(_FIXED[kind]), "little")
             else:
-                raise Unreadable(f"a field of unknown type {kind} at byte {position}")
+                raise Malformed(f"a field of unknown type {kind} at byte {position}")
             if number == 0 or after > self.end:
-                raise Unreadable(f"the field at byte {position} is damaged or cut off")
+                raise Malformed(f"the field at byte {position} is damaged or cut off")
             yield number, value
             position = after
 
@@ -118,6 +118,6 @@ class Message:
 
     def text(self) -> str:
         if self.end - self.start > MAX_TEXT:
-            raise Unreadable(f"a name of {self.end - self.start} bytes at byte {self.start}")
+            raise Malformed(f"a name of {self.end - self.start} bytes at byte {self.start}")
         self.wire.stream.seek(self.start)
         return self.wire.stream.read(self.end - self.start).decode(errors="replace")

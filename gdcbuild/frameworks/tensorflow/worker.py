@@ -26,7 +26,7 @@ ACCEPTED = (
 )
 
 
-class Child(Protocol):
+class TensorFlowChild(Protocol):
     """What the process this runs in offers for dealing with user code."""
 
     Mistake: Callable[[str, str], Exception]
@@ -39,7 +39,7 @@ class Child(Protocol):
     def framework(self, name: str, line: str) -> None: ...
 
 
-def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
+def run(params: Mapping[str, Any], out: Path, child: TensorFlowChild) -> None:
     """Write one SavedModel to the root of `out`, an empty folder.
 
     `params` are {"way": "keras", "file": PATH} or {"way": "function", "function": "module:name", "args": {...}}.
@@ -112,7 +112,7 @@ class OrderedWeakSet:
                 yield item
 
 
-def export(function: Callable[..., Any], args: dict[str, Any], out: Path, child: Child) -> None:
+def export(function: Callable[..., Any], args: dict[str, Any], out: Path, child: TensorFlowChild) -> None:
     """Call the user's function and write what it returns, or let it write."""
     if "export_dir" in inspect.signature(function).parameters:
         child.call(function, **{**args, "export_dir": str(out)})
@@ -123,7 +123,7 @@ def export(function: Callable[..., Any], args: dict[str, Any], out: Path, child:
     write(result, out, child)
 
 
-def write(result: Any, out: Path, child: Child) -> None:
+def write(result: Any, out: Path, child: TensorFlowChild) -> None:
     """Write what a function returned, in the way that fits its type."""
     import tensorflow as tf
 
@@ -164,7 +164,7 @@ def kind(value: Any) -> str:
     return name.__qualname__ if name.__module__ == "builtins" else f"{name.__module__}.{name.__qualname__}"
 
 
-def load_keras(file: str, child: Child) -> Any:
+def load_keras(file: str, child: TensorFlowChild) -> Any:
     """The model of a `.keras` or `.h5` file, which holds no code and gets none to run."""
     import tensorflow as tf
 

@@ -46,7 +46,7 @@ ALIGNMENT = 64
 """PyTorch lays tensors at multiples of this many bytes, so that they can be mapped into memory."""
 
 
-class Child(Protocol):
+class TorchChild(Protocol):
     """What the process this runs in offers for dealing with user code."""
 
     Mistake: Callable[[str, str], Exception]
@@ -59,7 +59,7 @@ class Child(Protocol):
     def framework(self, name: str, line: str) -> None: ...
 
 
-def run(params: Mapping[str, Any], out: Path, child: Child) -> None:
+def run(params: Mapping[str, Any], out: Path, child: TorchChild) -> None:
     """Write one model to `out`, an empty folder.
 
     `params` are {"function": "module:name", "args": {...}, "method": None, "script", "trace" or "export"}. A function with a
@@ -96,7 +96,7 @@ def make_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def write(result: Any, method: str | None, weights: Path, child: Child) -> None:
+def write(result: Any, method: str | None, weights: Path, child: TorchChild) -> None:
     """Write what a function returned into the folder `weights`, in the way that fits its type and `method`."""
     import torch
 
@@ -128,7 +128,7 @@ def write(result: Any, method: str | None, weights: Path, child: Child) -> None:
         shutil.copyfile(source, weights.parent / "model_file" / source.name)
 
 
-def source_of(model: Any, child: Child) -> Path:
+def source_of(model: Any, child: TorchChild) -> Path:
     """The declared file in which the model's class stands, for a server to make the model from."""
     cls = type(model)
     module = sys.modules.get(cls.__module__)
@@ -141,7 +141,7 @@ def source_of(model: Any, child: Child) -> Path:
     return file
 
 
-def only_weights(folder: Path, child: Child) -> None:
+def only_weights(folder: Path, child: TorchChild) -> None:
     """Refuse anything but exactly one weights file."""
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     if len(files) != 1 or "/" in files[0]:

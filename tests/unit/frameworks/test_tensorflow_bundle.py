@@ -13,7 +13,7 @@ from gdcbuild.core.digest import BytesBlob
 from gdcbuild.errors import Caution, Problem
 from gdcbuild.frameworks.tensorflow import bundle as reader
 from gdcbuild.frameworks.tensorflow import contract, sstable, wire
-from gdcbuild.frameworks.tensorflow.wire import Unreadable
+from gdcbuild.frameworks.tensorflow.wire import Malformed
 from tests.unit.frameworks.bundles import (
     FLOAT,
     INDEX,
@@ -234,5 +234,5 @@ def test_any_rows_are_read_or_refused(rows: list[tuple[bytes, bytes]], data: byt
 def test_any_blocks_are_read_or_refused(content: bytes) -> None:
     try:
         reader.read(io.BytesIO(table(sealed(content))))
-    except Unreadable as error:
+    except Malformed as error:
         assert str(error)

@@ -14,7 +14,7 @@ from gdcbuild.core.graph import Image
 from gdcbuild.errors import Problem
 from gdcbuild.frameworks.tensorflow import contract, saved_model, wire
 from gdcbuild.frameworks.tensorflow.saved_model import MetaGraph
-from gdcbuild.frameworks.tensorflow.wire import Unreadable
+from gdcbuild.frameworks.tensorflow.wire import Malformed
 from tests.unit.frameworks.bundles import INDEX, SHARD, bundle, field, floats, records
 
 IMAGE = Image("tf2-cpu.2-14", "tensorflow", "2.14")
@@ -107,20 +107,20 @@ def test_does_not_read_what_it_does_not_need() -> None:
     ],
 )
 def test_damage_is_told_with_its_place(data: bytes, message: str) -> None:
-    with pytest.raises(Unreadable, match=message):
+    with pytest.raises(Malformed, match=message):
         read(data)
 
 
 def test_more_fields_than_a_model_has_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_FIELDS", 100)
-    with pytest.raises(Unreadable, match="more than 100 fields"):
+    with pytest.raises(Malformed, match="more than 100 fields"):
         read(field(1, 1) * 101)
 
 
 def survives(data: bytes) -> None:
     try:
         graphs = read(data)
-    except Unreadable as error:
+    except Malformed as error:
         assert str(error)
     else:
         assert all(isinstance(g, MetaGraph) for g in graphs)

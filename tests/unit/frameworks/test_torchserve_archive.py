@@ -27,7 +27,7 @@ from gdcbuild.files.content import FileBlob
 from gdcbuild.frameworks.torchserve.mar import archive as reading
 from gdcbuild.frameworks.torchserve.mar import repack
 from gdcbuild.frameworks.torchserve.mar.archive import open_archive
-from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import UnreadableArchive
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 from tests.unit.frameworks.zips import DESCRIPTOR, ENCRYPTED, FULL, GOOD, UTF8, Entry, deflated, local_header, made, mar
 
@@ -342,20 +342,20 @@ def test_a_zip_in_the_zip(method: int) -> None:
 def test_a_zip_in_the_zip_is_not_trusted_either(monkeypatch: pytest.MonkeyPatch) -> None:
     data = mar(E("a.pt", mar(E("../x"))), E("b.pt", mar(), method=8))
     with open_archive(BytesBlob(data)) as found:
-        with pytest.raises(Unreadable, match="leads out"), found.nested("a.pt"):
+        with pytest.raises(UnreadableArchive, match="leads out"), found.nested("a.pt"):
             pass
         monkeypatch.setattr(reading, "NESTED_FREE_SIZE", 9)
         monkeypatch.setattr(reading, "MAX_RATIO", 0)
-        with pytest.raises(Unreadable, match="unpacks to"), found.nested("b.pt"):
+        with pytest.raises(UnreadableArchive, match="unpacks to"), found.nested("b.pt"):
             pass
         monkeypatch.setattr(reading, "MAX_UNPACKED", 9)
-        with pytest.raises(Unreadable, match="compressed archive of more"), found.nested("b.pt"):
+        with pytest.raises(UnreadableArchive, match="compressed archive of more"), found.nested("b.pt"):
             pass
 
 
 def test_text_is_not_read_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_TEXT", 6)
-    with open_archive(BytesBlob(mar())) as found, pytest.raises(Unreadable, match=r"w\.pt is larger than"):
+    with open_archive(BytesBlob(mar())) as found, pytest.raises(UnreadableArchive, match=r"w\.pt is larger than"):
         found.text("w.pt")
 
 

@@ -19,10 +19,10 @@ from gdcbuild.files import secrets, standins
 from gdcbuild.files.standins import StandIn
 from gdcbuild.frameworks.torchserve.check import config, handlers, shadows, weights
 from gdcbuild.frameworks.torchserve.check.classes import Class
-from gdcbuild.frameworks.torchserve.check.handlers import VOCABULARY, Entry, listed, module_of
+from gdcbuild.frameworks.torchserve.check.handlers import VOCABULARY, HandlerFacts, listed, module_of
 from gdcbuild.frameworks.torchserve.check.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.mar.archive import MAX_TEXT, Archive, open_archive
-from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import UnreadableArchive
 from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME
 from gdcbuild.frameworks.torchserve.pickles.search import scan
 
@@ -60,7 +60,7 @@ def check(artifact: Mapping[str, Blob], image: Image, policy: Policy = Policy())
             problems += _archive(archive, image, absent)
             problems += _pickles(archive, policy)
             problems += _secrets(archive, policy.named)
-    except Unreadable as error:
+    except UnreadableArchive as error:
         problems.append(Problem(f"{ENTRY} cannot be read: {error}", "make the archive again"))
     return problems
 
@@ -118,7 +118,7 @@ def _archive(archive: Archive, image: Image, absent: Collection[str]) -> Iterato
         )
 
 
-def _config(archive: Archive, model: Mapping[str, Any], entry: Entry) -> Generator[Problem, None, Mapping[str, Any]]:
+def _config(archive: Archive, model: Mapping[str, Any], entry: HandlerFacts) -> Generator[Problem, None, Mapping[str, Any]]:
     """What is wrong with the configuration; returns it."""
     file = model.get("configFile")
     settings: Mapping[str, Any] = {}

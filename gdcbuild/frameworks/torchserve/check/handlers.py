@@ -64,7 +64,7 @@ _OF_TEXT = (f"{_PACKAGE}text_classifier.", f"{_PACKAGE}text_handler.")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HandlerFacts:
     """What is known of a handler: whether it loads the model as the base handler does, whether it reads VOCABULARY then,
     whether what it returns is to be awaited (None when that cannot be told), and the section of the configuration it wants.
     """
@@ -75,10 +75,10 @@ class Entry:
     section: str = ""
 
 
-_UNKNOWN = Entry()
+_UNKNOWN = HandlerFacts()
 
 
-def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
+def look(archive: Archive, handler: Any) -> Generator[Problem, None, HandlerFacts]:
     """What is wrong with the handler that the manifest names; returns what is known of it."""
     if not isinstance(handler, str) or not handler:
         yield Problem(f"{MANIFEST}: there is no handler", "name one: a default one of TorchServe, or a file of the archive")
@@ -90,7 +90,7 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, Entry]:
     if _unseen(archive, name) or name in _MORE or name.startswith("ts."):
         return _UNKNOWN
     if name in DEFAULT_HANDLERS:
-        return Entry(name not in LOADS_ITSELF, name == "text_classifier", name in LOADS_ITSELF, SECTIONS.get(name, ""))
+        return HandlerFacts(name not in LOADS_ITSELF, name == "text_classifier", name in LOADS_ITSELF, SECTIONS.get(name, ""))
     close = difflib.get_close_matches(name, DEFAULT_HANDLERS, 1)
     yield Problem(
         f"the handler {handler!r} is neither in the archive nor one of TorchServe's;"
@@ -158,7 +158,7 @@ def listed(names: Mapping[str, object]) -> str:
     return f"{len(names)} classes ({', '.join(names)})" if names else "no class"
 
 
-def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, None, Entry]:
+def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, None, HandlerFacts]:
     module = yield from module_of(archive, file)
     if module is None:
         return _UNKNOWN
@@ -186,7 +186,7 @@ def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, Non
     return _UNKNOWN
 
 
-def _function(module: Module, file: str, name: str) -> Generator[Problem, None, Entry]:
+def _function(module: Module, file: str, name: str) -> Generator[Problem, None, HandlerFacts]:
     found = module.names[name]
     if name in module.classes and name not in module.unsure:
         yield Problem(
@@ -205,7 +205,7 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
                 f"{name} of the handler {file} cannot be called as TorchServe does: {name}(data, context)",
                 "give it these two arguments",
             )
-        return Entry(awaited=_awaited(found))
+        return HandlerFacts(awaited=_awaited(found))
     return _UNKNOWN
 
 
@@ -241,15 +241,15 @@ def _class(handler: Class, file: str) -> Iterator[Problem]:
             )
 
 
-def _known(handler: Class) -> Entry:
+def _known(handler: Class) -> HandlerFacts:
     parent = handler.bases[0] if handler.bases else ""  # another one would only be asked after it
     derived = parent.startswith(_PACKAGE) and not parent.startswith(_OTHERS)
     replaced = handler.defines("initialize") and not handler.extends("initialize")
     base = derived and not replaced and not any(map(handler.defines, _LOADERS))
     text = base and parent.startswith(_OF_TEXT) and not handler.defines("get_source_vocab_path")
     if "handle" in handler.methods:
-        return Entry(base, text, _awaited(handler.methods["handle"]))
-    return Entry(base, text, False if derived and not handler.defines("handle") else None)
+        return HandlerFacts(base, text, _awaited(handler.methods["handle"]))
+    return HandlerFacts(base, text, False if derived and not handler.defines("handle") else None)
 
 
 def _awaited(function: Function) -> bool | None:

@@ -8,7 +8,7 @@ from typing import Any
 MAX_INT = 2**31 - 1
 
 
-class Taken:
+class Setting:
     """A kind of value that the server takes as it is."""
 
     def taken(self, value: Any) -> Any:
@@ -17,7 +17,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Whole(Taken):
+class Whole(Setting):
     """A whole number of at least `least`. With `raised`, the server takes a smaller one for `least`."""
 
     least: int
@@ -35,7 +35,7 @@ class Whole(Taken):
 
 
 @dataclass(frozen=True)
-class OneOf(Taken):
+class OneOf(Setting):
     """One of a few words, in any case."""
 
     words: tuple[str, ...]
@@ -48,7 +48,7 @@ class OneOf(Taken):
 
 
 @dataclass(frozen=True)
-class Kind(Taken):
+class OfType(Setting):
     """Any value of a type."""
 
     name: str
@@ -62,7 +62,7 @@ class Kind(Taken):
 
 
 @dataclass(frozen=True)
-class Numbers(Taken):
+class Numbers(Setting):
     """A list of whole numbers."""
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Numbers(Taken):
         return isinstance(value, list) and all(Whole(0).fits(v) for v in value)
 
 
-_FLAG, _TEXT, _MAPPING = Kind("true or false", bool), Kind("text", str), Kind("a mapping", dict)
+_FLAG, _TEXT, _MAPPING = OfType("true or false", bool), OfType("text", str), OfType("a mapping", dict)
 
 KEYS = {
     "minWorkers": Whole(1, raised=True),

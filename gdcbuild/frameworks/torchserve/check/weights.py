@@ -17,7 +17,7 @@ from gdcbuild.errors import Problem
 from gdcbuild.frameworks.torchserve.check import states
 from gdcbuild.frameworks.torchserve.check.classes import Class
 from gdcbuild.frameworks.torchserve.mar.archive import ZIP_MAGIC, Archive
-from gdcbuild.frameworks.torchserve.mar.layout import TooLarge, Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import ArchiveTooLarge, UnreadableArchive
 from gdcbuild.frameworks.torchserve.pickles.search import is_torchscript, look
 
 FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
@@ -82,9 +82,9 @@ def recognise(archive: Archive, name: str) -> Weights:
             with archive.nested(name) as inner:
                 assert inner is not None
                 return _zipped(inner)
-        except TooLarge:
+        except ArchiveTooLarge:
             return Weights("unseen")
-        except Unreadable as error:
+        except UnreadableArchive as error:
             return Weights("broken", why=str(error))
     if _LEGACY in head[:32]:
         return Weights("saved")
@@ -98,11 +98,11 @@ def _zipped(inner: Archive) -> Weights:
     if is_torchscript(inner):
         version = names.get(".data/version") or names.get("version")
         if version is None:
-            raise Unreadable("it is TorchScript without a version")
+            raise UnreadableArchive("it is TorchScript without a version")
         try:
             return Weights("torchscript", int(inner.start(version, 20)))
         except ValueError:
-            raise Unreadable("the version of its format is not a number") from None
+            raise UnreadableArchive("the version of its format is not a number") from None
     if "data.pkl" in names:
         return Weights("saved", holds=states.not_a_state(inner.start(names["data.pkl"], states.START)))
     program = names.keys() & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in inner.names

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.files.content import CHUNK, chunks, hash_stream
-from gdcbuild.frameworks.torchserve.mar.layout import TooLarge, Unreadable, check_layout
+from gdcbuild.frameworks.torchserve.mar.layout import ArchiveTooLarge, UnreadableArchive, check_layout
 from gdcbuild.frameworks.torchserve.mar.member_names import check_names, unpacked_as
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
@@ -114,31 +114,31 @@ class Archive:
         return list(self._infos)
 
     def manifest(self) -> dict[str, Any]:
-        """The archive's manifest, with `model` in it. Raises Unreadable."""
+        """The archive's manifest, with `model` in it. Raises UnreadableArchive."""
         if MANIFEST not in self._infos:
-            raise Unreadable(f"there is no {MANIFEST} in it")
+            raise UnreadableArchive(f"there is no {MANIFEST} in it")
         try:
             manifest = json.loads(self.text(MANIFEST), object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
-            raise Unreadable(f"{MANIFEST} is not JSON: {error}") from None
+            raise UnreadableArchive(f"{MANIFEST} is not JSON: {error}") from None
         if not (isinstance(manifest, dict) and isinstance(manifest.get("model"), dict)):
-            raise Unreadable(f"{MANIFEST} has no `model`")
+            raise UnreadableArchive(f"{MANIFEST} has no `model`")
         return manifest
 
     def text(self, name: str) -> bytes:
-        """All bytes of a small member. Raises Unreadable."""
+        """All bytes of a small member. Raises UnreadableArchive."""
         if self._infos[name].file_size > MAX_TEXT:
-            raise Unreadable(f"{name} is larger than {MAX_TEXT >> 20} MiB")
+            raise UnreadableArchive(f"{name} is larger than {MAX_TEXT >> 20} MiB")
         with self.open(name) as stream:
             return stream.read()
 
     def start(self, name: str, count: int) -> bytes:
-        """The first `count` bytes of a member, or all it has. Raises Unreadable."""
+        """The first `count` bytes of a member, or all it has. Raises UnreadableArchive."""
         with self.open(name) as stream:
             return stream.read(count)
 
     def end(self, name: str, count: int) -> bytes:
-        """The last `count` bytes of a member, or all it has. Raises Unreadable."""
+        """The last `count` bytes of a member, or all it has. Raises UnreadableArchive."""
         info = self._infos[name]
         with _damage(name), self._window(info) if info.compress_type == zipfile.ZIP_STORED else self._opened(name) as stream:
             stream.seek(max(0, info.file_size - count))
@@ -146,7 +146,7 @@ class Archive:
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A member's bytes, for reading. Raises Unreadable, also for what goes wrong with them in the context."""
+        """A member's bytes, for reading. Raises UnreadableArchive, also for what goes wrong with them in the context."""
         with _damage(name), self._opened(name) as stream:
             yield stream
 
@@ -166,7 +166,7 @@ class Archive:
 
     @contextmanager
     def nested(self, name: str) -> Iterator[Archive | None]:
-        """A member that is a zip file itself, None when it does not begin as one. Raises Unreadable when it is broken.
+        """A member that is a zip file itself, None when it does not begin as one. Raises UnreadableArchive when it is broken.
 
         Reads none of what it holds, unless it is compressed.
         """
@@ -180,7 +180,7 @@ class Archive:
             elif info.file_size <= MAX_UNPACKED:
                 source = io.BytesIO(self._zip.read(info))
             else:
-                raise TooLarge(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
+                raise ArchiveTooLarge(f"{name} is a compressed archive of more than {MAX_UNPACKED >> 20} MiB")
             with source as stream, open_nested(stream, info.file_size) as inner:
                 yield inner
 
@@ -191,18 +191,18 @@ class Archive:
         return io.BufferedReader(_Window(self._stream, info.header_offset + 30 + name + extra, info.compress_size))
 
     def member(self, name: str) -> Member:
-        """The member as a blob, after reading all of it once. Raises Unreadable when its size or checksum is a lie."""
+        """The member as a blob, after reading all of it once. Raises UnreadableArchive when its size or checksum is a lie."""
         info = self._infos[name]
         with _damage(name), self._zip.open(info) as stream:
             digest = hash_stream(cast(BinaryIO, stream))
         if digest.size != info.file_size:
-            raise Unreadable(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
+            raise UnreadableArchive(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
         if info.compress_type == zipfile.ZIP_DEFLATED:
             self._check_packed(info)
         return Member(self._zip, info, digest)
 
     def _check_packed(self, info: zipfile.ZipInfo) -> None:
-        """Raises Unreadable unless unpacking ends with the size that is told, and with the last packed byte.
+        """Raises UnreadableArchive unless unpacking ends with the size that is told, and with the last packed byte.
 
         zipfile takes as much as is told and looks at nothing behind it. A server reads until the packed data says it ends.
         """
@@ -216,19 +216,19 @@ class Archive:
                     break
             rest = len(packed.read(1)) + len(unpacker.unused_data)
         if not unpacker.eof or size != info.file_size or rest:
-            raise Unreadable(f"{info.filename} does not end where the archive says, packed or unpacked")
+            raise UnreadableArchive(f"{info.filename} does not end where the archive says, packed or unpacked")
 
 
 @contextmanager
 def open_archive(blob: Blob) -> Iterator[Archive]:
-    """The archive that a blob's bytes are. Raises Unreadable."""
+    """The archive that a blob's bytes are. Raises UnreadableArchive."""
     with blob.open() as stream, _opened(stream, blob.digest.size, MAX_MEMBERS, FREE_SIZE) as archive:
         yield archive
 
 
 @contextmanager
 def open_nested(stream: BinaryIO, size: int) -> Iterator[Archive]:
-    """The archive that the `size` bytes of a member are. Raises Unreadable."""
+    """The archive that the `size` bytes of a member are. Raises UnreadableArchive."""
     with _opened(stream, size, MAX_NESTED_MEMBERS, NESTED_FREE_SIZE) as archive:
         yield archive
 
@@ -253,24 +253,24 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_sizes(infos: list[zipfile.ZipInfo], max_size: int) -> None:
     total = sum(i.file_size for i in infos)
     if total > max_size:
-        raise Unreadable(f"it unpacks to {total} bytes, far more than an archive of its size holds (at most {max_size})")
+        raise UnreadableArchive(f"it unpacks to {total} bytes, far more than an archive of its size holds (at most {max_size})")
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
     if info.filename != info.orig_filename:
-        raise Unreadable(f"the name {info.orig_filename!r} has a NUL in it")
+        raise UnreadableArchive(f"the name {info.orig_filename!r} has a NUL in it")
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode and mode != (stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
-        raise Unreadable(f"{info.filename!r} is a link or a device, not a file")
+        raise UnreadableArchive(f"{info.filename!r} is a link or a device, not a file")
     if info.is_dir() and info.file_size:
-        raise Unreadable(f"the folder {info.filename!r} has bytes of its own")
+        raise UnreadableArchive(f"the folder {info.filename!r} has bytes of its own")
 
 
 @contextmanager
 def _damage(what: str) -> Iterator[None]:
     try:
         yield
-    except Unreadable:
+    except UnreadableArchive:
         raise
     except _DAMAGED as error:
-        raise Unreadable(f"{what} is damaged: {error}") from None
+        raise UnreadableArchive(f"{what} is damaged: {error}") from None

@@ -31,16 +31,16 @@ _MEANINGFUL = _ENCRYPTED | _DESCRIPTOR | _UTF8
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
-class Unreadable(ValueError):
+class UnreadableArchive(ValueError):
     """The archive cannot be read, or must not be; the message says why."""
 
 
-class TooLarge(Unreadable):
+class ArchiveTooLarge(UnreadableArchive):
     """The archive may be in order, and it would take too much to find out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DirectoryEntry:
     """What the directory says of one member. Sizes are in bytes, `offset` is that of its own header."""
 
     raw: bytes
@@ -57,29 +57,29 @@ class Entry:
 
 
 def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
-    """Raises Unreadable when the `size` bytes of `stream` are not one archive that everybody reads alike.
+    """Raises UnreadableArchive when the `size` bytes of `stream` are not one archive that everybody reads alike.
 
     Reads headers only. At most the directory is held in memory; no size that a header tells is trusted.
     """
     start, end, count = _directory(stream, size)
     if count > max_members:
-        raise TooLarge(f"it has {count} members, more than {max_members}")
+        raise ArchiveTooLarge(f"it has {count} members, more than {max_members}")
     if end - start > MAX_DIRECTORY:
-        raise TooLarge(f"its directory has {end - start} bytes, more than {MAX_DIRECTORY >> 20} MiB")
+        raise ArchiveTooLarge(f"its directory has {end - start} bytes, more than {MAX_DIRECTORY >> 20} MiB")
     stream.seek(start)
     entries = list(_entries(_exactly(stream, end - start, "the directory"), count))
     for entry in entries:
         if entry.offset + _LOCAL.size > start:
-            raise Unreadable(f"{entry.name!r} starts in the directory, or after it")
+            raise UnreadableArchive(f"{entry.name!r} starts in the directory, or after it")
     position, before = 0, "the start"
     for entry in sorted(entries, key=lambda e: e.offset):
         if entry.offset < position:
-            raise Unreadable(f"{entry.name!r} overlaps with {before}")
+            raise UnreadableArchive(f"{entry.name!r} overlaps with {before}")
         if entry.offset > position:
-            raise Unreadable(f"{entry.offset - position} bytes between {before} and {entry.name!r} belong to no member")
+            raise UnreadableArchive(f"{entry.offset - position} bytes between {before} and {entry.name!r} belong to no member")
         position, before = _end_of_member(stream, entry, start), repr(entry.name)
     if position != start:
-        raise Unreadable(f"{start - position} bytes between {before} and the directory belong to no member")
+        raise UnreadableArchive(f"{start - position} bytes between {before} and the directory belong to no member")
 
 
 def is_zip(tail: bytes) -> bool:
@@ -104,12 +104,12 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     fitting = [at for at in found if 0 < _reaches(data, at) <= len(data) and not data[_reaches(data, at) :].strip(b"\0")]
     if not fitting:
         if not found or not _reaches(data, found[-1]):
-            raise Unreadable("the file is damaged: it is not a zip file, or its end is missing")
+            raise UnreadableArchive("the file is damaged: it is not a zip file, or its end is missing")
         rest = len(data) - _reaches(data, found[-1])
         what = f"{rest} bytes follow its end" if rest > 0 else "it is cut off in the comment at its end"
-        raise Unreadable(f"the file is damaged: {what}")
+        raise UnreadableArchive(f"the file is damaged: {what}")
     if fitting != found[-1:]:
-        raise Unreadable("it has two ends, one in the comment of the other")
+        raise UnreadableArchive("it has two ends, one in the comment of the other")
     at = size - tail + fitting[0]
     _, disk, first_disk, here, count, length, start, _ = _END.unpack_from(data, fitting[0])
     end = at
@@ -121,12 +121,12 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
             end, here, count, length, start = _end64(stream, at - _LOCATOR64.size, at64)
             full = (_FULL16, _FULL16, _FULL32, _FULL32)
             if any(s not in (f, v) for s, f, v in zip(small, full, (here, count, length, start), strict=True)):
-                raise Unreadable("its two ends, of zip and of zip64, contradict each other")
+                raise UnreadableArchive("its two ends, of zip and of zip64, contradict each other")
             disk, first_disk = disk % _FULL16 or locator_disk, first_disk % _FULL16 or max(0, disks - 1)
     if disk or first_disk or here != count:
-        raise Unreadable("it is one part of an archive in several")
+        raise UnreadableArchive("it is one part of an archive in several")
     if start + length != end:
-        raise Unreadable("the file is damaged: it is truncated, or something was added to it, for its directory has moved")
+        raise UnreadableArchive("the file is damaged: it is truncated, or something was added: its directory has moved")
     return start, end, count
 
 
@@ -140,19 +140,19 @@ def _reaches(data: bytes, at: int) -> int:
 def _end64(stream: BinaryIO, locator: int, at: int) -> tuple[int, int, int, int, int]:
     """The end of a zip64 archive: where it lies, entries here and in all, the directory's length and start."""
     if at > locator - _END64.size:
-        raise Unreadable("its zip64 end record is not where it should be")
+        raise UnreadableArchive("its zip64 end record is not where it should be")
     stream.seek(at)
     magic, rest, _, _, disk, first, here, count, length, start = _END64.unpack(_exactly(stream, _END64.size, "the end"))
     if magic != b"PK\x06\x06" or at + 12 + rest != locator or disk or first:
-        raise Unreadable("its zip64 end record is not where it should be")
+        raise UnreadableArchive("its zip64 end record is not where it should be")
     return at, here, count, length, start
 
 
-def _entries(data: bytes, count: int) -> Iterator[Entry]:
+def _entries(data: bytes, count: int) -> Iterator[DirectoryEntry]:
     at = 0
     for _ in range(count):
         if at + _CENTRAL.size > len(data) or data[at : at + 4] != b"PK\x01\x02":
-            raise Unreadable(f"the file is damaged: its directory does not have the {count} entries that it says")
+            raise UnreadableArchive(f"the file is damaged: its directory does not have the {count} entries that it says")
         fields = _CENTRAL.unpack_from(data, at)
         flags, method, crc, packed, size = fields[3], fields[4], *fields[7:10]
         name_size, extra_size, comment_size, disk, offset = *fields[10:14], fields[16]
@@ -160,54 +160,54 @@ def _entries(data: bytes, count: int) -> Iterator[Entry]:
         raw, extra = data[at : at + name_size], data[at + name_size : at + name_size + extra_size]
         at += name_size + extra_size + comment_size
         if at > len(data):
-            raise Unreadable("the file is damaged: the last entry of its directory is cut off")
+            raise UnreadableArchive("the file is damaged: the last entry of its directory is cut off")
         shown = raw.decode("utf-8", "backslashreplace")
         size, packed, offset = _wide(extra, (size, packed, offset), shown)
         if not raw:
-            raise Unreadable("a member has no name")
+            raise UnreadableArchive("a member has no name")
         if disk not in (0, _FULL16):
-            raise Unreadable("it is one part of an archive in several")
+            raise UnreadableArchive("it is one part of an archive in several")
         if flags & _ENCRYPTED:
-            raise Unreadable(f"{shown!r} is encrypted")
+            raise UnreadableArchive(f"{shown!r} is encrypted")
         if method not in (_STORED, _DEFLATED):
-            raise Unreadable(f"{shown!r} is compressed in a way that TorchServe cannot read (method {method})")
+            raise UnreadableArchive(f"{shown!r} is compressed in a way that TorchServe cannot read (method {method})")
         if method == _STORED and size != packed:
-            raise Unreadable(f"{shown!r} is stored as it is, and says it has {packed} bytes here and {size} unpacked")
+            raise UnreadableArchive(f"{shown!r} is stored as it is, and says it has {packed} bytes here and {size} unpacked")
         if not (raw.isascii() or flags & _UTF8):
-            raise Unreadable(f"the name {shown!r} is not ASCII, and does not say that it is UTF-8")
-        yield Entry(raw, flags, method, crc, packed, size, offset)
+            raise UnreadableArchive(f"the name {shown!r} is not ASCII, and does not say that it is UTF-8")
+        yield DirectoryEntry(raw, flags, method, crc, packed, size, offset)
     if at != len(data):
-        raise Unreadable(f"the file is damaged: its directory has more than the {count} entries that it says")
+        raise UnreadableArchive(f"the file is damaged: its directory has more than the {count} entries that it says")
 
 
-def _end_of_member(stream: BinaryIO, entry: Entry, directory: int) -> int:
+def _end_of_member(stream: BinaryIO, entry: DirectoryEntry, directory: int) -> int:
     """Where the next header begins, after comparing the member's own header with the directory."""
     stream.seek(entry.offset)
     magic, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
         _exactly(stream, _LOCAL.size, repr(entry.name))
     )
     if magic != b"PK\x03\x04":
-        raise Unreadable(f"the file is damaged: there is no header where {entry.name!r} should begin")
+        raise UnreadableArchive(f"the file is damaged: there is no header where {entry.name!r} should begin")
     raw, extra = (_exactly(stream, length, repr(entry.name)) for length in (name_size, extra_size))
     if raw != entry.raw:
-        raise Unreadable(f"{entry.name!r} has another name before its data: {raw.decode('utf-8', 'backslashreplace')!r}")
+        raise UnreadableArchive(f"{entry.name!r} has another name before its data: {raw.decode('utf-8', 'backslashreplace')!r}")
     size, packed, _ = _wide(extra, (size, packed, 0), entry.name)
     said = (flags & _MEANINGFUL, method)
     if said != (entry.flags & _MEANINGFUL, entry.method):
-        raise Unreadable(f"{entry.name!r} has other flags, or another method, before its data")
+        raise UnreadableArchive(f"{entry.name!r} has other flags, or another method, before its data")
     numbers, known = (crc, packed, size), (entry.crc, entry.packed, entry.size)
     later = bool(flags & _DESCRIPTOR)
     if numbers != known and not (later and all(n in (0, k) for n, k in zip(numbers, known, strict=True))):
-        raise Unreadable(f"{entry.name!r} has another size or checksum before its data")
+        raise UnreadableArchive(f"{entry.name!r} has another size or checksum before its data")
     end: int = entry.offset + _LOCAL.size + name_size + extra_size + entry.packed
     if end > directory:
-        raise Unreadable(f"{entry.name!r} reaches into the directory, or past it")
+        raise UnreadableArchive(f"{entry.name!r} reaches into the directory, or past it")
     if later:
         end += _descriptor(stream, end, entry)
     return end
 
 
-def _descriptor(stream: BinaryIO, at: int, entry: Entry) -> int:
+def _descriptor(stream: BinaryIO, at: int, entry: DirectoryEntry) -> int:
     """The length of what follows a member whose sizes were not known before: checksum and sizes, again."""
     stream.seek(at)
     data = stream.read(24)
@@ -220,7 +220,7 @@ def _descriptor(stream: BinaryIO, at: int, entry: Entry) -> int:
             follows = data[len(expected) : len(expected) + 2]
             if data.startswith(expected) and follows in (b"PK", b""):
                 return len(expected)
-    raise Unreadable(f"{entry.name!r} has another size or checksum after its data")
+    raise UnreadableArchive(f"{entry.name!r} has another size or checksum after its data")
 
 
 def _wide(extra: bytes, narrow: tuple[int, int, int], name: str) -> tuple[int, int, int]:
@@ -231,18 +231,18 @@ def _wide(extra: bytes, narrow: tuple[int, int, int], name: str) -> tuple[int, i
         kind, length = struct.unpack_from("<HH", extra, at)
         at += 4 + length
         if at > len(extra):
-            raise Unreadable(f"{name!r} has an extra field that is longer than there is room")
+            raise UnreadableArchive(f"{name!r} has an extra field that is longer than there is room")
         if kind in fields and kind in (_ZIP64, _UNICODE_PATH):
-            raise Unreadable(f"{name!r} has its size or its name twice")
+            raise UnreadableArchive(f"{name!r} has its size or its name twice")
         fields[kind] = extra[at - length : at]
     other = fields.get(_UNICODE_PATH)
     if other is not None and other[5:] != name.encode():
-        raise Unreadable(f"{name!r} has a second name: {other[5:].decode('utf-8', 'backslashreplace')!r}")
+        raise UnreadableArchive(f"{name!r} has a second name: {other[5:].decode('utf-8', 'backslashreplace')!r}")
     rest, wide = fields.get(_ZIP64, b""), list(narrow)
     for index, number in enumerate(narrow):
         if number == _FULL32:
             if len(rest) < 8:
-                raise Unreadable(f"{name!r} lacks its zip64 size")
+                raise UnreadableArchive(f"{name!r} lacks its zip64 size")
             wide[index], rest = int.from_bytes(rest[:8], "little"), rest[8:]
     return wide[0], wide[1], wide[2]
 
@@ -257,5 +257,5 @@ def _places(data: bytes, magic: bytes) -> Iterator[int]:
 def _exactly(stream: BinaryIO, count: int, what: str) -> bytes:
     data = stream.read(count)
     if len(data) != count:
-        raise Unreadable(f"the file is damaged: {what} is cut off")
+        raise UnreadableArchive(f"the file is damaged: {what} is cut off")
     return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import UnreadableArchive
 
 MAX_NAME = 1024
 MAX_PART = 255
@@ -36,17 +36,17 @@ def _problem(name: str) -> str | None:
 
 
 def check_names(names: list[str]) -> None:
-    """Raises Unreadable for a name that cannot be unpacked, or not beside the others. That of a folder ends in "/"."""
+    """Raises UnreadableArchive for a name that cannot be unpacked, or not beside the others. That of a folder ends in "/"."""
     seen: set[str] = set()
     for name in names:
         problem = _problem(name.removesuffix("/"))
         if problem:
-            raise Unreadable(f"the name {name!r} {problem}")
+            raise UnreadableArchive(f"the name {name!r} {problem}")
         if name in seen:
-            raise Unreadable(f"the name {name!r} appears twice")
+            raise UnreadableArchive(f"the name {name!r} appears twice")
         seen.add(name)
     parts = sorted(name.split("/") for name in names)
     for one, other in pairwise(parts):  # a folder's files come right after it
         if other[: len(one)] == one:
             of = f" of {'/'.join(other)!r}" if other[-1] else ""
-            raise Unreadable(f"{'/'.join(one)!r} is both a file and the folder{of}")
+            raise UnreadableArchive(f"{'/'.join(one)!r} is both a file and the folder{of}")

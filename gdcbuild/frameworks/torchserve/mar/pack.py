@@ -14,7 +14,7 @@ from typing import Any
 
 from gdcbuild.core.digest import Blob, BytesBlob, Digest
 from gdcbuild.errors import ActionFailed, Problem
-from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import UnreadableArchive
 from gdcbuild.frameworks.torchserve.mar.member_names import check_names
 from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME, write_archive
 
@@ -88,7 +88,7 @@ def _members(files: Mapping[str, Blob]) -> dict[str, Blob]:
         members[name], origins[name] = files[path], path
     try:
         check_names([*members, MANIFEST])
-    except Unreadable as error:
+    except UnreadableArchive as error:
         raise ActionFailed(Problem(f"the archive cannot be written: {error}", "rename the file")) from None
     return members
 

@@ -10,7 +10,7 @@ from gdcbuild.core.digest import Blob, Digest
 from gdcbuild.errors import ActionFailed, BlobDamaged, Problem
 from gdcbuild.files.content import hash_stream
 from gdcbuild.frameworks.torchserve.mar.archive import GZIP_MAGIC, open_archive
-from gdcbuild.frameworks.torchserve.mar.layout import Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import UnreadableArchive
 from gdcbuild.frameworks.torchserve.mar.pack import written
 from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
@@ -30,7 +30,7 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dic
             manifest = archive.manifest()
             members = {name: archive.member(name) for name in archive.names if name != MANIFEST}
             return written(params, out, members, manifest)
-    except (Unreadable, RecursionError) as error:  # a manifest that can just be read need not be one that can be written
+    except (UnreadableArchive, RecursionError) as error:  # a manifest that can just be read need not be one that can be written
         name = path.rpartition("/")[2]
         with blob.open() as stream:
             if stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC:

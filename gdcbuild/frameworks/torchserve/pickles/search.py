@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from gdcbuild.frameworks.torchserve.mar.archive import MAX_UNPACKED, ZIP_MAGIC, Archive, open_nested
-from gdcbuild.frameworks.torchserve.mar.layout import TAIL, Unreadable, is_zip
+from gdcbuild.frameworks.torchserve.mar.layout import TAIL, UnreadableArchive, is_zip
 from gdcbuild.frameworks.torchserve.pickles import opcodes, streams
 from gdcbuild.frameworks.torchserve.pickles.expected import UNREAD, unexpected
 from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
@@ -63,7 +63,7 @@ class _Inside:
 
     def deeper(self, place: str, script: bool = False) -> _Inside:
         if self.depth >= MAX_DEPTH:
-            raise Unreadable("archives are nested too deeply to be searched")
+            raise UnreadableArchive("archives are nested too deeply to be searched")
         return replace(self, place=place, depth=self.depth + 1, script=script)
 
 
@@ -92,7 +92,7 @@ def _member(archive: Archive, name: str, where: _Inside, loaded: bool) -> Iterat
                 return
         with archive.open(name) as stream:
             yield from _file(Ahead(stream), name, place, where, partial(archive.end, name, TAIL), loaded=loaded)
-    except Unreadable as error:
+    except UnreadableArchive as error:
         yield Finding(place, (), str(error))
 
 
@@ -129,17 +129,17 @@ def _file(
         if head.startswith(ZIP_MAGIC):
             data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
             if len(data) > MAX_UNPACKED:
-                raise Unreadable(f"it is a zip file of more than {MAX_UNPACKED >> 20} MiB in a compressed or tar file")
+                raise UnreadableArchive(f"it is a zip file of more than {MAX_UNPACKED >> 20} MiB in a compressed or tar file")
             with open_nested(io.BytesIO(data), len(data)) as inner:
                 yield from _zip(inner, place, where)
         elif (content := streams.unpacked(stream, where.budget)) is not None:
             if packed:
-                raise Unreadable("it is compressed twice")
+                raise UnreadableArchive("it is compressed twice")
             inner_name = name if ending in PICKLES | WEIGHTS else name[: len(name) - len(ending)]
             yield from _streamed(content, inner_name, place, where, packed=True)
         elif streams.is_tar(head):
             if pickled:
-                raise Unreadable("it can be read both as a pickle and as a tar file")
+                raise UnreadableArchive("it can be read both as a pickle and as a tar file")
             inside = where.deeper(place)
             for each, bytes_ in streams.members(cast(BinaryIO, stream), where.budget):
                 yield from _streamed(bytes_, each, inside.placed(each), inside)
@@ -149,8 +149,8 @@ def _file(
             elif pickled:
                 yield from _pickle(cast(BinaryIO, stream), place, where, ending in PICKLES)
             if is_zip(end()):
-                raise Unreadable("it is a zip file with something before it, such as one that extracts itself")
-    except Unreadable as error:
+                raise UnreadableArchive("it is a zip file with something before it, such as one that extracts itself")
+    except UnreadableArchive as error:
         if isinstance(error, Broken) and not packed:  # it is in what is compressed, of which that is told
             raise
         yield Finding(place, (), str(error))
@@ -161,7 +161,7 @@ def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
     width = 2 if stream.head[6:7] == b"\x01" else 4
     length = 8 + width + int.from_bytes(stream.head[8 : 8 + width], "little")
     if length > MAX_ARRAY_HEADER:
-        raise Unreadable("the header of the array in it is longer than any")
+        raise UnreadableArchive("the header of the array in it is longer than any")
     reader = io.BufferedReader(stream)
     if _OBJECTS.search(reader.read(length)):
         yield from _pickle(reader, place, where, True)

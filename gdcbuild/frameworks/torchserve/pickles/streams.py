@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from gdcbuild.frameworks.torchserve.mar.archive import GZIP_MAGIC
-from gdcbuild.frameworks.torchserve.mar.layout import TAIL, Unreadable
+from gdcbuild.frameworks.torchserve.mar.layout import TAIL, UnreadableArchive
 from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
 
 _FOREIGN = (
@@ -49,7 +49,7 @@ _CHECKSUM = re.compile(rb"[0-7]|^[\x80\xff]")
 _PIECE = 64 << 10
 
 
-class Broken(Unreadable):
+class Broken(UnreadableArchive):
     """What is compressed ends here: nothing that lies in it can be read any further."""
 
 
@@ -142,7 +142,7 @@ class Unpacked(io.RawIOBase):
 
 
 def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
-    """What a file holds that is compressed, None when it is not. Raises Unreadable when that cannot be read."""
+    """What a file holds that is compressed, None when it is not. Raises UnreadableArchive when that cannot be read."""
     head = stream.head
     if head.startswith(GZIP_MAGIC):
         found = Unpacked(cast(BinaryIO, stream), budget, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), 1)
@@ -155,7 +155,7 @@ def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
     else:
         how = next((how for magic, how in _FOREIGN if re.match(magic, head, re.DOTALL)), None)
         if how:
-            raise Unreadable(f"it is compressed with {how}")
+            raise UnreadableArchive(f"it is compressed with {how}")
         return None
     return cast(BinaryIO, found)
 
@@ -198,26 +198,26 @@ def is_tar(head: bytes) -> bool:
 
 
 def members(stream: BinaryIO, budget: Budget) -> Iterator[tuple[str, BinaryIO]]:
-    """Name and bytes of every file in a tar file; each can be read until the next is asked for. Raises Unreadable."""
+    """Name and bytes of every file in a tar file; each can be read until the next is asked for. Raises UnreadableArchive."""
     forward = _Forward(stream)
     try:
         with tarfile.TarFile(fileobj=cast(BinaryIO, forward), errorlevel=0) as tar:
             while (member := tar.next()) is not None:
                 pay(budget)
                 if member.issparse():
-                    raise Unreadable(f"{member.name!r} in it is sparse")
+                    raise UnreadableArchive(f"{member.name!r} in it is sparse")
                 if not (member.isdir() or member.isdev() or member.islnk() or member.issym()):
                     forward.seek(member.offset_data)
                     yield member.name, cast(BinaryIO, _Member(forward, member.size))
                 tar.members.clear()  # type: ignore[attr-defined]  # which it would collect
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, Unreadable):
+        if isinstance(error, UnreadableArchive):
             raise
-        raise Unreadable(f"as a tar file it is damaged: {error}") from None
+        raise UnreadableArchive(f"as a tar file it is damaged: {error}") from None
     rest = forward.last
     while rest:
         if rest.strip(b"\0"):
-            raise Unreadable("as a tar file it is damaged: something follows that is no member")
+            raise UnreadableArchive("as a tar file it is damaged: something follows that is no member")
         rest = forward.take(_PIECE)
 
 
@@ -234,13 +234,13 @@ class _Forward:
 
     def seek(self, offset: int) -> None:
         if offset < self._at:
-            raise Unreadable("a member of it lies before the one before")
+            raise UnreadableArchive("a member of it lies before the one before")
         while offset > self._at and self.take(min(_PIECE, offset - self._at)):
             pass
 
     def read(self, count: int) -> bytes:
         if not 0 <= count <= MAX_HEADER:
-            raise Unreadable(f"the header of a member has {count} bytes")
+            raise UnreadableArchive(f"the header of a member has {count} bytes")
         self.last = b""
         while len(self.last) < count and (more := self.take(count - len(self.last))):
             self.last += more
@@ -276,7 +276,7 @@ def _full(stream: BinaryIO, count: int) -> bytes:
 
 
 def pay(budget: Budget, steps: int = PART) -> None:
-    """Take the price of something from the budget. Raises Unreadable when too little is left."""
+    """Take the price of something from the budget. Raises UnreadableArchive when too little is left."""
     budget.steps -= steps
     if budget.steps < 0:
-        raise Unreadable("it has more parts than are searched")
+        raise UnreadableArchive("it has more parts than are searched")
