@@ -1,4 +1,4 @@
-"""The options of torch-model-archiver 0.12.
+"""The options of torch-model-archiver 0.12, and what --extra-files puts into an archive.
 
 Its own parser cannot be used as a library: it reads sys.argv, and ends the process. A test holds this one against it.
 """
@@ -6,9 +6,13 @@ Its own parser cannot be used as a library: it reads sys.argv, and ends the proc
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import posixpath
 import re
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Never
 
 from gdcbuild.adopt.findings import UNKNOWN, Packing, shown, unknown
@@ -19,6 +23,13 @@ FORMATS = ("tgz", "no-archive", "zip-store", "default")
 NO_NAME = re.compile("[\0\ufffd\ud800-\udfff]")
 """Characters that JSON may hold and no path, and the one that stands for bytes that are not UTF-8."""
 FILES = ("serialized_file", "model_file", "requirements_file", "config_file")
+
+Entry = str | tuple[str, str]
+"""A path or glob, whose files go by their base names; or (from, to)."""
+
+_GLOB = re.compile(r"[*?]|\[.*\]")
+_TOP = "./"
+"""As `to`: the top of the archive."""
 
 
 class NotUnderstood(Exception):
@@ -94,3 +105,44 @@ def join(folder: str, path: str) -> str:
     if UNKNOWN.search(joined) and ".." in joined.split("/"):
         return posixpath.join("/", unknown(joined))
     return posixpath.normpath(joined) + ("/" if path.endswith("/") else "")
+
+
+def entries(path: str) -> Iterator[Entry]:
+    """Entries for one item of --extra-files, an absolute path; none when the archiver finds nothing there.
+
+    What is not there is taken for a file, or for a folder if it ends in "/".
+    """
+    plain = path.rstrip("/")
+    matched = sorted(glob.glob(plain)) if _GLOB.search(plain) else [path]
+    if matched == [path] and path.endswith("/"):
+        yield from _folder(plain)
+    elif (
+        matched != [path] and "**" not in plain and matched and all(map(os.path.isfile, matched)) and not _hides(plain, matched)
+    ):
+        yield plain
+    else:
+        for match in matched:
+            yield from _folder(match) if os.path.isdir(match) else [match]
+
+
+def _hides(pattern: str, matched: list[str]) -> bool:
+    """Whether a manifest's glob would match hidden files as well, which the archiver ignores."""
+    return sorted(glob.glob(pattern, include_hidden=True)) != matched
+
+
+def _folder(path: str) -> Iterator[Entry]:
+    """A folder's content at the top of the archive. The archiver ignores some folders, so then each file is named."""
+    inside = sorted(Path(path).rglob("*"))
+    if not any(p.is_dir() and _is_ignored(p.name) and p.name not in ("__pycache__", ".git") for p in inside):
+        if not os.path.isdir(path) or any(p.is_file() for p in inside):
+            yield f"{path}/", _TOP
+        return
+    for file in inside:
+        inner = file.relative_to(path)
+        if file.is_file() and not any(map(_is_ignored, inner.parts[:-1])):
+            below = posixpath.dirname(inner.as_posix())
+            yield file.as_posix(), f"{below}/" if below else _TOP
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "__pycache__")

@@ -9,8 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from gdcbuild.adopt.archiver import join
-from gdcbuild.adopt.extra_files import entries
+from gdcbuild.adopt.archiver import entries, join
 from gdcbuild.adopt.findings import UNKNOWN, Findings, Packing, Target
 from gdcbuild.adopt.other_commands import Source, report
 from gdcbuild.errors import Location
@@ -84,13 +83,14 @@ class Composer:
         if packing.runtime != "python":
             keys["runtime"] = packing.runtime
         for path in packing.extra_files:
-            self._path(path.rstrip("/"), packing.where)  # before it is looked into
+            self._path(path, packing.where)  # before it is looked into
         try:
-            files = [self._entry(e, packing.where) for path in packing.extra_files for e in entries(path)]
+            found = [entry for path in packing.extra_files for entry in entries(path)]
         except RecursionError as error:
             raise _Refused("--extra-files is nested too deeply to be read", "name fewer folders in each path") from error
-        if files:
-            keys["files"] = files
+        if found:
+            places = [(self._path(e if isinstance(e, str) else e[0], packing.where), e) for e in found]
+            keys["files"] = [path if isinstance(e, str) else {"from": path, "to": e[1]} for path, e in places]
         self._version(model, version, "pt", keys, packing.where)
         for target in packing.targets:
             self._environment(target)
@@ -150,12 +150,6 @@ class Composer:
         wanted = (stem, function and f"{stem}-{function}", parent and f"{parent}-{stem}")
         return _declare(self._made.handlers, declared, wanted, self._defaults)
 
-    def _entry(self, entry: str | tuple[str, str], where: Location) -> str | dict[str, str]:
-        if isinstance(entry, str):
-            return self._path(entry, where)
-        path, to = entry
-        return {"from": self._path(path.rstrip("/"), where) + ("/" if path.endswith("/") else ""), "to": to}
-
     def _version(self, model: str, version: str, kind: str, keys: dict[str, Any], where: Location) -> None:
         for name, what in ((model, "model"), (version, "version")):
             if not ID.fullmatch(name):
@@ -199,11 +193,13 @@ class Composer:
 
     def _path(self, path: str, where: Location) -> str:
         """A path below the manifest."""
+        if path.rstrip("/") == self._root:
+            raise _Refused("the whole workspace is packed", "name what of it is needed", where)
         if path.startswith(f"{self._root}/"):
             return path.removeprefix(f"{self._root}/")
-        if path == self._root:
-            raise _Refused("the whole workspace is packed", "name what of it is needed", where)
-        raise _Refused(f"{path} is outside of {self._root}", "move it below the manifest's folder, and name it there", where)
+        raise _Refused(
+            f"{path.rstrip('/')} is outside of {self._root}", "move it below the manifest's folder, and name it there", where
+        )
 
 
 def _declare(
