@@ -171,7 +171,9 @@ def test_early_cut_off(world: World) -> None:
     world.files.files["a"] = b"1 and more"
     world.apply(found)
     assert world.ran == ["short"]
-    assert world.recorder.events[-1] == Summed(1, 0, 0, 0, world.recorder.events[-1].seconds)
+    last = world.recorder.events[-1]
+    assert isinstance(last, Summed)
+    assert last == Summed(1, 0, 0, 0, last.seconds)
 
 
 def test_what_nobody_needs_is_not_run(world: World) -> None:
@@ -321,7 +323,12 @@ def test_errors_of_several_kinds_are_told_together(world: World) -> None:
 def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
     """So that what can be mended by beginning anew is, whatever else failed."""
     gone, damaged = BlobMissing(Problem("gone")), BlobDamaged(Problem("damaged"))
-    for failed, kind in (([gone, gone], BlobMissing), ([gone, damaged], Several), ([damaged], BlobDamaged)):
+    cases: list[tuple[list[GdcbuildError], type[GdcbuildError]]] = [
+        ([gone, gone], BlobMissing),
+        ([gone, damaged], Several),
+        ([damaged], BlobDamaged),
+    ]
+    for failed, kind in cases:
         with pytest.raises(GdcbuildError) as caught:
             _raise(failed, NOTHING_DONE)
         assert type(caught.value) is kind
@@ -332,7 +339,9 @@ def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize("error", [RemoteError("no"), BlobDamaged("no"), OSError(5, "no"), MemoryError(), KeyboardInterrupt()])
-def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(world: World, error: BaseException) -> None:
+def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
     world.apply(one())
     world.files.files["a"] = b"changed"
     inner = world.remote.create
@@ -342,7 +351,7 @@ def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(world: World
             raise error
         return inner(key, blob, progress)
 
-    world.remote.create = create
+    monkeypatch.setattr(world.remote, "create", create)
     with pytest.raises((GdcbuildError, MemoryError, KeyboardInterrupt)) as caught:
         world.apply(one())
     told = [e.problem for e in world.recorder.events if isinstance(e, Warned)]
@@ -365,14 +374,14 @@ def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> 
     assert world.objects() == {"m/1/notes": b"theirs"}
 
 
-def test_what_could_not_be_removed_is_still_served(world: World) -> None:
+def test_what_could_not_be_removed_is_still_served(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.apply(one())
     world.files.files["a"] = b"changed"
 
     def delete(key: str, etag: str = "") -> None:
         raise RemoteError("the keys have no right to do this")
 
-    world.remote.delete = delete
+    monkeypatch.setattr(world.remote, "delete", delete)
     with pytest.raises(RemoteError):
         world.apply(one())
     assert not [e for e in world.recorder.events if isinstance(e, Warned)]

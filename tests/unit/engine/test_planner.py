@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 import pytest
 
 from gdcbuild.build.explain import explain
 from gdcbuild.build.judge import judge
 from gdcbuild.core.digest import BytesBlob
-from gdcbuild.core.graph import Files, Graph, Input, SourceFile
+from gdcbuild.core.events import JobFinished
+from gdcbuild.core.graph import Action, Files, Graph, Input, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Change, Kind
 from gdcbuild.core.verdict import Unknown
 from gdcbuild.errors import Refused
 from gdcbuild.publish.bucket import claim_key, newest_seals
 from gdcbuild.report import text
-from tests.unit.engine.world import Action, World, action, graph
+from tests.unit.engine.world import World, action, graph
 
 M = VersionId("m", "1")
 ONE = graph([action("m", "a")], ["m"])
@@ -124,7 +127,9 @@ def test_others_have_published_other_bytes(world: World, files: dict[str, bytes]
     assert row(world).kind is Kind.REPLACE
     world.apply(ONE)
     assert world.served() == {"m/1/out": b"(1)"}
-    assert world.recorder.events[-2].outcome == "replaced"
+    last = world.recorder.events[-2]
+    assert isinstance(last, JobFinished)
+    assert last.outcome == "replaced"
 
 
 @pytest.mark.parametrize("built", [False, True])
@@ -154,12 +159,17 @@ def test_the_plan_names_what_others_published_and_is_removed(world: World) -> No
     assert row(world).removed == ()
 
 
-def test_an_object_is_read_once_for_each_etag(world: World) -> None:
+def test_an_object_is_read_once_for_each_etag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.rebuild(ONE)
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     reads: list[str] = []
     inner = world.remote.open
-    world.remote.open = lambda key, etag="": (reads.append(key), inner(key, etag))[1]
+
+    def open_(key: str, etag: str = "") -> BinaryIO:
+        reads.append(key)
+        return inner(key, etag)
+
+    monkeypatch.setattr(world.remote, "open", open_)
     assert [row(world).kind for _ in range(3)] == [Kind.NONE] * 3
     assert reads == ["m/1/out"]
 

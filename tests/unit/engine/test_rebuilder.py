@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,12 @@ def test_a_digest_that_the_runner_knows_is_taken(world: World, monkeypatch: pyte
 
     given: list[Digest | None] = []
     put = world.cas.put
-    monkeypatch.setattr(world.cas, "put", lambda file, digest=None, seen=None: given.append(digest) or put(file, digest))
+
+    def spied(file: Path, digest: Digest | None = None, seen: object = None) -> Digest:
+        given.append(digest)
+        return put(file, digest)
+
+    monkeypatch.setattr(world.cas, "put", spied)
     world.runner = Hashing({"join": join})
     assert dict(make(world, action("one", "a"))[0].tree) == {"out": known}
     assert given == [known]
@@ -133,12 +139,12 @@ def test_unknown_until_its_toolchain_is_made(world: World) -> None:
     assert isinstance(judge(world, one), Hit)
 
 
-def test_a_result_that_is_known_needs_no_toolchain(world: World) -> None:
+def test_a_result_that_is_known_needs_no_toolchain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.toolchains.digests["t"] = "1"
     one = action("one", "a", toolchain="t")
     make(world, one)
     seen: list[str] = []
-    world.toolchains.ensure = lambda toolchain, _cancel: seen.append(toolchain.name)
+    monkeypatch.setattr(world.toolchains, "ensure", lambda toolchain, _cancel: seen.append(toolchain.name))
     assert make(world, one)[1] == "cached"
     assert seen == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import product
 
 import pytest
@@ -46,7 +47,7 @@ def tree(files: dict[str, bytes]) -> Tree:
     return Tree((path, Digest.of(data)) for path, data in files.items())
 
 
-def two(run: Run, inputs: dict[str, bytes]) -> dict[str, bytes]:
+def two(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
     return OURS
 
 

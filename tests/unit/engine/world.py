@@ -56,7 +56,7 @@ class Toy:
             return [Problem("it is bad", "make it good")] if b"bad" in stream.read() else []
 
 
-def action(identifier: str, *inputs: str, kind: str = "join", **more: object) -> Action:
+def action(identifier: str, *inputs: str, kind: str = "join", **more: Any) -> Action:
     """An action whose inputs are workspace files ("name") or what other actions made ("@action")."""
     given = tuple(
         Input(f"{n}", MadeBy(name[1:], "out")) if name.startswith("@") else Input(f"{n}", SourceFile(name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gdcbuild.files.standins import MAX_BYTES, StandIn, among, recognise
@@ -99,5 +101,5 @@ def test_what_would_be_published() -> None:
         (StandIn("dvc"), (), "fetch the files before the model is saved or packed: dvc pull"),
     ],
 )
-def test_the_command_is_told(standin: StandIn, arguments: tuple[str, ...], hint: str) -> None:
+def test_the_command_is_told(standin: StandIn, arguments: tuple[Any, ...], hint: str) -> None:
     assert standin.problem("shown", *arguments).hint == hint
