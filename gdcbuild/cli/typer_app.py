@@ -12,7 +12,20 @@ from typer.exceptions import TyperException
 
 from gdcbuild.errors import GdcbuildError, Problem, UsageError
 
-COMMANDS = ("init", "import", "validate", "plan", "build", "apply", "status", "explain", "verify", "cache", "schema", "version")
+COMMANDS = (
+    "init",
+    "import",
+    "validate",
+    "plan",
+    "build",
+    "apply",
+    "status",
+    "explain",
+    "verify",
+    "cache",
+    "schema",
+    "version",
+)
 USAGE_OF_TYPER = 2
 
 HABITS = {

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gdcbuild.errors import ManifestError, Problem
 
-_NAME = r"(?!.*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:.+"
-"""What S3 takes for a bucket's name; what else a store may refuse, the store says."""
+_S3_NAME = "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
+
+KINDS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "s3": (
+        (r"((?![^/]*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:[^/]+)(/.*)?", _S3_NAME),
+        (r"(?!.*/\.\.?(/|\Z)).*", "write the prefix without . and .., which are names like any other on S3"),
+    ),
+}
+"""Scheme → patterns for what follows SCHEME://, each with what to write instead. `gdcbuild.remotes.SCHEME` opens it.
+
+These are rules of the protocol; what else a store may refuse, the store says.
+"""
 
 _FORM = "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"
 
 
 def folder(text: str, root: Path) -> Path | None:
-    """The folder that is the bucket, relative to the workspace `root`; None for one on S3.
+    """The folder that is the bucket, relative to the workspace `root`; None for one at an address.
 
     Raises ManifestError for what is no bucket, and for a folder that holds the workspace.
     """
@@ -36,20 +47,15 @@ def folder(text: str, root: Path) -> Path | None:
 
 
 def real(text: str, root: Path) -> str | None:
-    """Where the folder that is the bucket really lies, with all links followed; None for a bucket on S3."""
+    """Where the folder that is the bucket really lies, with all links followed; None for one at an address."""
     return None if "://" in text else os.path.realpath(root / text)
 
 
 def _no_address(scheme: str, rest: str) -> str:
     """What to write instead of SCHEME://REST; "" when it is a bucket."""
-    name, _, prefix = rest.partition("/")
-    if scheme != "s3":
+    if scheme not in KINDS:
         return _FORM
-    if not re.fullmatch(_NAME, name):
-        return "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
-    if not {".", ".."}.isdisjoint(prefix.split("/")):
-        return "write the prefix without . and .., which are names like any other on S3"
-    return ""
+    return next((hint for pattern, hint in KINDS[scheme] if not re.fullmatch(pattern, rest, re.DOTALL)), "")
 
 
 def _no_folder(text: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,9 @@ def open_remote(
         from gdcbuild.remotes.directory import DirectoryRemote
 
         return DirectoryRemote(folder)
-    name, _, prefix = url.removeprefix("s3://").partition("/")
-    from gdcbuild.remotes.s3 import S3Remote
-    from gdcbuild.remotes.s3_client import S3Options
-
-    return S3Remote(S3Options(name, prefix.strip("/"), endpoint, region, ca_file))
+    scheme, _, rest = url.partition("://")
+    opened: Remote = import_module(f"gdcbuild.remotes.{scheme}").open_bucket(rest, endpoint, region, ca_file)
+    return opened
 
 
 @contextmanager

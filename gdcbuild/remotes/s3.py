@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from gdcbuild.core.digest import Blob, Digest
-from gdcbuild.core.ports import RemoteObject, Stored
+from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.errors import BlobDamaged, Problem, RemoteError
 from gdcbuild.files.content import hash_stream, read_verified
 from gdcbuild.remotes.s3_client import S3Options, check, client
@@ -42,6 +43,12 @@ _OF_A_LISTING = {"Name", "IsTruncated", "MaxKeys", "KeyCount"}
 
 REFUSED_CONDITION = (409, 412, 501)
 """Statuses by which a store refuses to create only: in a race, because something is there, or because it cannot."""
+
+
+def open_bucket(rest: str, endpoint: str | None, region: str | None, ca_file: Path | None) -> Remote:
+    """The bucket at s3://REST."""
+    name, _, prefix = rest.partition("/")
+    return S3Remote(S3Options(name, prefix.strip("/"), endpoint, region, ca_file))
 
 
 class S3Remote:
