@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gdcbuild.core.digest import Blob, BytesBlob
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Terms
@@ -22,6 +24,7 @@ def run(remote: Remote, files: dict[str, bytes]) -> Publication:
     return publish(remote, Release(ID, blobs, ENTRY, "test"), observe(remote, [ID]).standings[ID], Terms("test"))
 
 
+@pytest.mark.slow
 def test_created_left_alone_replaced_damaged_found(remote: Remote) -> None:
     assert run(remote, FIRST) == Publication("created", 6)
     assert run(remote, FIRST) == Publication("unchanged", 0)

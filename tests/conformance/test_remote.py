@@ -51,6 +51,7 @@ def test_an_empty_bucket_has_nothing(remote: Remote) -> None:
         remote.open("m/1/f")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", b"x", b"hello" * 1000, BIG[: 16 << 20], BIG], ids=["empty", "1", "5k", "16M", "40M"])
 def test_what_is_created_can_be_read(remote: Remote, data: bytes) -> None:
     told: list[int] = []
@@ -117,6 +118,7 @@ def test_a_listing_is_sorted_as_utf8_and_starts_where_it_is_told(remote: Remote)
         assert keys(remote, "a/", name) == [n for n in ordered if n > name and n.startswith("a/")]
 
 
+@pytest.mark.slow
 def test_a_listing_has_all_pages(remote: Remote) -> None:
     names = [f"m/{n:04}" for n in range(1005)]
     with ThreadPoolExecutor(8) as pool:

@@ -80,6 +80,7 @@ def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
     lab.events.clear()
 
 
+@pytest.mark.slow
 def test_made_once_and_known_from_then_on(lab: Lab) -> None:
     toolchains = lab.fresh()
     assert toolchains.digest(SIX) is None
@@ -96,6 +97,7 @@ def test_made_once_and_known_from_then_on(lab: Lab) -> None:
     assert len(lab.events) == begun
 
 
+@pytest.mark.slow
 @pytest.mark.toolchain
 def test_the_real_one_holds_what_was_asked_for_and_says_so(tmp_path: Path) -> None:
     with venvs(tmp_path) as lab:

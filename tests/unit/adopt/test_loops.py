@@ -299,6 +299,7 @@ NAMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NAMED)
 def test_what_is_not_followed_is_named(case: str, tmp_path: Path) -> None:
     text, expected = NAMED[case]

@@ -209,6 +209,7 @@ def test_nothing_makes_the_reader_fail(text: str, name: str) -> None:
     found(text, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["${A:-" * 3000, "$(" * 5000, '"${A:-' * 2000, "(" * 9000, "[" * 9000, "A=a\n" + 'A="$A$A"\n' * 60]
 )

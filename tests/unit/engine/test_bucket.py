@@ -123,6 +123,7 @@ def test_neighbours_with_names_that_sort_oddly(wanted: int) -> None:
         assert found[id]["model.mar"].size == len(str(id).encode())
 
 
+@pytest.mark.slow
 def test_a_large_workspace_is_listed_by_pages_not_by_versions() -> None:
     remote, ids = Counting(), workspace(1000)
     for id in ids:

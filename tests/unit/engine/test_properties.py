@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ full = st.fixed_dictionaries({name: st.sampled_from([b"x", b"xy", b"z"]) for nam
 edits = st.lists(st.dictionaries(st.sampled_from(FILES), st.sampled_from([b"x", b"xy", b"z"])), max_size=4)
 
 
+@pytest.mark.slow
 @given(graphs(), full, edits)
 def test_incremental_equals_clean(drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]) -> None:
     world = World()
@@ -76,6 +78,7 @@ def test_a_second_apply_does_nothing(drawn: Drawn, files: dict[str, bytes], chan
         assert {(v.change, v.outcome) for v in again.versions} == {(Kind.NONE, "unchanged")}
 
 
+@pytest.mark.slow
 @given(graphs(), full, edits)
 def test_the_plan_predicts_the_apply(drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]) -> None:
     world = World()

@@ -224,6 +224,7 @@ def test_the_same_bytes_from_other_inputs_keep_their_seal(world: World) -> None:
     assert provenance(world) == was
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_no_recursion(world: World) -> None:
     links = [action("0", "a"), *(action(str(n), f"@{n - 1}") for n in range(1, 2000)), action("m", "@1999")]
     world.apply(graph(links, ["m"]))

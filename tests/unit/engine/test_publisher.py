@@ -622,6 +622,7 @@ def races(builds: tuple[Build, Build], immutable: bool, before: Build | None) ->
         yield race, [r.outcome if isinstance(r, Publication) else type(r) for r in race.run()]
 
 
+@pytest.mark.slow
 def test_raced_in_an_immutable_environment() -> None:
     for race, results in races((A, B), True, None):
         winner = A if results[0] == "created" else B
@@ -631,6 +632,7 @@ def test_raced_in_an_immutable_environment() -> None:
         assert sealed_digest(race.remote) == digest(winner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, B])
 def test_raced_with_the_same_bytes(before: Build | None) -> None:
     for race, results in races((A, A), False, before):
@@ -640,6 +642,7 @@ def test_raced_with_the_same_bytes(before: Build | None) -> None:
         assert sealed_digest(race.remote) == digest(A)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, SAME_ENTRY])
 def test_raced_with_other_bytes_where_they_may_change(before: Build | None) -> None:
     held_up = 0

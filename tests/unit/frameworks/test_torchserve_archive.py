@@ -425,6 +425,7 @@ print(peak * 1024, said[:200])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GREEDY)
 def test_memory_stays_bounded(case: str, tmp_path: Path) -> None:
     file, out = tmp_path / "old.mar", tmp_path / "out"

@@ -162,6 +162,7 @@ def test_a_misspelt_key_is_guessed(key: str, meant: str) -> None:
     assert problem.hint == f"did you mean {meant}?"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -470,6 +470,7 @@ MEMBERS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1 << 32))
 def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
     """Members damaged at random: a list of problems, each with its mend, and never an exception."""

@@ -261,6 +261,7 @@ def test_an_archive_that_changed_is_not_repacked(tmp_path: Path) -> None:
         repack.run({}, {"mar/old.mar": blob}, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_manifest_too_deep_to_be_written_is_refused(tmp_path: Path) -> None:
     """How deep it may be depends on the depth of the stack: there is a depth that can be read, and not written."""
     for depth in range(850, 1010, 1):

@@ -97,6 +97,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(value=VALUES, protocol=st.integers(0, 5))
 def test_what_python_would_ask_for_is_found(value: Any, protocol: int) -> None:
@@ -117,6 +118,7 @@ PIECES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=2000)
 @given(seed=st.integers(0, 1 << 40))
 def test_nothing_that_python_would_ask_for_is_missed(seed: int) -> None:
@@ -127,6 +129,7 @@ def test_nothing_that_python_would_ask_for_is_missed(seed: int) -> None:
     assert names & {COMPUTED, UNREAD} or asked(data + b".")[0] <= names
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @given(seed=st.integers(0, 1 << 40), protocol=st.integers(0, 5))
 def test_nothing_is_missed_in_a_damaged_one(seed: int, protocol: int) -> None:
@@ -286,6 +289,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GREEDY)
 def test_time_and_memory_are_bounded(case: str) -> None:
     data, started = GREEDY[case], time.monotonic()
@@ -539,6 +543,7 @@ STREAMS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STREAMS)
 def test_time_and_memory_are_bounded_for_streams(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     monkeypatch.setattr("gdcbuild.frameworks.torchserve.pickles.search.Budget", lambda: Budget(400_000, 200 << 20))

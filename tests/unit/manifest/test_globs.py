@@ -28,6 +28,7 @@ def plainly(pattern: str, path: str) -> bool:
 segments = st.text(st.sampled_from("ab*?"), min_size=1, max_size=6).filter(lambda part: "**" not in part)
 
 
+@pytest.mark.slow
 @given(
     st.lists(segments | st.just("**"), min_size=1, max_size=5),
     st.lists(st.text(st.sampled_from("ab"), min_size=1, max_size=6), min_size=1, max_size=6),

@@ -175,6 +175,7 @@ def test_what_is_suggested_for_a_folder_is_yaml(tmp_path: Path, name: str) -> No
         graph(tmp_path, TORCH % (f"files: [{given}]", ""))
 
 
+@pytest.mark.slow
 def test_many_names_and_many_mistakes_take_no_longer_than_their_number(tmp_path: Path) -> None:
     """The time of each would be that of all: of comparing a name with every other, of a list of those in sight."""
     count = 500

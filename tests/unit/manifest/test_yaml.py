@@ -121,6 +121,7 @@ def test_how_to_write_what_readers_do_not_agree_on(text: str, hint: str) -> None
         assert values(f"k: {hint.split()[-4]}\n") == {"k": float(text)}
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from("0123456789-+._:eExobaf TZyn"), min_size=1, max_size=24))
 @settings(max_examples=2000)
 def test_a_plain_word_is_for_others_what_it_is_here(text: str) -> None:
@@ -262,6 +263,7 @@ def test_any_bytes_give_a_node_or_problems(data: bytes) -> None:
     assert node is not None or problems
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from("ab:-[]{}&*!|>'\"#%@`?,. \n\t0123456789"), max_size=60))
 @settings(max_examples=500)
 def test_any_text_agrees_with_another_reader_or_is_refused(text: str) -> None:

@@ -66,6 +66,7 @@ def test_a_lost_reply_is_not_somebody_else() -> None:
         assert store.log == ["HEAD", "PUT", "PUT", "HEAD", "GET"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditions", ["honoured", "ignored", "501", "put-only"])
 @pytest.mark.parametrize("data", [b"x", BIG], ids=["put", "parts"])
 def test_create_only_on_every_kind_of_store(conditions: str, data: bytes) -> None:
@@ -90,6 +91,7 @@ def test_a_store_that_cannot_create_only_is_asked_once() -> None:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusals", "conditions"),
     [

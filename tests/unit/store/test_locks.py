@@ -78,6 +78,7 @@ for _ in range(300):
 """
 
 
+@pytest.mark.slow
 def test_one_at_a_time_though_the_file_comes_and_goes(tmp_path: Path) -> None:
     (tmp_path / "count").write_text("0")
     processes = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(4)]
