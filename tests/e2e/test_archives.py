@@ -292,5 +292,5 @@ def test_an_archive_that_was_cut_or_joined_is_called_damaged(tmp_path: Path) -> 
     workspace.write({"gdcbuild.yaml": REPACKED, "old.mar": old.getvalue()[9:]})
     result = workspace.run("apply")
     assert result.code == 1
-    assert "old.mar cannot be repacked: the file is damaged: it is truncated, or something was added to it" in result.err
+    assert "old.mar cannot be repacked: the file is damaged: it is truncated, or something was added" in result.err
     assert "make the archive again" in result.err
