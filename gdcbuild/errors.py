@@ -132,18 +132,18 @@ class Interrupted(GdcbuildError):
     exit_code = 130
 
 
-_CACHE = "the cache's is chosen by GDCBUILD_CACHE_DIR"
+_CACHE = "GDCBUILD_CACHE_DIR sets the cache folder"
 _FILES = "allow more open files (ulimit -n), or run fewer jobs at a time: -j 1"
 _SYSTEM_HINTS = {
     errno.ENOSPC: f"free space on that disk, or use a folder on another one ({_CACHE}); then run it again",
-    errno.EDQUOT: f"free space within your quota, or use a folder elsewhere ({_CACHE}); then run it again",
-    errno.EIO: "the disk or its connection fails: see the system's log, use another disk, then run it again",
-    errno.EROFS: f"make it writable, or use a folder elsewhere ({_CACHE})",
+    errno.EDQUOT: f"free space within your quota, or use another folder ({_CACHE}); then run it again",
+    errno.EIO: "the disk or its connection is failing: see the system log, use another disk, then run it again",
+    errno.EROFS: f"make it writable, or use another folder ({_CACHE})",
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
 }
 _FALLBACKS = dict.fromkeys(
-    (errno.EACCES, errno.EPERM), f"make it yours, readable and writable (chown, chmod), or use a folder elsewhere ({_CACHE})"
+    (errno.EACCES, errno.EPERM), f"make it readable and writable for you (chown, chmod), or use another folder ({_CACHE})"
 )
 
 
@@ -164,7 +164,7 @@ def named(error: OSError, path: str | PathLike[str]) -> OSError:
 
 def damaged(memo: PathLike[str]) -> Problem:
     """What to say of a memo in the cache that is not as it was written."""
-    return Problem(f"{fspath(memo)} is damaged and is not used", "nothing to do: it is made anew")
+    return Problem(f"{fspath(memo)} is damaged and was ignored", "no action needed; it will be regenerated")
 
 
 def raise_all(error: type[GdcbuildError], problems: Iterable[Problem]) -> None:

@@ -102,7 +102,5 @@ def cache_folder(given: Path | None, variables: Mapping[str, str]) -> Path:
         return given.absolute()
     base = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - the other way raises
     if base.startswith("~"):
-        raise UsageError(
-            Problem("there is no home folder for the cache to lie in", "set GDCBUILD_CACHE_DIR to a folder of yours")
-        )
+        raise UsageError(Problem("no home directory, so no default cache location", "set GDCBUILD_CACHE_DIR to a folder"))
     return Path(base).absolute() / "gdcbuild"

@@ -110,7 +110,7 @@ class _Git:
         except OSError as error:
             raise _Silent(f"git cannot be run: {error.strerror}") from error
         if done.returncode not in ends:
-            raise _Silent(done.stderr.decode(errors="replace").strip() or f"git ended with {done.returncode}")
+            raise _Silent(done.stderr.decode(errors="replace").strip() or f"git exited with {done.returncode}")
         answer.seek(0)
 
 

@@ -78,7 +78,7 @@ class Project:
         manifest, self._member = find(folder, file, variables)
         self._parts = Parts(manifest, cache, variables, on_event)
         if self._member:
-            root, hint = os.path.relpath(manifest), "name other models, or -f gdcbuild.yaml to use the manifest here by itself"
+            root, hint = os.path.relpath(manifest), "name other models, or use -f gdcbuild.yaml for the manifest here alone"
             message = f"{root} includes this folder and is the root manifest; selected: the models of {self._member}"
             self._parts.warn(Note(message, hint))
         self._source: Source | None = None
@@ -116,7 +116,7 @@ class Project:
             if options is not None and options.confirm is not None:
                 options.confirm(plan, chosen)
             elif chosen.protect and plan.pending:
-                raise Refused(Problem(f"{chosen.name} is protected", "answer beforehand: --yes, or in Python confirm"))
+                raise Refused(Problem(f"{chosen.name} is protected", "confirm with --yes; in Python, pass confirm"))
 
         running = self._running(options, confirm)
         return self._despite_damage(
@@ -255,9 +255,9 @@ class Project:
         if not mended and not any(isinstance(e, BlobMissing | ResultChanged) for e in found):
             return False
         for problem in (p for e in found if isinstance(e, ResultChanged) for p in e.problems):
-            self._parts.warn(Problem(problem.message, "it is planned again"))
+            self._parts.warn(Problem(problem.message, "planning again"))
         for problem in (p for e in damaged for p in e.problems):
-            self._parts.warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and made again"))
+            self._parts.warn(Problem(f"the cache is damaged: {problem.message}", "it is removed and built again"))
         return True
 
 

@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
         if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))):
             raise
         hint = "allow more (ulimit -u, ulimit -v, the container's limits), or run fewer jobs at a time: -j 1"
-        problem = Problem(f"the system gives no more: {str(error) or 'out of memory'}", hint)
+        problem = Problem(f"the system is out of memory or threads: {str(error) or 'out of memory'}", hint)
         return _failed((problem,), 1, _wants_json(arguments))
 
 

@@ -26,11 +26,11 @@ def apply(
     repair: options.Repair = False,
     as_json: options.Json = False,
 ) -> None:
-    """Build what changed and publish what differs. A second time it does nothing."""
+    """Build what changed and publish what differs. Running it again does nothing."""
     from gdcbuild.report import closing
 
     if repair and not versions:
-        raise UsageError(Problem("--repair is for versions that are named", "gdcbuild apply --repair MODEL@VERSION"))
+        raise UsageError(Problem("--repair requires explicit versions", "gdcbuild apply --repair MODEL@VERSION"))
 
     def confirm(plan: Plan, environment: Environment) -> None:
         if environment.protect and plan.pending and not yes:
@@ -48,7 +48,7 @@ def _ask(plan: Plan) -> None:
 
     if not sys.stdin.isatty():
         raise Refused(
-            Problem(f"{plan.environment} is protected, and there is no terminal to ask on", "answer beforehand: --yes")
+            Problem(f"{plan.environment} is protected, and there is no terminal to ask for confirmation", "confirm with --yes")
         )
     sys.stderr.write(f"{text.plan(plan)}\nApply this to {plan.environment} ({plan.url})? [y/N]: ")
     sys.stderr.flush()

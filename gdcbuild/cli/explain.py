@@ -13,7 +13,7 @@ def explain(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say why a version would be built. Names all that changed since its last result, also in the actions it needs."""
+    """Explain why a version would be built: what changed since its last build, also in the actions it needs."""
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:

@@ -19,13 +19,13 @@ STDIO = "-"
 
 
 def import_(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, traces, JSON lists; - is stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Scripts, traces or JSON lists; - for stdin.")],
     output: Annotated[
-        str, typer.Option("-o", "--output", envvar="GDCBUILD_OUTPUT", help="The manifest to write; - is stdout.")
+        str, typer.Option("-o", "--output", envvar="GDCBUILD_OUTPUT", help="The manifest to write; - for stdout.")
     ] = "gdcbuild.yaml",
     directory: options.Directory = options.HERE,
 ) -> None:
-    """Write a manifest from torch-model-archiver command lines. Says what it cannot express, and why."""
+    """Write a manifest from torch-model-archiver commands. Reports what it cannot express, and why."""
     from gdcbuild.adopt.findings import Findings
     from gdcbuild.adopt.manifest import Composer
     from gdcbuild.adopt.manifest_text import text as manifest_text
@@ -35,7 +35,7 @@ def import_(
     here = Path(os.path.abspath(directory))  # noqa: PTH100 - a symlinked folder keeps the name that scripts know it by
     target = here / output
     if output != STDIO and os.path.lexists(target):
-        raise UsageError(Problem(f"{directory / output} exists already", "choose another one with -o, or remove it first"))
+        raise UsageError(Problem(f"{directory / output} already exists", "choose another file with -o, or remove it first"))
     found = Findings(files={os.path.normpath(here / file) for file in files if file != STDIO})
     for file in files:
         _read(found, file, here)
@@ -44,7 +44,7 @@ def import_(
     for note in sorted(found.notes, key=_place):
         typer.echo(text.problem(note, "warning"), err=True)
     if not made.models:
-        nothing = Problem(f"no torch-model-archiver command, and no list of models, is in {', '.join(files)}")
+        nothing = Problem(f"no torch-model-archiver command and no list of models in {', '.join(files)}")
         raise NotImported(*(sorted(found.problems, key=_place) or [nothing]))
     written = manifest_text(made, [name if name != STDIO else "standard input" for name in files])
     if output == STDIO:
@@ -90,7 +90,7 @@ def _read(found: Findings, file: str, here: Path) -> None:
     if b"\0" in data or len(data) > LARGEST:
         what = "is not text" if b"\0" in data else f"is larger than {LARGEST >> 20} MiB"
         raise ManifestError(
-            Problem(f"{name} {what}: not a script or a JSON list", "name the one that runs torch-model-archiver")
+            Problem(f"{name} {what}: not a script or a JSON list", "name the script that runs torch-model-archiver")
         )
     path = "" if file == STDIO else os.path.normpath(here / file)
     read(found, data.decode("utf-8-sig", "replace"), name, path, here.as_posix())

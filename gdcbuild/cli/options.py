@@ -50,30 +50,38 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "Versions": Flag(list[str], (), "", "These versions, instead of all; globs are fine.", {"metavar": "MODEL[@VERSION]"}),
-    "Version": Flag(str, (), "", "The version; MODEL or a glob are several.", {"metavar": "MODEL@VERSION"}),
+    "Versions": Flag(list[str], (), "", "Only these versions; globs are allowed.", {"metavar": "MODEL[@VERSION]"}),
+    "Version": Flag(str, (), "", "The version; MODEL or a glob selects several.", {"metavar": "MODEL@VERSION"}),
     "Exclude": Flag(
-        list[str], ("--exclude",), "GDCBUILD_EXCLUDE", "Leave these out; may be repeated.", {"metavar": "MODEL[@VERSION]"}
+        list[str],
+        ("--exclude",),
+        "GDCBUILD_EXCLUDE",
+        "Leave out these versions; may be repeated.",
+        {"metavar": "MODEL[@VERSION]"},
     ),
     "Directory": Flag(
-        Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Work in this folder, or above it where the manifest is."
+        Path, ("-C", "--directory"), "GDCBUILD_DIRECTORY", "Use the manifest in this folder or its nearest parent."
     ),
     "File": Flag(str, ("-f", "--file"), "GDCBUILD_FILE", "The root manifest, instead of gdcbuild.yaml."),
-    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment, if not the manifest's default.", {"metavar": "NAME"}),
-    "Jobs": Flag(int, ("-j", "--jobs"), "GDCBUILD_JOBS", "How many jobs run at a time.", {"min": 1, "show_default": "cores"}),
-    "KeepGoing": Flag(bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "After a failure, do all that does not need it."),
+    "Env": Flag(str, ("--env",), "GDCBUILD_ENV", "The environment; the default is the manifest's.", {"metavar": "NAME"}),
+    "Jobs": Flag(
+        int, ("-j", "--jobs"), "GDCBUILD_JOBS", "Run at most this many jobs at a time.", {"min": 1, "show_default": "cores"}
+    ),
+    "KeepGoing": Flag(
+        bool, ("-k", "--keep-going"), "GDCBUILD_KEEP_GOING", "After a failure, go on with what does not depend on it."
+    ),
     "CacheDir": Flag(Path, ("--cache-dir",), "GDCBUILD_CACHE_DIR", "The cache folder.", {"show_default": "~/.cache/gdcbuild"}),
-    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "JSON on stdout: a document; of build and apply, events."),
-    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask, also where the environment is protected."),
+    "Json": Flag(bool, ("--json",), "GDCBUILD_JSON", "Print JSON: one document, or one event per line for build and apply."),
+    "Yes": Flag(bool, ("--yes", "-y"), "GDCBUILD_YES", "Do not ask for confirmation in a protected environment."),
     "Repair": Flag(
         bool,
         ("--repair",),
         "GDCBUILD_REPAIR",
-        "Put back what drifted, and seal what others published alike; for versions that are named.",
+        "Restore what drifted, and seal unmanaged versions with the same bytes; requires explicit versions.",
     ),
-    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte, not listings alone."),
+    "Deep": Flag(bool, ("--deep",), "GDCBUILD_DEEP", "Read every byte instead of comparing listings."),
     "DetailedExitcode": Flag(
-        bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 instead of 0 when something is pending; for CI."
+        bool, ("--detailed-exitcode",), "GDCBUILD_DETAILED_EXITCODE", "Exit 2 instead of 0 if changes are pending, for CI."
     ),
 }
 WITH_JSON = frozenset({"plan", "build", "apply", "status", "explain", "verify", "cache"})

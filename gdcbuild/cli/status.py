@@ -14,7 +14,7 @@ def status(
     cache_dir: options.CacheDir = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the bucket holds of every version, from which commit, and whether it is what the manifest says."""
+    """Show what is published of every version, from which commit, and whether it matches the manifest."""
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:

@@ -29,11 +29,11 @@ COMMANDS = (
 USAGE_OF_TYPER = 2
 
 HABITS = {
-    "clean": "gdcbuild cache gc removes what nothing needs; what is built is found again, so nothing need be cleaned",
-    "destroy": "no command removes a version: see `Taking a version out` in README.md",
-    "-auto-approve": "apply asks only where the environment is protected; --yes answers beforehand",
-    "-out": "a plan is not kept: apply makes its own, and shows it",
-    "-upgrade": "nothing is fetched beforehand; init writes a first manifest",
+    "clean": "gdcbuild cache gc frees disk space; what changed is built again without cleaning",
+    "destroy": "no command deletes a version: see `Retire a version` in the documentation",
+    "-auto-approve": "apply asks only in a protected environment; --yes skips the question",
+    "-out": "plans are not saved: apply makes and shows its own",
+    "-upgrade": "nothing needs to be fetched; init writes a first manifest",
 }
 """What people are used to from other tools, and what there is here."""
 
@@ -76,7 +76,7 @@ def app(arguments: Sequence[str]) -> typer.Typer:
     """What reads a command line: with the one command that it names, or with all of them when it names none."""
     found = typer.Typer(
         name="gdcbuild",
-        help="Builds models from one manifest and publishes only the versions that changed.",
+        help="Build models from one manifest and publish only the versions that changed.",
         no_args_is_help=True,
         add_completion=True,
         rich_markup_mode=None,

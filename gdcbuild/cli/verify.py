@@ -24,7 +24,7 @@ def verify(
     deep: options.Deep = False,
     as_json: options.Json = False,
 ) -> None:
-    """Compare the bucket with what was published, and with what should be. Exits 4 when it differs."""
+    """Compare the bucket with what was published. Exits 4 if anything differs."""
     from gdcbuild.report import closing, jsonl, show, text
 
     with closing(options.quiet()) as reporter:
@@ -38,13 +38,13 @@ def verify(
     if absent:
         more = f" and {len(absent) - text.FEW} more" if len(absent) > text.FEW else ""
         sys.stderr.write(f"Not published yet: {', '.join(map(text.plain, absent[: text.FEW]))}{more}.\n")
-    sys.stderr.write(
-        f"Whole: {text.amount(len(found.standings) - len(absent), 'version')}{', every byte read' if deep else ''}.\n"
-    )
+    count = len(found.standings) - len(absent)
+    matched = "matches its seal" if count == 1 else "match their seals"
+    sys.stderr.write(f"OK: {text.amount(count, 'version')} {matched}{', every byte read' if deep else ''}.\n")
 
 
 def _problem(version: VersionId, standing: Standing, known: bool, chosen: str) -> Problem:
-    message, detail = f"{version} is not what was published", "\n".join(damage(standing))
+    message, detail = f"{version} differs from what was published", "\n".join(damage(standing))
     repair = f"gdcbuild apply --repair {version}{chosen}"
     match standing:
         case Unfinished():
@@ -53,16 +53,17 @@ def _problem(version: VersionId, standing: Standing, known: bool, chosen: str) -
         case Published(claimed=claimed) if claimed:
             hint = f"finish it: gdcbuild apply {version}{chosen}"
         case Unmanaged():
-            message, detail = f"{version} has files in the bucket that gdcbuild did not publish", "\n".join(standing.files)
+            message, detail = (
+                f"{version} has files in the bucket that were not published by gdcbuild",
+                "\n".join(standing.files),
+            )
             if known:
-                hint = f"look at the plan; where it shows the same bytes, seal it: {repair}"
+                hint = f"run gdcbuild plan; if the bytes are the same, seal it: {repair}"
             else:
-                hint = "add it to the manifest, or remove it where no server is to load it, its entry object first"
+                hint = "add it to the manifest; or, if it should not be served, delete it, its entry object first"
         case _ if known:
-            hint = f"find out who changed it; then put it right: {repair}"
+            hint = f"find out who changed it; then restore it: {repair}"
         case _:
             seals = f".gdcbuild/v1/seals/{version.model}/{version.version}/"
-            hint = (
-                f"it is not in the manifest: find out who changed it; to take it out of service, remove its seal, too: {seals}"
-            )
+            hint = f"it is not in the manifest: find out who changed it; to retire it, delete its seal, too: {seals}"
     return Problem(message, hint, detail=detail)

@@ -73,12 +73,12 @@ def problems(folders: Iterable[Bucket], taken: Iterable[Taken]) -> Iterator[Prob
         if lost:
             path, where = next(iter(lost.items()))
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-            message = f"the bucket {each.text!r} holds what versions are made of: {path!r} ({where}){more}"
-            hint = "publishing a version there would remove such files: name a folder of its own, as bucket: published"
+            message = f"the bucket {each.text!r} contains inputs of versions: {path!r} ({where}){more}"
+            hint = "publishing there would delete them; choose a separate folder, such as bucket: published"
             yield Problem(message, hint, each.where)
 
 
 def holds(folder: str, where: Location) -> Problem:
     """The refusal of a folder that is packed with a bucket in it."""
-    hint = "what is published there would be packed anew each time: name another folder as bucket"
-    return Problem(f"{folder or '.'!r} holds a bucket", hint, where)
+    hint = "every build would pack what was published there; choose another bucket folder"
+    return Problem(f"{folder or '.'!r} contains a bucket", hint, where)

@@ -28,7 +28,7 @@ def problems(environment: Node, root: Path) -> Iterator[Problem]:
             yield from (problem._replace(where=environment.key("bucket")) for problem in error.problems)
     for key, kind, fits, hint in (
         ("endpoint", "an endpoint", is_endpoint, f"write {FORM}"),
-        ("region", "a region", _REGION.fullmatch, "write letters, digits and -, as us-east-1; or remove it"),
+        ("region", "a region", _REGION.fullmatch, "write letters, digits and -, such as us-east-1, or remove it"),
         ("ca_file", "a file", bool, "name a PEM file, or remove it"),
     ):
         node = environment.get(key)
@@ -45,7 +45,7 @@ def missing(root: Node, manifest: Manifest, broken: Set[tuple[str, str]], paths:
     chosen, known = manifest.default_environment, manifest.environments
     if chosen is not None and chosen not in known and not broken & {("environments", chosen), ("environments", "")}:
         hint = did_you_mean(chosen, known, "declare environments")
-        yield Problem(f"there is no environment {quoted(chosen)}", hint, root.key("default_environment"))
+        yield Problem(f"unknown environment {quoted(chosen)}", hint, root.key("default_environment"))
     section = root.get("environments")
     for _, environment in section.items() if section else ():
         node = environment.get("ca_file")

@@ -30,19 +30,19 @@ def find(start: Path, file: str | None, variables: Mapping[str, str]) -> Found:
     if file is not None:
         path = start / file
         if not path.is_file():
-            raise UsageError(Problem(_no_file(path), "correct -f, or -C"))
+            raise UsageError(Problem(_no_file(path), "check -f and -C"))
         return Found(path.parent.resolve() / path.name)  # a link is where it lies, as when it is found
     if not start.is_dir():
-        raise UsageError(Problem(f"there is no folder {start}", "correct -C"))
+        raise UsageError(Problem(f"there is no folder {start}", "check -C"))
     here = start.resolve()
     manifests = [folder / NAME for folder in (here, *here.parents) if (folder / NAME).is_file()]
     if not manifests:
-        raise UsageError(Problem(f"there is no {NAME} here or in a folder above", "write one with: gdcbuild init"))
+        raise UsageError(Problem(f"there is no {NAME} here or in a parent folder", "create one: gdcbuild init"))
     root = nearest = manifests[0]
-    _refuse_foreign(nearest, here, "if it is to be used")
+    _refuse_foreign(nearest, here, "to use it anyway")
     for above in manifests[1:]:
         if _includes(above, root, variables):
-            _refuse_foreign(above, here, "if it is to be used as the root")
+            _refuse_foreign(above, here, "to use it as the root manifest")
             root = above
     return Found(root, "" if root is nearest else f"{nearest.parent.relative_to(root.parent).as_posix()}/")
 
@@ -50,7 +50,7 @@ def find(start: Path, file: str | None, variables: Mapping[str, str]) -> Found:
 def _refuse_foreign(manifest: Path, here: Path, hint: str) -> None:
     """It says what is run; as for git, whoever can write above us is not obeyed for that."""
     if manifest.parent != here and manifest.stat().st_uid not in (0, os.geteuid()):
-        raise UsageError(Problem(f"{manifest}, found above, belongs to another user", f"{hint}: -f {manifest}"))
+        raise UsageError(Problem(f"{manifest}, in a parent folder, belongs to another user", f"{hint}: -f {manifest}"))
 
 
 def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool:
@@ -76,7 +76,7 @@ def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool
 def _no_file(path: Path) -> str:
     """What is there instead of a file."""
     if path.is_dir():
-        return f"{path} is a folder, the root manifest is wanted"
+        return f"{path} is a folder, not a manifest"
     if path.exists():
-        return f"{path} is no regular file"
-    return f"{path} is a symlink to nothing" if path.is_symlink() else f"there is no file {path}"
+        return f"{path} is not a regular file"
+    return f"{path} is a broken symlink" if path.is_symlink() else f"there is no file {path}"

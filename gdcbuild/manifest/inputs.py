@@ -16,7 +16,7 @@ from gdcbuild.manifest.path_hints import unfit
 from gdcbuild.manifest.paths import Paths, lay
 from gdcbuild.manifest.yaml import Node
 
-_ELSEWHERE = "rename one, or lay one elsewhere: {from: ..., to: ...}"
+_ELSEWHERE = "rename one, or place one elsewhere: {from: ..., to: ...}"
 
 
 class Named(NamedTuple):
@@ -68,7 +68,7 @@ class Inputs:
         to = named.value.to or ""
         name = posixpath.basename(origin.path if to.endswith("/") else _clean(to or origin.path, where))
         if not name or origin.path.endswith("/"):
-            raise ManifestError(Problem("one file is wanted", "name it: path: FILE", where))
+            raise ManifestError(Problem("expected a single file", "name it: path: FILE", where))
         return Input(name, origin, where)
 
     def directory(self, named: Named) -> tuple[Input, ...]:
@@ -175,7 +175,7 @@ class Inputs:
         for item in (*found.values(), *folders):
             above = next((found[folder] for folder in folders_of(item.path) if folder in found), None)
             if above is not None:
-                message = f"{above.path!r} is a file and a folder: {described(above.origin)} ({above.where}) and "
+                message = f"{above.path!r} is both a file and a folder: {described(above.origin)} ({above.where}) and "
                 message += f"{described(item.origin)} as {item.path!r}"
                 mistakes.problems.append(Problem(message, _ELSEWHERE, item.where))
         return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
@@ -224,7 +224,7 @@ def _target(to: str | None, otherwise: str, where: Location) -> str:
 def _clean(text: str, where: Location) -> str:
     path = posixpath.normpath(text) if text else ""
     if path.startswith(("/", "../")) or path == "..":
-        raise ManifestError(Problem(f"{text!r} leads out of the folder", "write a relative path without ..", where))
+        raise ManifestError(Problem(f"{text!r} points outside the folder", "write a relative path without ..", where))
     problem = unfit(text)
     if problem is not None:
         raise ManifestError(Problem(*problem, where))

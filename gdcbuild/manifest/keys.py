@@ -133,7 +133,10 @@ def _fields(
             ),
         )
         if isinstance(key, FilesKey):
-            yield f"{name}_append", (kind | None, Field(None, alias=f"{name}+", description="More of them."))
+            yield (
+                f"{name}_append",
+                (kind | None, Field(None, alias=f"{name}+", description=f"Appended to the inherited `{name}`.")),
+            )
 
 
 def _entries(section: Section) -> Any:

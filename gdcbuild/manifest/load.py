@@ -87,14 +87,12 @@ class Loaded:
         if chosen is None:
             if not known:
                 hint = "add to the root manifest: environments: {local: {bucket: bucket}}"
-                raise UsageError(Problem("there is no environment to publish to", hint))
+                raise UsageError(Problem("the manifest declares no environment", hint))
             if len(known) != 1:
-                raise UsageError(Problem("no environment is chosen", f"give --env NAME; {did_you_mean('', known)}"))
+                raise UsageError(Problem("no environment is chosen", f"choose one with --env NAME; {did_you_mean('', known)}"))
             chosen = next(iter(known))
         if chosen not in known:
-            raise UsageError(
-                Problem(f"there is no environment {chosen!r}", did_you_mean(chosen, known, "declare environments"))
-            )
+            raise UsageError(Problem(f"unknown environment {chosen!r}", did_you_mean(chosen, known, "declare environments")))
         section = self.main.node.get("environments")
         node = section.get(chosen) if section else None
         assert node is not None
@@ -138,7 +136,7 @@ def load(
         if main_node is None:
             main_node = node
         if not isinstance(node.value, dict):
-            problems += [*found, Problem("a manifest is a mapping", "begin with `schema: 1`", node.where)]
+            problems += [*found, Problem("a manifest must be a mapping", "start with `schema: 1`", node.where)]
             continue
         filled = fill(node, main_node, variables, found)
         checked = sound(keys.manifest, filled, {"schema": Node(1, node.where)})
@@ -194,7 +192,7 @@ def includes(node: Node) -> Iterator[tuple[str, Location]]:
 
 def _root_only(node: Node) -> list[Problem]:
     return [
-        Problem(f"{key} stands in an included manifest", "move it to the root manifest", node.key(key))
+        Problem(f"{key} is not allowed in an included manifest", "move it to the root manifest", node.key(key))
         for key in ("environments", "default_environment", "policy", "pools", "roots")
         if node.get(key)
     ]

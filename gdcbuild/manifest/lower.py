@@ -141,7 +141,9 @@ class _Lowering:
             return None
         if not re.fullmatch("[0-9]{1,12}", text):
             self.mistakes.problems.append(
-                Problem(f"SOURCE_DATE_EPOCH is {text!r}, no number of seconds since 1970", "correct the variable, or unset it")
+                Problem(
+                    f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds since 1970", "correct the variable, or unset it"
+                )
             )
             return None
         return int(text)
@@ -150,8 +152,8 @@ class _Lowering:
         for kind in self.frameworks:
             node = file.find("defaults", kind)
             if node is not None and node.get("framework"):
-                message = "`framework` has no effect in defaults, which are chosen by it"
-                self.mistakes.problems.append(Problem(message, "give it to the models", node.key("framework")))
+                message = "`framework` has no effect in defaults: it selects them"
+                self.mistakes.problems.append(Problem(message, "set it on each model", node.key("framework")))
 
     def _step(self, file: File, name: str, step: m.Step) -> None:
         node, where = file.at("steps", name), file.where("steps", name)

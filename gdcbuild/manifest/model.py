@@ -16,7 +16,7 @@ ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 
 def _scalar(value: Any) -> Any:
     if not isinstance(value, str | int | float):
-        raise ValueError("text, a number, or true or false is wanted")
+        raise ValueError("expected a string, a number, or true or false")
     return value
 
 
@@ -41,8 +41,8 @@ class StepRef(Strict):
     """What a step makes: one of its files, or a folder of them (ending in "/")."""
 
     step: Name = Field(description="The step's name.")
-    path: str = Field("", description="The file, or the folder, among what the step makes; empty for everything.")
-    to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
+    path: str = Field("", description="One of its outputs, or a folder of them; empty for all.")
+    to: str | None = Field(None, description="Where to put it instead; the default is `path`.")
 
 
 class ModelRef(Strict):
@@ -50,16 +50,16 @@ class ModelRef(Strict):
 
     model: Id = Field(description="The model's id.")
     version: Id = Field(description="The version's id.")
-    path: str = Field("", description="The file, or the folder, in the artifact; empty for everything.")
-    to: str | None = Field(None, description="Where it lies instead; the default is `path`.")
+    path: str = Field("", description="A file or folder in the artifact; empty for all of it.")
+    to: str | None = Field(None, description="Where to put it instead; the default is `path`.")
 
 
 class RootRef(Strict):
     """A file or folder below a folder outside the workspace."""
 
     root: Name = Field(description="A name from `roots`.")
-    path: str = Field(description='The file below it, or a folder of files (ending in "/").')
-    to: str | None = Field(None, description="Where it lies instead.")
+    path: str = Field(description='A file below it, or a folder (ending in "/").')
+    to: str | None = Field(None, description="Where to put it instead.")
 
 
 _REFERENCE = ("step", "model", "version", "root", "path", "to")
@@ -68,10 +68,10 @@ IN_REFERENCE = frozenset({*_REFERENCE, "from"})
 
 
 class FolderMap(Strict):
-    """A file or folder of the workspace, laid under another name."""
+    """A file or folder of the workspace, under another name."""
 
-    source: Text = Field(alias="from", description="A file, or a folder whose structure is kept.")
-    to: str = Field(description='The name it gets; ending in "/" the folder it goes into.')
+    source: Text = Field(alias="from", description="A file, or a folder; its structure is kept.")
+    to: str = Field(description='Its new name, or, ending in "/", the folder to put it in.')
 
 
 TAGS = ("(path)", "(step)", "(model)", "(root)", "(from)", "(mapping)")
@@ -109,10 +109,10 @@ class Export(Strict):
     """Call a function in the toolchain; what it returns is saved."""
 
     function: str | None = Field(None, pattern=r"^[\w.]+:\w+$", description="package.module:function")
-    files: list[AnyFiles] | None = Field(None, description="The code it needs: paths and globs.")
-    files_append: list[AnyFiles] | None = Field(None, alias="files+", description="More of them.")
-    data: list[AnyFiles] | None = Field(None, description="The data it needs.")
-    data_append: list[AnyFiles] | None = Field(None, alias="data+", description="More of it.")
+    files: list[AnyFiles] | None = Field(None, description="The code the function needs: paths and globs.")
+    files_append: list[AnyFiles] | None = Field(None, alias="files+", description="Appended to the inherited `files`.")
+    data: list[AnyFiles] | None = Field(None, description="The data the function needs.")
+    data_append: list[AnyFiles] | None = Field(None, alias="data+", description="Appended to the inherited `data`.")
     args: dict[str, Any] | None = Field(None, description="Keyword arguments for the function.")
 
 
@@ -153,21 +153,21 @@ class Toolchain(Strict):
 class Framework(Strict):
     """An image to serve with, and the toolchain to export in."""
 
-    image: Text = Field(description="The container, as tf2-cpu.2-18.")
-    kind: str | None = Field(None, description="For an image gdcbuild does not know.")
+    image: Text = Field(description="The serving container, such as tf2-cpu.2-18.")
+    kind: str | None = Field(None, description="The framework of an image that gdcbuild does not know.")
     version: str | None = Field(None, pattern=r"^[0-9]+\.[0-9]+$", description="The framework's release in that image.")
-    toolchain: Toolchain | None = Field(None, description="Absent: the interpreter that runs gdcbuild.")
+    toolchain: Toolchain | None = Field(None, description="The default is the Python that runs gdcbuild.")
 
 
 class Step(Strict):
-    """Any other action of the graph: a command line with declared inputs and outputs."""
+    """Any other work: a command with declared inputs and outputs."""
 
     run: list[str] = Field(min_length=1, description="The command and its arguments; ${out} is the output folder.")
-    inputs: list[AnyFiles] = Field([], description="All it reads; nothing else is in its folder.")
-    outputs: list[str] = Field(min_length=1, description='All it makes, below ${out}; a folder ends in "/".')
+    inputs: list[AnyFiles] = Field([], description="Everything it reads; nothing else is in its folder.")
+    outputs: list[str] = Field(min_length=1, description='Everything it writes, below ${out}; a folder ends in "/".')
     framework: str | None = Field(None, description="Run in that framework's toolchain.")
-    env: list[str] = Field([], description="The only variables it sees beside a fixed few.")
-    pool: Name | None = Field(None, description="A name from `pools`: so many steps of it run at a time.")
+    env: list[str] = Field([], description="Environment variables that it sees, besides a fixed few.")
+    pool: Name | None = Field(None, description="A name from `pools`, which limits how many of its steps run at a time.")
 
 
 class Environment(Strict):
@@ -176,38 +176,38 @@ class Environment(Strict):
     bucket: str = Field(description="A directory, or s3://NAME or s3://NAME/PREFIX.")
     endpoint: str | None = Field(None, description="The S3 endpoint's URL.")
     region: str | None = Field(None, description="The S3 region.")
-    ca_file: str | None = Field(None, description="A PEM file with the authority of the endpoint's certificate.")
-    immutable: bool = Field(False, description="A published version may never change.")
-    protect: bool = Field(False, description="apply asks first.")
-    clean: bool = Field(False, description="Only what is committed is published.")
+    ca_file: str | None = Field(None, description="A PEM file with the CA of the endpoint's certificate.")
+    immutable: bool = Field(False, description="Never change a published version.")
+    protect: bool = Field(False, description="apply asks for confirmation.")
+    clean: bool = Field(False, description="Publish only what is committed.")
 
 
 class Policy(Strict):
-    """What is done about that which a server would load, and which may be unwanted all the same."""
+    """What to do about artifacts that can be served but may be unsafe."""
 
 
 class Defaults(Strict):
-    """Defaults for every model of a framework kind."""
+    """Defaults for every model of a framework."""
 
 
 class Manifest(Strict):
     """A gdcbuild.yaml."""
 
     schema_: Annotated[Literal[1], BeforeValidator(_whole)] = Field(
-        alias="schema", description="1 (the schema of this manifest)."
+        alias="schema", description="1, the schema of this manifest."
     )
     include: list[Text] = Field([], description="Other manifests of the workspace: paths and globs.")
     environments: dict[Name, Environment] = Field({}, description="Where to publish; in the root manifest only.")
     default_environment: str | None = Field(None, description="The environment used without --env.")
-    policy: Policy = Field(Policy(), description="What the check of artifacts lets pass; in the root manifest only.")
+    policy: Policy = Field(Policy(), description="What the check of artifacts allows; in the root manifest only.")
     pools: dict[Name, Annotated[int, Field(ge=1)]] = Field(
         {}, description="How many steps of each pool run at a time; in the root manifest only."
     )
     roots: dict[Name, Text] = Field(
-        {}, description="Folders outside the workspace that inputs may lie in, by name; in the root manifest only."
+        {}, description="Folders outside the workspace that may contain inputs, by name; in the root manifest only."
     )
     vars: dict[Name, Value] = Field({}, description="Values for ${vars.NAME}.")
-    defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework kind.")
+    defaults: Defaults = Field(Defaults(), description="Defaults for models, by framework.")
     frameworks: dict[Name, Framework] = Field({}, description="Images and toolchains by name.")
     models: dict[Id, Model] = Field({}, description="The models by id.")
     steps: dict[Name, Step] = Field({}, description="Other actions by name.")

@@ -92,13 +92,13 @@ class Names:
         if name not in self._roots:
             text, place = roots[name], main.at("roots").key(name)
             if "://" in text or text.startswith("~"):
-                hint = 'write it from / on, or relative to this file; "${env.HOME}" is the home folder'
+                hint = 'write an absolute path, or one relative to this file; "${env.HOME}" is the home folder'
                 raise ManifestError(Problem(f"{quoted(text)} is not a folder", hint, place))
             self._roots[name] = Paths(Path(os.path.normpath(self._loaded.root / text)), self._loaded.paths)
         found = self._roots[name]
         if not found.is_folder("", ".", where):
-            hint = f"mount it, or correct it: roots: {{{name}: FOLDER}}"
-            raise ManifestError(Problem(f"there is no folder {str(found.root)!r}, which is the root {name!r}", hint, where))
+            hint = f"mount it, or correct the path in roots: {{{name}: FOLDER}}"
+            raise ManifestError(Problem(f"there is no folder {str(found.root)!r}, the root {name!r}", hint, where))
         return found
 
     @property
@@ -129,10 +129,10 @@ class Names:
         """A name that nothing has, in `file`. Of one that is there but broken nothing more is said."""
         if self._is_broken_here(file, section, f"{of}@{name}" if of else name):
             return ManifestError()
-        what = f"version of {of!r}," if of else section.removesuffix("s")
+        what = f"model {of!r} has no version" if of else f"unknown {section.removesuffix('s')}"
         self._unknown += 1
         hint = did_you_mean(name, known, "declare it") if self._unknown <= GUESSES else "declare it"
-        return ManifestError(Problem(f"there is no {what} {quoted(name)}", hint, where))
+        return ManifestError(Problem(f"{what} {quoted(name)}", hint, where))
 
     def scope(self, file: File, section: str) -> Mapping[str, tuple[File, Any]]:
         """Names of one section that a file sees, its own first, each with the file it stands in."""
@@ -160,7 +160,7 @@ class Names:
                 if self._is_broken_here(owner, "steps", ref.step):
                     raise ManifestError()
                 raise ManifestError(
-                    Problem(f"step {ref.step!r} does not make {ref.path!r}", f"it makes: {', '.join(step.outputs)}", where)
+                    Problem(f"step {ref.step!r} has no output {ref.path!r}", f"its outputs: {', '.join(step.outputs)}", where)
                 )
             return MadeBy(self.step_id(owner, ref.step), path)
         if ref.model not in self.models:
@@ -206,8 +206,8 @@ class Names:
                 raise ManifestError()
             raise ManifestError(
                 Problem(
-                    f"image {quoted(framework.image)} is not known to gdcbuild",
-                    f'give its kind and version ("2.13") beside it, or use one of: {", ".join(sorted(self._images))}',
+                    f"unknown image {quoted(framework.image)}",
+                    f'add its kind and version ("2.13"), or use one of: {", ".join(sorted(self._images))}',
                     place,
                 )
             )
@@ -228,7 +228,7 @@ class Names:
             for name, model in file.manifest.models.items():
                 if name in found:
                     other = found[name][0].where("models", name)
-                    message = f"two models have the id {name!r}; the other stands at {other}"
+                    message = f"two models have the id {name!r}; the other is at {other}"
                     self.wrong.add(name, [Problem(message, "rename one of them", file.where("models", name))])
                 found.setdefault(name, (file, model))
         return found

@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 DVC = ".dvc"
 """What DVC puts behind the name of a file or a folder that it keeps elsewhere."""
 
-RELATIVE = "paths are relative to the file that names them"
+RELATIVE = "paths are relative to the manifest that contains them"
 _LONGEST, _LONGEST_NAME = 4095, 255
 """In bytes, as Linux has it."""
 
@@ -27,12 +27,12 @@ _LONGEST, _LONGEST_NAME = 4095, 255
 def unfit(text: str) -> tuple[str, str] | None:
     """What is wrong with a path as it is written, wherever it may lead; and what to write."""
     if _ADDRESS.match(text):
-        return f"{text!r} is an address, a path is wanted", "put the file into the workspace, and name it there"
+        return f"{text!r} is a URL, not a path", "download the file into the workspace, and write its path"
     if text.startswith(("/", "~")) or _DRIVE.match(text):
         return f"{text!r} is an absolute path", "write it relative to this file"
     if "\\" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
         plain = text.replace("\\", "/")
-        hint = f"write {plain!r}" if plain.isprintable() else "use / and printable names"
+        hint = f"write {plain!r}" if plain.isprintable() else "use / and printable characters"
         return f"{text!r} has a backslash or a control character", hint
     data = os.fsencode(text)
     if len(data) > _LONGEST or any(len(part) > _LONGEST_NAME for part in data.split(b"/")):
@@ -50,15 +50,15 @@ def similar(root: Path, path: str, base: str) -> str:
     try:
         names = [p.name for p in (root / folder).iterdir()]
     except NotADirectoryError:
-        return f"{written_folder!r} is no folder"
+        return f"{written_folder!r} is not a folder"
     except OSError:
         return f"there is no folder {written_folder!r} either"
     for other in names:
         if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
             written = ascii(posixpath.normpath(posixpath.join(written_folder, other)))[1:-1]
-            return f'the same letters in another Unicode form are there: rename that, or write "{written}"'
+            return f'a file with the same letters in another Unicode form exists: rename it, or write "{written}"'
     if "*" in name or "?" in name:
-        return "name one file: globs are for lists, as entries of their own"
+        return "name one file: globs are allowed only in lists"
     near = difflib.get_close_matches(name, names, 1)
     if not near:
         return RELATIVE
@@ -89,9 +89,9 @@ def content_of(folder: str) -> str:
     """How to take in a folder where files lie under their base names."""
     name = posixpath.normpath(folder)
     if name == "." or name.endswith(".."):
-        return "name what is in it: all would be too much, the manifest among it"
+        return "name the files in it: the whole folder would include the manifest"
     beside, kept = as_value(f"{name}/"), as_value(f"{posixpath.basename(name)}/")
-    return f"write {{from: {beside}, to: ./}} for all that is in it, or to: {kept} to keep it together"
+    return f"write {{from: {beside}, to: ./}} for all its files, or to: {kept} to keep the folder"
 
 
 def as_value(path: str) -> str:

@@ -25,7 +25,7 @@ _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
 _RECORDS = ".gdcbuild"
 """In a bucket: what was published."""
 
-_OTHER_ROOT = "declare the folder that it lies in (roots: {NAME: FOLDER}) and write {root: NAME, path: PATH}"
+_OTHER_ROOT = "declare its folder (roots: {NAME: FOLDER}) and write {root: NAME, path: PATH}"
 
 _NEVER = frozenset({"__pycache__", ".git", _RECORDS})
 
@@ -80,8 +80,8 @@ class Paths:
             raise _refuse(*problem, where)
         path = posixpath.normpath(posixpath.join(folder, text))
         if path == ".." or path.startswith("../"):
-            hint = f"move it below {self.root.name}/, beside the root manifest; or {_OTHER_ROOT}"
-            raise _refuse(f"{text!r} leaves {self._called}", hint, where)
+            hint = f"move it into {self.root.name}/, the folder of the root manifest; or {_OTHER_ROOT}"
+            raise _refuse(f"{text!r} points outside {self._called}", hint, where)
         return "" if path == "." else path
 
     def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
@@ -89,14 +89,14 @@ class Paths:
         path = self.resolve(folder, text, where)
         mode = self._mode(path, folder, text, where)
         if stat.S_ISDIR(mode):
-            raise _refuse(f"{text!r} is a folder, a file is wanted", instead, where)
+            raise _refuse(f"{text!r} is a folder; expected a file", instead, where)
         return path
 
     def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
         """All files below an existing folder; byte code is not among them. `to`: where they are laid, None in no list."""
         path = self.resolve(folder, text, where)
         if not stat.S_ISDIR(self._mode(path, folder, text, where)):
-            raise _refuse(f"{text!r} is a file, a folder is wanted", "name the folder it lies in", where)
+            raise _refuse(f"{text!r} is a file; expected a folder", "name the folder that contains it", where)
         found = self._walk(path, _Asked(where, folder, to))
         if not found:
             raise _refuse(f"the folder {text!r} is empty", "put the files there, or correct the path", where)
@@ -116,7 +116,7 @@ class Paths:
         try:
             match = compiled(pattern)
         except re.error as error:
-            raise _refuse(f"{text!r} is not a glob: {error.msg}", "correct what stands in brackets", where) from error
+            raise _refuse(f"{text!r} is not a valid glob: {error.msg}", "correct the part in brackets", where) from error
         found = []
         if _is_folder(self.root / start):
             self._inside(start, text, where)
@@ -137,8 +137,8 @@ class Paths:
             if what == secrets.UNSURE:
                 what = secrets.by_content(self._start(path))
             if what:
-                message = f"{path!r}, which {text!r} takes in, looks like a secret: {what}"
-                hint = "leave it out of what is given here, or name that file by itself if it shall be published"
+                message = f"{path!r}, matched by {text!r}, looks like a secret: {what}"
+                hint = "move it elsewhere or narrow the glob; if it should be published, name that file by itself"
                 problems.append(Problem(message, hint, where))
         raise_all(ManifestError, problems)
 
@@ -157,7 +157,7 @@ class Paths:
             for entry in sorted((self.root / above).iterdir()):
                 path = posixpath.join(above, entry.name)
                 if match.match(path) and entry.name not in _NEVER and _is_folder(entry):
-                    return f"it matches the folder {path!r}: name what is in it, {posixpath.relpath(path, folder or '.')}/**"
+                    return f"it matches the folder {path!r}: name its files, {posixpath.relpath(path, folder or '.')}/**"
         return "correct the glob, or remove it"
 
     def is_folder(self, folder: str, text: str, where: Location) -> bool:
@@ -181,9 +181,7 @@ class Paths:
         except (OSError, ValueError) as error:
             if os.path.islink(self.root / path):  # noqa: PTH114 - Path.is_symlink raises for a name that is too long
                 fetched = by_annex(self.root, path)
-                raise _refuse(
-                    f"{text!r} is a symlink to nothing", fetched or "correct the link, or remove it", where
-                ) from error
+                raise _refuse(f"{text!r} is a broken symlink", fetched or "correct the link, or remove it", where) from error
             self._missing += 1
             hint = similar(self.root, path, folder) if self._missing <= GUESSES else RELATIVE
             raise _refuse(f"there is no file {text!r}", hint, where) from error
@@ -201,8 +199,8 @@ class Paths:
         return "the workspace" if self._of is None else f"the root {str(self.root)!r}"
 
     def _leaves(self, text: str, where: Location) -> Problem:
-        hint = f"copy the file into it; or {_OTHER_ROOT}"
-        return Problem(f"{text!r} is a symlink that leaves {self._called}", hint, where)
+        hint = f"copy the file there; or {_OTHER_ROOT}"
+        return Problem(f"{text!r} is a symlink that points outside {self._called}", hint, where)
 
     def _take(self, path: str, where: Location) -> bool:
         """Note where it really lies. False when that is not in the workspace."""
@@ -248,7 +246,9 @@ class Paths:
                             problems += self._left(path.removesuffix(DVC), asked.where)
             except OSError as error:
                 name = os.path.relpath(error.filename or folder, self.root)
-                raise _refuse(f"{name!r} cannot be read: {error.strerror}", "mend or remove it", asked.where) from error
+                raise _refuse(
+                    f"{name!r} cannot be read: {error.strerror}", "make it readable, or remove it", asked.where
+                ) from error
         found.sort()
         whole = match is None
         real = os.path.realpath(self.root / start)
@@ -261,7 +261,7 @@ class Paths:
         if not _UNFIT.isdisjoint(path):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
         if entry.is_symlink() and (fetched := by_annex(self.root, path)):
-            return Problem(f"{path!r} is a symlink to nothing", fetched, where)
+            return Problem(f"{path!r} is a broken symlink", fetched, where)
         if entry.is_symlink() and not self._take(path, where):
             return self._leaves(path, where)
         if not (entry.is_file() or entry.is_dir()):
@@ -271,7 +271,7 @@ class Paths:
     def _left(self, path: str, where: Location) -> list[Problem]:
         """The refusal of what a glob would match if DVC had fetched it."""
         is_here = os.path.lexists(self.root / path)
-        return [] if is_here else [Problem(f"{path!r} is not here", by_dvc(self.root, path), where)]
+        return [] if is_here else [Problem(f"{path!r} has not been fetched", by_dvc(self.root, path), where)]
 
     def _linked(self, path: str, start: str, asked: _Asked) -> Problem:
         """The refusal of a link to a folder. To follow it could end in a loop, to pass it over would lose files."""
@@ -306,7 +306,7 @@ def _is_folder(path: Path) -> bool:
 
 def _flat(path: str, asked: _Asked) -> Problem:
     hint = f"narrow the glob; {content_of(posixpath.relpath(path, asked.folder or '.'))}"
-    return Problem(f"the glob matches the folder {path!r}, whose files would be lost", hint, asked.where)
+    return Problem(f"the glob matches the folder {path!r}, whose files would be left out", hint, asked.where)
 
 
 def _refuse(message: str, hint: str, where: Location) -> ManifestError:

@@ -31,8 +31,8 @@ _LETTERS = frozenset("yYnN")
 _WRITTEN_OUT = 10
 """Exponents below this one are: 0.0001 is easier to read than 1.0e-4."""
 
-_KINDS = {bool: "the truth value", int: "the number", float: "the number", type(None): "nothing,", date: "the date"}
-DISAGREE = "is not quoted, and YAML readers do not agree on what it is"
+_KINDS = {bool: "the boolean", int: "the number", float: "the number", date: "the date"}
+DISAGREE = "is not quoted, and YAML parsers disagree on its value"
 
 
 def is_ambiguous(text: str) -> bool:
@@ -87,5 +87,7 @@ def reads_as(text: str) -> str:
         return f"is not quoted, and YAML reads it as {kind}"
     if isinstance(value, str):
         return DISAGREE
+    if value is None:
+        return "is not quoted, and YAML reads it as null"
     kind = _KINDS.get(type(value), "the time")
     return f"is not quoted, and YAML reads it as {kind} {value}"

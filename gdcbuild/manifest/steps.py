@@ -24,16 +24,16 @@ def declared(step: Step, node: Node) -> tuple[str, ...]:
             problems += error.problems
             continue
         if not path:
-            problems.append(Problem(f"the output {text!r} is the folder of all outputs", "name what is made in it", where))
+            problems.append(Problem(f"the output {text!r} is the output folder itself", "name the files in it", where))
             continue
         given[path] = where
     for path, where in given.items():
         above = next((folder for folder in folders_of(path) if folder in given), None)
         if above is not None:
-            message = f"the outputs {above!r} and {path!r} are a file and a folder of one name"
+            message = f"the outputs {above!r} and {path!r} are a file and a folder of the same name"
             problems.append(Problem(message, "rename one of them", where))
     for name, item in listed(step.env, node.get("env")):
         if not _VARIABLE.fullmatch(name):
-            problems.append(Problem(f"{name!r} is no name of a variable", "use letters, digits and _", item.where))
+            problems.append(Problem(f"{name!r} is not a valid variable name", "use letters, digits and _", item.where))
     raise_all(ManifestError, problems)
     return tuple(given)

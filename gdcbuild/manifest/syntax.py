@@ -7,18 +7,21 @@ import yaml
 from gdcbuild.errors import Location, Problem
 
 _HINTS = (
-    ("mapping values are not allowed", "quote the value if it has a colon in it; else align the line with those it belongs to"),
-    ("could not find expected ':'", "write KEY: VALUE, with a blank behind the colon"),
+    (
+        "mapping values are not allowed",
+        "quote the value if it contains a colon; otherwise align the line with the keys around it",
+    ),
+    ("could not find expected ':'", "write KEY: VALUE, with a space after the colon"),
     ("while scanning a quoted scalar", "close the quotation marks"),
     ("while parsing a quoted scalar", "write \\\\ for a backslash, or use single quotes"),
-    ("while scanning an alias", 'quote what begins with *, as "*.txt"'),
-    ("while scanning an anchor", "quote what begins with &"),
-    ("tag", "quote what begins with !"),
-    ("tab character", "indent with blanks, not with tabs"),
-    ("while parsing a flow", "close the bracket, or quote the value before it if it has brackets or commas in it"),
-    ("block mapping", "align the keys of one mapping, and quote values that begin with a quotation mark or a bracket"),
-    ("block collection", "align the items of one list, each with its -"),
-    ("document start", "remove the line above: a manifest is one document, without directives"),
+    ("while scanning an alias", 'quote values that start with *, such as "*.txt"'),
+    ("while scanning an anchor", "quote values that start with &"),
+    ("tag", "quote values that start with !"),
+    ("tab character", "indent with spaces, not tabs"),
+    ("while parsing a flow", "close the bracket, or quote the value before it if it contains brackets or commas"),
+    ("block mapping", "align the keys of a mapping, and quote values that start with a quotation mark or a bracket"),
+    ("block collection", "align the items of a list, each after a -"),
+    ("document start", "remove the line above: a manifest is a single document without directives"),
 )
 
 
@@ -38,9 +41,9 @@ def problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
 
 def _hint(said: str, line: str, character: str) -> str:
     if character == "\t":
-        return "indent with blanks, not with tabs"
+        return "indent with spaces, not tabs"
     if "cannot start any token" in said:
-        return f"quote the value: {character} has a meaning of its own here"
+        return f"quote the value: {character} has a special meaning here"
     if "flow mapping" in said and "${" in line:
-        return 'quote it, as "${vars.NAME}": within {} a brace ends the mapping'
+        return 'quote it: "${vars.NAME}"; inside {}, a brace ends the mapping'
     return next((hint for words, hint in _HINTS if words in said), "correct the syntax here, or quote the value")

@@ -24,17 +24,17 @@ _SHOWN = 80
 _NO_TEXT = {dict: "a mapping", list: "a list", type(None): "nothing"}
 
 _WANTED = {
-    "bool_type": ("true or false is wanted", "write true or false"),
-    "dict_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
-    "list_type": ("a list is wanted", "write [ONE, ANOTHER]"),
-    "model_type": ("a mapping is wanted", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
-    "string_type": ("text is wanted", "write text, in quotes if it looks like something else"),
-    "string_too_short": ("is empty", "write it, or remove it"),
-    "too_short": ("is empty, at least one is wanted", "write [ONE, ANOTHER]"),
-    "int_type": ("a whole number is wanted", "write it without quotes, as 4"),
-    "greater_than_equal": ("a number of at least 1 is wanted", "write 1 or more"),
+    "bool_type": ("expected true or false", "write true or false"),
+    "dict_type": ("expected a mapping", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "list_type": ("expected a list", "write [ONE, ANOTHER]"),
+    "model_type": ("expected a mapping", "write KEY: VALUE lines below it, or {KEY: VALUE}"),
+    "string_type": ("expected a string", "write a string, in quotes if it looks like something else"),
+    "string_too_short": ("is empty", "give a value, or remove the key"),
+    "too_short": ("is empty; expected at least one item", "write [ONE, ANOTHER]"),
+    "int_type": ("expected a whole number", "write it without quotes, such as 4"),
+    "greater_than_equal": ("expected at least 1", "write 1 or more"),
 }
-"""What is wanted where pydantic finds something else, and how to write it."""
+"""Pydantic's error type → what is wrong, and how to write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,15 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
             return None
         word, _, rest = found.text.partition(" ")
         hint = f"write a colon: {word}: {rest[0]}" if rest[:1] in ("{", "[") else _pattern_hint(error)
-        return Problem(f"{quoted(found.text)} is not a name that can be used here", hint, where)
+        return Problem(f"{quoted(found.text)} is not a valid name", hint, where)
     if kind == "string_type" and isinstance(found.value, int | float) and not isinstance(found.value, bool):
-        return Problem(f"{found.text} is a number, text is wanted", f'write "{found.text}"', where)
+        return Problem(f"{found.text} is a number; expected a string", f'write "{found.text}"', where)
     if kind == "literal_error":
         expected = error["ctx"]["expected"]
         if isinstance(found.value, str) and found.text == expected:
-            return Problem(f"{name}: {found.text!r} is text, a number is wanted", f"write it without quotes: {expected}", where)
+            return Problem(
+                f"{name}: {found.text!r} is a string; expected a number", f"write it without quotes: {expected}", where
+            )
         if name == "schema" and type(found.value) is int and found.value > 1:
             return Problem(f"schema {found.text} needs a newer gdcbuild", "update gdcbuild, or write schema: 1", where)
         one_of = "one of " if " or " in expected else ""
@@ -135,12 +137,12 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
         return Problem(f"{said} is not {one_of}{expected}", f"write {expected}", where)
     written = _written(path)
     if kind == "union_tag_not_found":
-        return Problem(f"{_called(written)}: neither a path nor what another action makes", _FILE, where)
-    message, mend = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
+        return Problem(f"{_called(written)}: expected a path or a reference", _FILE, where)
+    message, fix = _WANTED.get(kind) or (error["msg"].removeprefix("Value error, "), "write another value")
     if path and path[-1] in TAGS:
-        mend = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
+        fix = f"{_FILE}, or {{from: PATH, to: FOLDER/}}" if isinstance(written[-1], int) else _FILE
     described = _described(model, written)
-    hint = f"{mend}; {described}" if described else mend
+    hint = f"{fix}; {described}" if described else fix
     return Problem(f"{_called(written)}: {message[0].lower()}{message[1:]}", hint, where)
 
 
@@ -170,7 +172,7 @@ def _pattern_hint(error: Any) -> str:
     if ":" in pattern:
         return 'write "package.module:function"'
     if pattern.startswith("^[0-9]"):
-        return 'write MAJOR.MINOR in quotes, as "2.13"'
+        return 'write MAJOR.MINOR in quotes, such as "2.13"'
     if "{0,61}" in pattern:
         return "use letters, digits, . _ and -, at most 63; begin and end with a letter or a digit"
     return "use letters, digits, . _ and -; begin and end with a letter, a digit or _"

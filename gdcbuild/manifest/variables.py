@@ -29,8 +29,8 @@ def fill(node: Node, main: Node, variables: Mapping[str, str], problems: list[Pr
     section = node.get("vars")
     for _, variable in section.items() if section else ():
         if _holds_variable(variable):
-            hint = "write the value: variables are put in once"
-            problems.append(Problem(f"{quoted(variable.text)} holds a variable, as a value of vars", hint, variable.where))
+            message = f"{quoted(variable.text)}: values under `vars` cannot contain variables"
+            problems.append(Problem(message, "write the value itself", variable.where))
     return replace(node, value=value)
 
 
@@ -55,7 +55,7 @@ def put_in(
         section, _, name = match[1].partition(".")
         if not match[2]:
             refused = True
-            problems.append(Problem(f"{quoted(match[0])} has no }}", "end the variable with }", node.where))
+            problems.append(Problem(f"{quoted(match[0])} has no closing }}", "close the variable with }", node.where))
             return match[0]
         if match[1] == "out" and path[:1] == ("steps",) and path[2:] == ("run",):
             return match[0]
@@ -89,18 +89,20 @@ def _is_text(value: str) -> bool:
 def _problem(variable: str, known: Mapping[str, Node], variables: Mapping[str, str]) -> Problem:
     if variable.startswith("vars."):
         hint = did_you_mean(variable, [f"vars.{name}" for name in known], "declare it under vars")
-        return Problem(f"there is no variable {variable!r}", hint)
+        return Problem(f"unknown variable {variable!r}", hint)
     if variable.startswith("env."):
         name = variable.removeprefix("env.")
         wrong = "is not UTF-8" if name in variables else "is not set"
         return Problem(f"the environment variable {name} {wrong}", "set it, or write the value")
     if variable == "out":
-        return Problem("${out} belongs to a step's `run`", "remove it; what a step makes is {step: NAME, path: FILE} elsewhere")
+        return Problem(
+            "${out} is available only in a step's `run`", "remove it; elsewhere, write {step: NAME, path: FILE} for an output"
+        )
     meant = {"out": "out", **{name: f"vars.{name}" for name in known}}
     near = difflib.get_close_matches(variable, meant, 1)
     hint = (
         f"did you mean ${{{meant[near[0]]}}}?"
         if near
-        else "write ${vars.NAME} or ${env.NAME}; $NAME, without braces, is left to a shell"
+        else "write ${vars.NAME} or ${env.NAME}; $NAME without braces is left to the shell"
     )
-    return Problem(f"${{{variable}}} is not known", hint)
+    return Problem(f"unknown variable ${{{variable}}}", hint)

@@ -78,7 +78,7 @@ def parse(data: bytes, file: str, free: Set[str] = frozenset()) -> tuple[Node | 
     Below the keys in `free`, a key may be any text.
     """
     if len(data) > MAX_BYTES:
-        return None, [Problem(f"larger than {MAX_BYTES >> 20} MiB", "split it and use include", Location(file))]
+        return None, [Problem(f"the manifest is larger than {MAX_BYTES >> 20} MiB", "split it and use include", Location(file))]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -95,7 +95,7 @@ def parse(data: bytes, file: str, free: Set[str] = frozenset()) -> tuple[Node | 
         composer.problems.append(_unreadable(error, text, file))
         return None, composer.problems
     if composer.root is None and not composer.problems:
-        composer.problems.append(Problem("the manifest is empty", "begin with `schema: 1`", Location(file, 1, 1)))
+        composer.problems.append(Problem("the manifest is empty", "start with `schema: 1`", Location(file, 1, 1)))
     return composer.root, composer.problems
 
 
@@ -103,7 +103,7 @@ def _unreadable(error: yaml.reader.ReaderError, text: str, file: str) -> Problem
     """The parser in C counts in bytes and names the character by its number, the one in Python does neither."""
     number = error.character if isinstance(error.character, int) else ord(error.character)
     line = text.count("\n", 0, text.index(chr(number))) + 1
-    return Problem(f"a character YAML does not allow: U+{number:04X}", "remove it", Location(file, line, 1))
+    return Problem(f"YAML does not allow the character U+{number:04X}", "remove it", Location(file, line, 1))
 
 
 class _Composer:
@@ -132,7 +132,7 @@ class _Composer:
         if isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
             if self.documents == 2:
-                self.problem(event, "a second document", "keep one document a file and use include")
+                self.problem(event, "more than one document", "keep one document per file and use include")
         elif self.documents > 1:
             return
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -151,19 +151,21 @@ class _Composer:
             self.skip += opens
             return
         if isinstance(event, yaml.AliasEvent):
-            self.problem(event, f"an alias (*{event.anchor})", "write the value out, or use `vars` and `defaults`")
+            self.problem(event, f"alias *{event.anchor} is not allowed", "write the value out, or use `vars` and `defaults`")
         elif event.anchor is not None:
-            self.problem(event, f"an anchor (&{event.anchor})", "remove it, and use `vars` and `defaults` to share values")
+            self.problem(
+                event, f"anchor &{event.anchor} is not allowed", "remove it, and use `vars` and `defaults` to share values"
+            )
         if "\0" in getattr(event, "value", ""):
-            self.problem(event, "a NUL character", "remove it: no path and no command can have one")
+            self.problem(event, "NUL characters are not allowed", "remove it: paths and commands cannot contain one")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self.problem(event, f"a tag ({tag})", "remove it; quote the value if it is text")
+            self.problem(event, f"tag {tag} is not allowed", "remove it; quote the value if it is a string")
         if self._expects_key():
             self.key(event)
             return
         if opens and len(self.stack) >= MAX_DEPTH:
-            self.problem(event, f"nested deeper than {MAX_DEPTH} levels", "write it flatter")
+            self.problem(event, f"nested deeper than {MAX_DEPTH} levels", "reduce the nesting")
             self.skip = 1
             self.pending[-1] = None
             return
@@ -193,7 +195,7 @@ class _Composer:
     def key(self, event: yaml.NodeEvent) -> None:
         where = self.where(event)
         if not isinstance(event, yaml.ScalarEvent):
-            self.problem(event, "a key that is not text", "write a plain word as the key")
+            self.problem(event, "a key must be a string", "write a plain word as the key")
             self.pending[-1] = (f"\0{where}", where)
             if isinstance(event, yaml.CollectionStartEvent):
                 self.skip = 1
@@ -201,7 +203,7 @@ class _Composer:
         name = event.value
         if not event.style:
             if name == "<<":
-                self.problem(event, "a merge key (<<)", "use `defaults`, or write the keys out")
+                self.problem(event, "merge keys (<<) are not allowed", "use `defaults`, or write the keys out")
                 name = f"\0{where}"
             elif not isinstance(resolve(name), str) or is_ambiguous_key(name):
                 self.problem(event, f"{name} {reads_as(name)}", self._key_hint(name))
@@ -209,7 +211,7 @@ class _Composer:
                     name = f"\0{where}"  # which is no name in quotes either: all has been said
         mapping = self.stack[-1]
         if name in mapping.keys:
-            self.problem(event, f"{name!r} is given twice; it stands at {mapping.keys[name]} too", "keep one of them")
+            self.problem(event, f"duplicate key {name!r}; the first is at {mapping.keys[name]}", "keep one of them")
             name = f"\0{where}"
         self.pending[-1] = (name, where)
 
@@ -222,7 +224,7 @@ class _Composer:
         if _NAME.match(name) or self._is_free():
             return f'write "{name}":'
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
-        as_name = f'another name in quotes, as "{near}":' if near else "a name in quotes:"
+        as_name = f'another name in quotes, such as "{near}":' if near else "a name in quotes:"
         return f"write {as_name} letters, digits, . _ and -; begin and end with a letter or a digit"
 
     def value(self, event: yaml.NodeEvent) -> Node:
@@ -237,8 +239,8 @@ class _Composer:
             return Node(event.value, where, text=event.value, refused=event.tag is not None or "\0" in event.value)
         if is_ambiguous(event.value):
             number = plain_number(event.value)
-            other = f"{number} for the number" if number else "true or false; numbers as 10 or 0.5"
-            self.problem(event, f"{event.value} {DISAGREE}", f'write "{event.value}" for the text; {other}')
+            other = f"{number} for the number" if number else "true or false for a boolean, 10 or 0.5 for a number"
+            self.problem(event, f"{event.value} {DISAGREE}", f'write "{event.value}" for the string, {other}')
             return Node(event.value, where, text=event.value, refused=True)
         return Node(resolve(event.value), where, text=event.value)
 

@@ -136,7 +136,7 @@ class RememberedSource:
         found = plain.work(wanted)
         now = plain.desired(wanted)
         if other := [id for id in wanted if self._told.get(id, now[id]) != now[id]]:
-            raise ResultChanged(*(Problem(f"{id} is not what it was when it was planned") for id in other))
+            raise ResultChanged(*(Problem(f"{id} changed after it was planned") for id in other))
         return found
 
     def _having(self, wanted: Collection[VersionId]) -> PlainSource:
@@ -149,7 +149,9 @@ class RememberedSource:
         plain = self._reading(files - {self._manifest})
         models = plain.models()
         if gone := [id for id in wanted if id.version not in models.get(id.model, ())]:
-            raise Refused(*(Problem(f"{id} has left the manifest while this ran", "run the command again") for id in gone))
+            raise Refused(
+                *(Problem(f"{id} was removed from the manifest during the run", "run the command again") for id in gone)
+            )
         return plain
 
     def _reading(self, files: Collection[str] = ()) -> PlainSource:

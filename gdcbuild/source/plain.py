@@ -113,7 +113,7 @@ def _elsewhere(mistakes: Collection[Problem]) -> Problem:
     """What to say of mistakes that the selection does not need to be without."""
     lines = sorted({f"{p.where}: {p.message}" if p.where else p.message for p in mistakes})
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    message = f"{len(lines)} mistake{'s' * (len(lines) != 1)} in what is not selected"
+    message = f"{len(lines)} mistake{'s' * (len(lines) != 1)} outside the selection"
     return Problem(
-        message, "nothing to do now; gdcbuild validate says how to correct it", detail="\n".join([*lines[:_SHOWN], *more])
+        message, "no action needed now; gdcbuild validate shows how to fix them", detail="\n".join([*lines[:_SHOWN], *more])
     )

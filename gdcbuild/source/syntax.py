@@ -33,7 +33,7 @@ def _mistakes(graph: Graph, wanted: Iterable[VersionId], root: Path) -> Iterator
             try:
                 found = framework.mistake(action, item, partial(_start, root / item.origin.path))
             except OSError as error:
-                found = of_system(error, f"{display} cannot be read", "put the file there, readable")
+                found = of_system(error, f"{display} cannot be read", "make the file readable")
             if found is not None:
                 yield found._replace(where=found.where._replace(file=display) if found.where else None)
 

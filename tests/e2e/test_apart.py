@@ -41,8 +41,8 @@ def refused(workspace: Workspace, *commands: str, line: str = "3:11", bucket: st
     for command in commands:
         result = workspace.run(*command.split())
         assert result.code == 65, (command, result.out, result.err)
-        assert f"gdcbuild.yaml:{line}: error: the bucket '{bucket}' holds what versions are made of" in result.err
-        assert "name a folder of its own, as bucket: published" in result.err
+        assert f"gdcbuild.yaml:{line}: error: the bucket '{bucket}' contains inputs of versions" in result.err
+        assert "choose a separate folder, such as bucket: published" in result.err
     assert workspace.snapshot() == before
 
 
@@ -128,7 +128,7 @@ def test_a_bucket_in_a_folder_that_is_packed_is_refused_before_it_is_there(sourc
     packed = MANIFEST.replace("BUCKET", "lab/bucket").replace("handler: h\n", "handler: h\n    files: [{from: lab/, to: ./}]\n")
     sources.write({"gdcbuild.yaml": packed, "lab/f": ""})
     result = sources.run("validate")
-    assert (result.code, "gdcbuild.yaml:11:" in result.err, "'lab' holds a bucket" in result.err) == (65, True, True), (
+    assert (result.code, "gdcbuild.yaml:11:" in result.err, "'lab' contains a bucket" in result.err) == (65, True, True), (
         result.err
     )
 

@@ -116,7 +116,7 @@ def test_every_mistake_is_an_error_with_its_problems(workspace: Workspace) -> No
     found = project(workspace)
     with pytest.raises(gdcbuild.Error, match="'nothing' matches no version"):
         gdcbuild.plan(found, select=["nothing"])
-    with pytest.raises(gdcbuild.Error, match="there is no environment 'prod'"):
+    with pytest.raises(gdcbuild.Error, match="unknown environment 'prod'"):
         gdcbuild.plan(found, "prod")
     (workspace.root / "bucket").write_bytes(b"a file")
     with pytest.raises(gdcbuild.Error) as refused:

@@ -147,8 +147,8 @@ def test_secrets_in_a_saved_model_and_in_an_exports_files(workspace: Workspace) 
     )
     done = workspace.run("validate")
     assert done.code == 65
-    assert "'sm/assets/.netrc', which 'sm/' takes in, looks like a secret: passwords" in words(done.err)
-    assert "'code/.npmrc', which 'code/' takes in, looks like a secret: registry credentials" in words(done.err)
+    assert "'sm/assets/.netrc', matched by 'sm/', looks like a secret: passwords" in words(done.err)
+    assert "'code/.npmrc', matched by 'code/', looks like a secret: registry credentials" in words(done.err)
 
 
 NOTES = "extra/notes.txt"
@@ -274,7 +274,7 @@ def test_a_policy_stands_in_the_root(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\npolicy: {pickle: no}\n"})
     workspace.write({"a/gdcbuild.yaml": "schema: 1\npolicy: {pickle: deny}\n"})
     done = workspace.run("validate")
-    assert "policy stands in an included manifest" in done.err
+    assert "policy is not allowed in an included manifest" in done.err
 
 
 NO_STATE = (1, "and TorchServe loads a state dict; it would say:")

@@ -600,7 +600,7 @@ def test_where_it_is_written(ready: Workspace) -> None:
     ready.ok("import", "x.sh")
     assert (ready.root / "gdcbuild.yaml").read_text() == shown.out
     again = ready.run("import", "x.sh")
-    assert (again.code, "gdcbuild.yaml exists already" in again.err) == (64, True)
+    assert (again.code, "gdcbuild.yaml already exists" in again.err) == (64, True)
     assert ready.run("import", "no-such.sh", "-o", "other.yaml").code == 64
 
 

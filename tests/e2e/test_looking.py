@@ -140,7 +140,7 @@ def test_init_writes_a_manifest_that_validates(workspace: Workspace) -> None:
     manifest = (workspace.root / "gdcbuild.yaml").read_text()
     jsonschema.validate(yaml.safe_load(manifest), workspace.ok("schema").json)
     again = workspace.run("init")
-    assert (again.code, "exists already" in again.err) == (64, True)
+    assert (again.code, "already exists" in again.err) == (64, True)
     assert (workspace.root / "gdcbuild.yaml").read_text() == manifest
 
 

@@ -78,7 +78,7 @@ def test_a_mistake_stops_only_what_needs_it(members: Workspace, wrong: str) -> N
     manifest, message, place = WRONG[wrong]
     members.write({"b/gdcbuild.yaml": manifest})
     caution = members.ok("plan", "a")
-    assert "warning: 1 mistake in what is not selected\n" in caution.err
+    assert "warning: 1 mistake outside the selection\n" in caution.err
     assert f"b/gdcbuild.yaml:{place}: " in caution.err
     assert message in caution.err
     assert "created    a@1" in members.ok("apply", "--exclude", "b").err
@@ -100,7 +100,7 @@ def test_what_is_needed_of_another_model_is_needed(members: Workspace) -> None:
 
 def test_another_version_of_the_same_model_may_lack_its_data(members: Workspace) -> None:
     members.write({"a/gdcbuild.yaml": A + '      "2": {weights: gone.pt}\n'})
-    assert "1 mistake in what is not selected" in members.ok("build", "a@1").err
+    assert "1 mistake outside the selection" in members.ok("build", "a@1").err
     assert "created    a@1" in members.ok("apply", "a@1").err
     members.age()
     for _ in range(2):

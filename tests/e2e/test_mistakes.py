@@ -64,29 +64,32 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "duplicate key": (
         MODEL + '      "1": {keras: model.keras}\n      "1": {keras: model.keras}\n',
-        ["gdcbuild.yaml:12:7: error: '1' is given twice; it stands at gdcbuild.yaml:11:7 too"],
+        ["gdcbuild.yaml:12:7: error: duplicate key '1'; the first is at gdcbuild.yaml:11:7"],
     ),
     "alias and anchor": (
         MODEL + '      "1": &one {keras: model.keras}\n      "2": *one\n',
-        ["gdcbuild.yaml:11:12: error: an anchor (&one)", "gdcbuild.yaml:12:12: error: an alias (*one)"],
+        ["gdcbuild.yaml:11:12: error: anchor &one is not allowed", "gdcbuild.yaml:12:12: error: alias *one is not allowed"],
     ),
-    "tag": (MODEL + '      "1": {keras: !!str model.keras}\n', ["gdcbuild.yaml:11:20: error: a tag (tag:yaml.org,2002:str)"]),
-    "merge key": (HEAD + "<<: {models: {}}\n", ["gdcbuild.yaml:7:1: error: a merge key (<<)"]),
+    "tag": (
+        MODEL + '      "1": {keras: !!str model.keras}\n',
+        ["gdcbuild.yaml:11:20: error: tag tag:yaml.org,2002:str is not allowed"],
+    ),
+    "merge key": (HEAD + "<<: {models: {}}\n", ["gdcbuild.yaml:7:1: error: merge keys (<<) are not allowed"]),
     "truth value of YAML 1.1": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, immutable: yes}"),
         ["gdcbuild.yaml:3:38: error: yes is not quoted", "true or false"],
     ),
     "unknown framework": (
         (MODEL + '      "1": {keras: model.keras}\n').replace("framework: tf", "framework: tff"),
-        ["gdcbuild.yaml:9:16: error: there is no framework 'tff'", "did you mean 'tf'?"],
+        ["gdcbuild.yaml:9:16: error: unknown framework 'tff'", "did you mean 'tf'?"],
     ),
     "unknown image": (
         HEAD.replace("tf2-cpu.2-18", "tf2-cpu.2-99"),
-        ["gdcbuild.yaml:5:8: error: image 'tf2-cpu.2-99' is not known", "give its kind and version"],
+        ["gdcbuild.yaml:5:8: error: unknown image 'tf2-cpu.2-99'", "add its kind and version"],
     ),
     "unknown handler": (
         HEAD + 'models:\n  m:\n    framework: pt\n    handler: base_handlr\n    versions:\n      "1": {weights: model.keras}\n',
-        ["gdcbuild.yaml:10:5: error: there is no handler 'base_handlr'", "did you mean 'base_handler'?"],
+        ["gdcbuild.yaml:10:5: error: unknown handler 'base_handlr'", "did you mean 'base_handler'?"],
     ),
     "two sources": (
         MODEL + '      "1": {keras: model.keras, saved_model: sm/}\n',
@@ -102,7 +105,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "path that leaves": (
         MODEL + '      "1": {keras: ../model.keras}\n',
-        ["gdcbuild.yaml:11:20: error: '../model.keras' leaves the workspace"],
+        ["gdcbuild.yaml:11:20: error: '../model.keras' points outside the workspace"],
     ),
     "absolute path": (
         MODEL + '      "1": {keras: /etc/passwd}\n',
@@ -110,7 +113,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "symlink that leaves": (
         MODEL + '      "1": {keras: link.keras}\n',
-        ["gdcbuild.yaml:11:20: error: 'link.keras' is a symlink that leaves the workspace"],
+        ["gdcbuild.yaml:11:20: error: 'link.keras' is a symlink that points outside the workspace"],
     ),
     "neither file nor folder": (
         MODEL + '      "1": {keras: pipe.keras}\n',
@@ -122,7 +125,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "unknown reference": (
         MODEL + '      "1": {saved_model: {step: nope, path: x/}}\n      "2": {saved_model: {model: m, version: "9"}}\n',
-        ["gdcbuild.yaml:11:26: error: there is no step 'nope'", "gdcbuild.yaml:12:26: error: there is no version of 'm', '9'"],
+        ["gdcbuild.yaml:11:26: error: unknown step 'nope'", "gdcbuild.yaml:12:26: error: model 'm' has no version '9'"],
     ),
     "unpinned toolchain": (
         HEAD.replace("{image: tf2-cpu.2-18}", "{image: tf2-cpu.2-18, toolchain: {requirements: requirements.txt}}"),
@@ -135,15 +138,15 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "values of the wrong kind": (
         HEAD + "models: []\nvars: {a: [1]}\nsteps: {s: {run: [], outputs: [x], env: yes-please}}\n",
         [
-            "gdcbuild.yaml:7:1: error: models: a mapping is wanted",
-            "gdcbuild.yaml:8:8: error: a: text, a number, or true or false is wanted",
-            "gdcbuild.yaml:9:13: error: run: is empty, at least one is wanted",
-            "gdcbuild.yaml:9:36: error: env: a list is wanted",
+            "gdcbuild.yaml:7:1: error: models: expected a mapping",
+            "gdcbuild.yaml:8:8: error: a: expected a string, a number, or true or false",
+            "gdcbuild.yaml:9:13: error: run: is empty; expected at least one item",
+            "gdcbuild.yaml:9:36: error: env: expected a list",
         ],
     ),
     "version that is no name": (
         MODEL + "      a/b: {keras: model.keras}\n",
-        ["gdcbuild.yaml:11:7: error: 'a/b' is not a name that can be used here"],
+        ["gdcbuild.yaml:11:7: error: 'a/b' is not a valid name"],
     ),
     "bucket whose variable is empty": (
         HEAD.replace("{bucket: bucket}", '{bucket: "${env.EMPTY}"}'),
@@ -167,19 +170,19 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "unknown pool": (
         HEAD + "pools: {gpu: 1}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpus\n",
-        ["gdcbuild.yaml:12:5: error: there is no pool 'gpus'", "did you mean 'gpu'?"],
+        ["gdcbuild.yaml:12:5: error: unknown pool 'gpus'", "did you mean 'gpu'?"],
     ),
     "pool without room": (
         HEAD + "pools: {gpu: 0}\nsteps:\n  s:\n    run: [sh]\n    outputs: [x]\n    pool: gpu\n",
-        ["gdcbuild.yaml:7:9: error: gpu: a number of at least 1 is wanted", "write 1 or more"],
+        ["gdcbuild.yaml:7:9: error: gpu: expected at least 1", "write 1 or more"],
     ),
     "NUL in a variable": (
         HEAD + 'vars: {x: "a\\0b"}\nsteps:\n  s:\n    run: [sh, "${vars.x}"]\n    outputs: [x]\n',
-        ["gdcbuild.yaml:7:11: error: a NUL character", "remove it"],
+        ["gdcbuild.yaml:7:11: error: NUL characters are not allowed", "remove it"],
     ),
     "NUL in a bucket": (
         HEAD.replace("{bucket: bucket}", '{bucket: "a\\0b"}'),
-        ["gdcbuild.yaml:3:19: error: a NUL character"],
+        ["gdcbuild.yaml:3:19: error: NUL characters are not allowed"],
     ),
     "bucket that is none": (
         HEAD.replace("{bucket: bucket}", '{bucket: "gs://x"}'),
@@ -215,7 +218,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "default environment that is none": (
         HEAD.replace("environments:", "default_environment: lokal\nenvironments:"),
-        ["gdcbuild.yaml:2:1: error: there is no environment 'lokal'", "did you mean 'local'?"],
+        ["gdcbuild.yaml:2:1: error: unknown environment 'lokal'", "did you mean 'local'?"],
     ),
     "CA file that is not there": (
         HEAD.replace("environments:", "environments:\n  prod: {bucket: s3://abc, ca_file: no.pem}"),
@@ -223,15 +226,15 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "variable that is nearly out": (
         HEAD + 'steps:\n  s:\n    run: [sh, "${oot}/x"]\n    outputs: [x]\n',
-        ["gdcbuild.yaml:9:15: error: ${oot} is not known", "did you mean ${out}?"],
+        ["gdcbuild.yaml:9:15: error: unknown variable ${oot}", "did you mean ${out}?"],
     ),
     "variable without vars": (
         HEAD + 'vars: {units: 1}\nsteps:\n  s:\n    run: [sh, "${units}/x"]\n    outputs: [x]\n',
-        ["gdcbuild.yaml:10:15: error: ${units} is not known", "did you mean ${vars.units}?"],
+        ["gdcbuild.yaml:10:15: error: unknown variable ${units}", "did you mean ${vars.units}?"],
     ),
     "region that is none": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
-        ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "as us-east-1"],
+        ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "such as us-east-1"],
     ),
     "CA file whose name is empty": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, ca_file: ''}"),
@@ -247,26 +250,26 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "glob where one file is wanted": (
         MODEL + '      "1": {keras: "*.keras"}\n',
-        ["gdcbuild.yaml:11:20: error: there is no file '*.keras'", "globs are for lists"],
+        ["gdcbuild.yaml:11:20: error: there is no file '*.keras'", "globs are allowed only in lists"],
     ),
     "folder taken for a file": (
         MODEL + '      "1": {keras: model.keras/x.keras}\n',
-        ["gdcbuild.yaml:11:20: error: there is no file 'model.keras/x.keras'", "'model.keras' is no folder"],
+        ["gdcbuild.yaml:11:20: error: there is no file 'model.keras/x.keras'", "'model.keras' is not a folder"],
     ),
     "release without quotes": (
         HEAD.replace("{image: tf2-cpu.2-18}", "{image: x, kind: tensorflow, version: 2.10}"),
-        ["gdcbuild.yaml:5:36: error: 2.10 is a number, text is wanted", 'write "2.10"'],
+        ["gdcbuild.yaml:5:36: error: 2.10 is a number; expected a string", 'write "2.10"'],
     ),
     "colon forgotten": (
         HEAD.replace("  tf: {", "  tf {"),
-        ["gdcbuild.yaml:5:3: error: 'tf {image' is not a name that can be used here", "write a colon: tf: {"],
+        ["gdcbuild.yaml:5:3: error: 'tf {image' is not a valid name", "write a colon: tf: {"],
     ),
     "framework in defaults": (
         HEAD + "defaults: {pytorch: {framework: pt}}\n",
         ["gdcbuild.yaml:7:22: error: `framework` has no effect in defaults"],
     ),
     "not YAML": ("schema: 1\nmodels: {a: [}\n", ["gdcbuild.yaml:2:14: error: not valid YAML"]),
-    "empty": ("", ["gdcbuild.yaml:1:1: error: the manifest is empty", "begin with `schema: 1`"]),
+    "empty": ("", ["gdcbuild.yaml:1:1: error: the manifest is empty", "start with `schema: 1`"]),
     "not UTF-8": ("schema: 1\n# \udcff\n", ["gdcbuild.yaml:2:1: error: not UTF-8"]),
 }
 
@@ -311,7 +314,7 @@ def test_versions_that_are_no_names_in_quotes_either(prepared: Workspace) -> Non
     assert (result.code, result.err.count(" error: ")) == (65, len(versions)), result.err
     for version in versions:
         assert f" error: {version} is not quoted, and YAML reads it as" in result.err
-    assert 'write another name in quotes, as "12-30-45": letters, digits' in result.err
+    assert 'write another name in quotes, such as "12-30-45": letters, digits' in result.err
 
 
 def test_all_mistakes_in_one_run(prepared: Workspace) -> None:
@@ -459,14 +462,21 @@ def test_every_mistake_of_a_list_and_of_all_that_goes_with_it(workspace: Workspa
     for number in range(1, 16):
         assert f"there is no file 'no{number}'" in result.err
     for said in (
-        *("'../x' leaves", "'*.md' matches no", "'/abs' is an absolute", "'lab/' is a folder", "no step 't'", "'zip' is not"),
+        *(
+            "'../x' points outside",
+            "'*.md' matches no",
+            "'/abs' is an absolute",
+            "'lab/' is a folder",
+            "unknown step 't'",
+            "'zip' is not",
+        ),
         *(
             "unknown key 'weigths'",
             "command is empty",
-            "'../a' leads out",
-            "no framework 'f'",
-            "no pool 'p'",
-            "'A=B' is no name",
+            "'../a' points outside",
+            "unknown framework 'f'",
+            "unknown pool 'p'",
+            "'A=B' is not a valid variable name",
         ),
     ):
         assert result.err.count(said) == 1, said
@@ -478,7 +488,7 @@ def test_a_mistake_in_the_framework_hides_no_other(workspace: Workspace) -> None
     workspace.write({"gdcbuild.yaml": manifest + "  n: {frameork: pt, versions: {'1': {weights: no2}}}\n"})
     result = workspace.run("validate")
     assert [line for line in result.err.splitlines() if ": error: " in line] == [
-        "gdcbuild.yaml:9:16: error: there is no framework 'ptt'",
+        "gdcbuild.yaml:9:16: error: unknown framework 'ptt'",
         "gdcbuild.yaml:12:22: error: there is no file 'no1'",
         "gdcbuild.yaml:13:7: error: unknown key 'frameork'",
         "gdcbuild.yaml:13:47: error: there is no file 'no2'",
@@ -571,10 +581,10 @@ def test_a_variable_of_the_chosen_environment_is_told_once(workspace: Workspace)
 @pytest.mark.parametrize(
     ("given", "said", "hint"),
     [
-        ("lab/", "'lab/' is a folder, a file is wanted", "write {from: lab/, to: ./} for all that is in it, or to: lab/"),
-        ("lab", "'lab' is a folder, a file is wanted", "write {from: lab/, to: ./} for all that is in it, or to: lab/"),
-        ("./", "'./' is a folder, a file is wanted", "name what is in it"),
-        ("'l*'", "the glob matches the folder 'lab', whose files would be lost", "write {from: lab/, to: ./}"),
+        ("lab/", "'lab/' is a folder; expected a file", "write {from: lab/, to: ./} for all its files, or to: lab/"),
+        ("lab", "'lab' is a folder; expected a file", "write {from: lab/, to: ./} for all its files, or to: lab/"),
+        ("./", "'./' is a folder; expected a file", "name the files in it"),
+        ("'l*'", "the glob matches the folder 'lab', whose files would be left out", "write {from: lab/, to: ./}"),
         ("'lab/*'", "the glob matches the folder 'lab/deep', whose files", "narrow the glob; write {from: lab/deep/, to: ./}"),
         ("{from: a.txt, to: 'x\\y'}", "'x\\\\y' has a backslash", "write 'x/y'"),
     ],
@@ -624,7 +634,7 @@ def test_what_is_no_root_manifest_is_called_what_it_is(workspace: Workspace) -> 
     (workspace.root / "loop").symlink_to("loop")
     (workspace.root / "folder").mkdir()
     os.mkfifo(workspace.root / "pipe")
-    for name, said in {"loop": "symlink to nothing", "folder": "is a folder", "pipe": "no regular file"}.items():
+    for name, said in {"loop": "broken symlink", "folder": "is a folder", "pipe": "is not a regular file"}.items():
         result = workspace.run("validate", "-f", name)
         assert (result.code, said in result.err) == (64, True), result.err
 
@@ -637,11 +647,11 @@ def test_every_mistake_in_what_a_step_declares(workspace: Workspace) -> None:
     assert result.err.count("gdcbuild.yaml:8:") == 6, result.err
     for text in (
         "'x' and 'x/y' are a file and a folder",
-        "'./' is the folder",
+        "'./' is the output folder itself",
         "'../a'",
         "'../b'",
-        "'A-B' is no",
-        "'1X' is no",
+        "'A-B' is not a valid variable name",
+        "'1X' is not a valid variable name",
     ):
         assert text in result.err
 
@@ -662,7 +672,7 @@ def test_two_models_with_one_id(workspace: Workspace) -> None:
     workspace.write({"a/m.keras": b"k", "b/m.keras": b"k"})
     result = workspace.run("validate")
     assert result.code == 65
-    assert "b/g.yaml:3:3: error: two models have the id 'm'; the other stands at a/g.yaml:3:3" in result.err
+    assert "b/g.yaml:3:3: error: two models have the id 'm'; the other is at a/g.yaml:3:3" in result.err
 
 
 @pytest.mark.parametrize(
@@ -671,14 +681,14 @@ def test_two_models_with_one_id(workspace: Workspace) -> None:
         (["plan", "--nope"], "No such option"),
         (["nope"], "No such command"),
         (["plan", "unknown-model"], "'unknown-model' matches no version"),
-        (["plan", "--env", "prod"], "there is no environment 'prod'"),
+        (["plan", "--env", "prod"], "unknown environment 'prod'"),
         (["plan", "-j"], "No such option"),
         (["apply", "-j", "0"], "greater than or equal to 1"),
         (["plan", "-C", "nowhere"], "there is no folder nowhere"),
         (["clean"], "error: No such command 'clean'.\n    gdcbuild cache gc"),
-        (["destroy"], "Taking a version out"),
-        (["apply", "-auto-approve"], "--yes answers beforehand"),
-        (["plan", "-out", "x"], "a plan is not kept"),
+        (["destroy"], "Retire a version"),
+        (["apply", "-auto-approve"], "--yes skips the question"),
+        (["plan", "-out", "x"], "plans are not saved"),
         (["init", "-upgrade"], "init writes a first manifest"),
         (["plan", "-f", "nope.yaml"], "there is no file nope.yaml"),
     ],
@@ -709,7 +719,9 @@ def test_a_bucket_in_a_folder_that_is_packed_is_refused(workspace: Workspace) ->
     )
     workspace.write({"gdcbuild.yaml": manifest, "w.pt": "w", "lab/.gdcbuild/v1/claims/x": "", "lab/f": ""})
     result = workspace.run("validate")
-    assert (result.code, "gdcbuild.yaml:7:" in result.err, "'lab' holds a bucket" in result.err) == (65, True, True), result.err
+    assert (result.code, "gdcbuild.yaml:7:" in result.err, "'lab' contains a bucket" in result.err) == (65, True, True), (
+        result.err
+    )
 
 
 def test_validating_needs_no_cache(workspace: Workspace) -> None:

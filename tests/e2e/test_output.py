@@ -87,8 +87,8 @@ def test_verify_says_what_is_not_published(workspace: Workspace) -> None:
     lines = result.err.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == [
         "error: a@1 is not published: a publishing was begun and not ended",
-        "error: b@2 has files in the bucket that gdcbuild did not publish",
-        "error: c@7 has files in the bucket that gdcbuild did not publish",
+        "error: b@2 has files in the bucket that were not published by gdcbuild",
+        "error: c@7 has files in the bucket that were not published by gdcbuild",
     ]
 
 
@@ -96,7 +96,7 @@ def test_what_was_never_published_is_no_damage(workspace: Workspace) -> None:
     """A version that is merged and not applied yet must not alarm whoever watches the bucket."""
     workspace.write(FILES)
     workspace.ok("apply", "a")
-    assert workspace.ok("verify").err == "Not published yet: b@1, b@2.\nWhole: 2 versions.\n"
+    assert workspace.ok("verify").err == "Not published yet: b@1, b@2.\nOK: 2 versions match their seals.\n"
     rows = workspace.ok("verify", "--json").json["versions"]
     assert [(r["model"], r["standing"], r["findings"]) for r in rows] == [
         ("a", "published", []),
@@ -141,7 +141,7 @@ def test_a_version_that_is_taken_out(workspace: Workspace) -> None:
     halfway = workspace.run("verify")
     assert (halfway.code, ".gdcbuild/v1/seals/a/1/" in halfway.err) == (4, True), halfway.err
     shutil.rmtree(bucket / ".gdcbuild/v1/seals/a/1")
-    assert workspace.ok("verify").err == "Whole: 3 versions.\n"
+    assert workspace.ok("verify").err == "OK: 3 versions match their seals.\n"
     assert "a@1" not in workspace.ok("plan").out
 
 
@@ -209,7 +209,7 @@ def test_a_warning_that_nobody_reads_takes_no_answer_away(workspace: Workspace, 
 def test_a_run_that_nobody_listens_to_is_carried_out(workspace: Workspace, script: str) -> None:
     workspace.write(FILES)
     assert shell(workspace, script).returncode == 0
-    assert workspace.ok("verify").err == "Whole: 4 versions.\n"
+    assert workspace.ok("verify").err == "OK: 4 versions match their seals.\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

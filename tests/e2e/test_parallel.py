@@ -78,7 +78,9 @@ def test_a_pool_in_an_included_manifest(workspace: Workspace) -> None:
     write(workspace, {"s": 0}, "include: [part.yaml]\n")
     workspace.write({"part.yaml": "schema: 1\npools: {gpu: 1}\n"})
     result = workspace.run("apply")
-    assert (result.code, "part.yaml:2:1: error: pools stands in an included manifest" in result.err) == (65, True), result.err
+    assert (result.code, "part.yaml:2:1: error: pools is not allowed in an included manifest" in result.err) == (65, True), (
+        result.err
+    )
 
 
 def test_what_took_longest_last_time_begins_first(workspace: Workspace) -> None:

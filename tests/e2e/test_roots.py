@@ -129,7 +129,11 @@ def test_what_is_not_there_stops_only_what_needs_it(shared: Workspace, how: str)
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("out/w.pt", "is a symlink that leaves the root"), ("../w.pt", "leaves the root"), ("/etc/hostname", "absolute path")],
+    [
+        ("out/w.pt", "is a symlink that points outside the root"),
+        ("../w.pt", "points outside the root"),
+        ("/etc/hostname", "absolute path"),
+    ],
 )
 def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: str) -> None:
     (share(shared).parent / "w.pt").write_text("outside")
@@ -142,10 +146,10 @@ def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: st
     )
     whole = MANIFEST.replace("INPUTS", "[{root: nfs, path: v1/}]")
     shared.write({"gdcbuild.yaml": whole})
-    assert "'v1/link.pt' is a symlink that leaves the root" in shared.run("plan").err
+    assert "'v1/link.pt' is a symlink that points outside the root" in shared.run("plan").err
     (share(shared) / "v1/link.pt").unlink()
     (share(shared) / "v1/link.pt").symlink_to("w.pt")
-    assert "leaves the root" not in shared.run("plan").err
+    assert "points outside the root" not in shared.run("plan").err
 
 
 @pytest.mark.parametrize(
@@ -153,11 +157,11 @@ def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: st
     [
         ("{root: nfs, path: v1/w.pt}}", "{root: nsf, path: v1/w.pt}}", "10:22", "did you mean 'nfs'?"),
         ("{root: nfs, path: v1/w.pt}}", "{root: nfs}}", "10:13", "'path' is missing"),
-        ("{root: nfs, path: v1/w.pt}}", "{root: nfs, path: v1/}}", "10:22", "is a folder, a file is wanted"),
+        ("{root: nfs, path: v1/w.pt}}", "{root: nfs, path: v1/}}", "10:22", "is a folder; expected a file"),
         ("{root: nfs, path: v1/w.pt}}", "../share/v1/w.pt}", "10:22", "roots: {NAME: FOLDER}"),
         ("../share", "~/share", "3:30", "${env.HOME}"),
         ("../share", "s3://share", "3:30", "is not a folder"),
-        ("bucket: bucket", "bucket: ../share/labels", "2:24", "holds what versions are made of"),
+        ("bucket: bucket", "bucket: ../share/labels", "2:24", "contains inputs of versions"),
     ],
 )
 def test_mistakes(shared: Workspace, old: str, new: str, place: str, message: str) -> None:
@@ -170,7 +174,7 @@ def test_mistakes(shared: Workspace, old: str, new: str, place: str, message: st
 
 def test_roots_stand_in_the_root_manifest(shared: Workspace) -> None:
     shared.write({"gdcbuild.yaml": "schema: 1\ninclude: [m.yaml]\n", "m.yaml": "schema: 1\nroots: {nfs: /mnt}\n"})
-    assert "m.yaml:2:1: error: roots stands in an included manifest" in shared.run("validate").err
+    assert "m.yaml:2:1: error: roots is not allowed in an included manifest" in shared.run("validate").err
 
 
 def test_no_commit_has_them(shared: Workspace) -> None:

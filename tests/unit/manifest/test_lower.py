@@ -81,14 +81,14 @@ def test_files_beside_the_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("[{step: s, path: nope}]", "step 's' does not make 'nope'"),
-        ("[{step: s, path: w}]", "step 's' does not make 'w'"),
-        ("[{step: s, path: w.pt/}]", "step 's' does not make 'w.pt/'"),
-        ("[{step: s, path: ../w.pt}]", "leads out of the folder"),
-        ("[{step: s, path: w.pt, to: /abs}]", "leads out of the folder"),
+        ("[{step: s, path: nope}]", "step 's' has no output 'nope'"),
+        ("[{step: s, path: w}]", "step 's' has no output 'w'"),
+        ("[{step: s, path: w.pt/}]", "step 's' has no output 'w.pt/'"),
+        ("[{step: s, path: ../w.pt}]", "points outside the folder"),
+        ("[{step: s, path: w.pt, to: /abs}]", "points outside the folder"),
         ("[a.txt, {from: b.txt, to: a.txt}]", "two files for 'a.txt': a.txt"),
-        ("[{step: u, path: w.pt}]", "there is no step 'u'"),
-        ("[{model: 'n', version: '1'}]", "there is no model 'n'"),
+        ("[{step: u, path: w.pt}]", "unknown step 'u'"),
+        ("[{model: 'n', version: '1'}]", "unknown model 'n'"),
         ("[{from: nowhere/, to: x/}]", "there is no file 'nowhere/'"),
     ],
 )
@@ -148,7 +148,7 @@ def test_variables(tmp_path: Path) -> None:
     manifest += "files: ['${vars.name}.py'], args: {n: '${vars.n}', s: 'n=${vars.n} ${env.E}'}}}}}}\n"
     action = graph(tmp_path, {"gdcbuild.yaml": manifest, "w.py": ""}, E="e").actions["a@1"]
     assert action.params["args"] == {"n": 3, "s": "n=3 e"}
-    assert "there is no variable 'vars.m'" in message(tmp_path, {"gdcbuild.yaml": manifest.replace("${vars.n}", "${vars.m}")})
+    assert "unknown variable 'vars.m'" in message(tmp_path, {"gdcbuild.yaml": manifest.replace("${vars.n}", "${vars.m}")})
 
 
 def test_a_version_uses_another(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, output
     if fits:
         graph(tmp_path, files)
     else:
-        assert "a file and a folder of one name" in message(tmp_path, files)
+        assert "a file and a folder of the same name" in message(tmp_path, files)
 
 
 def test_a_requirements_file_may_have_any_name(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_what_is_suggested_can_be_written_where_the_mistake_is(tmp_path: Path) -
         ("../b/y.pt", "did you mean '../b/x.pt'?"),
         ("gdcbuild.yml", "did you mean 'gdcbuild.yaml'?"),
         ("nope/x", "there is no folder 'nope' either"),
-        ("w/v3.pt/x", "'w/v3.pt' is no folder"),
+        ("w/v3.pt/x", "'w/v3.pt' is not a folder"),
     ):
         assert hint in message(tmp_path, files | {"a/gdcbuild.yaml": part % given})
 

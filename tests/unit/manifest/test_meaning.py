@@ -53,7 +53,7 @@ def test_a_key_that_begins_with_a_question_mark_is_not_dropped(tmp_path: Path, t
     ],
 )
 def test_the_folder_for_outputs_is_known_to_what_a_step_runs_only(tmp_path: Path, text: str) -> None:
-    assert "${out} belongs to a step's `run`" in refused(tmp_path, text).message
+    assert "${out} is available only in a step's `run`" in refused(tmp_path, text).message
 
 
 @pytest.mark.parametrize("value", ["${vars.b}", "${env.B}", "x ${out}", "${nope}"])
@@ -61,16 +61,16 @@ def test_a_variable_holds_no_other(tmp_path: Path, value: str) -> None:
     text = f"vars: {{a: '{value}', b: x}}\n" + EXPORT % ("a: '${vars.a}', b: 'x${vars.a}'", CALLED % "")
     problem = refused(tmp_path, text, B="b")
     assert problem.where is not None
-    assert (problem.where[1:], "holds a variable" in problem.message) == ((2, 11), True)
+    assert (problem.where[1:], "cannot contain variables" in problem.message) == ((2, 11), True)
 
 
 def test_a_variable_without_its_end(tmp_path: Path) -> None:
-    assert "'${vars.x' has no }" in refused(tmp_path, EXPORT % ("a: 'b ${vars.x'", CALLED % "")).message
+    assert "'${vars.x' has no closing }" in refused(tmp_path, EXPORT % ("a: 'b ${vars.x'", CALLED % "")).message
 
 
 def test_how_a_variable_is_left_to_a_shell(tmp_path: Path) -> None:
     text = "steps: {s: {run: [sh, -c, 'echo %s > ${out}/x'], outputs: [x]}}\n"
-    assert "$NAME, without braces" in refused(tmp_path, text % "${HOME}").hint
+    assert "$NAME without braces" in refused(tmp_path, text % "${HOME}").hint
     graph(tmp_path, text % "$HOME")
 
 
@@ -112,15 +112,18 @@ def test_a_configuration_and_what_a_step_makes_do_not_mix(tmp_path: Path) -> Non
         ("frameworks: {f: {image: x, kind: pytorch, version: '2.4', toolchain: {requirements: ''}}}\n", "requirements: is"),
         ("policy: {pickle: []}\n", "pickle: a list is not one of 'allow'"),
         ("policy: {pickle: }\n", "pickle: nothing is not one of 'allow'"),
-        (TORCH % ("files: [{path: x}]", ""), "item 1 of files: neither a path nor"),
-        (TORCH % ("files: [{}]", ""), "item 1 of files: neither a path nor"),
+        (TORCH % ("files: [{path: x}]", ""), "item 1 of files: expected a path or a reference"),
+        (TORCH % ("files: [{}]", ""), "item 1 of files: expected a path or a reference"),
         (EXPORT % ("a: 1.0e+999", CALLED % ""), "1.0e+999 is not quoted"),
         ("frameworks: {f: {image: pytorch-cpu.2-4, kind: tensorflow}}\n", "kind: image 'pytorch-cpu.2-4' has pytorch"),
         ("frameworks: {f: {image: pytorch-cpu.2-4, version: '2.13'}}\n", "version: image 'pytorch-cpu.2-4' has 2.4"),
-        (STEP % "{from: a.txt, to: q}, {from: b.txt, to: q/b}", "'q' is a file and a folder"),
-        (STEP % "{from: a.txt, to: q}, {step: t, to: q/}" + "  t: {run: [x], outputs: [o]}\n", "'q' is a file and a folder"),
-        (TORCH % ("files: [{from: a.txt, to: q}, {from: lab/, to: q/}]", ""), "'q' is a file and a folder"),
-        ("frameworks: {f: {image: x, kind: pytorch, version: '٢.٣'}}\n", "is not a name that can be used here"),
+        (STEP % "{from: a.txt, to: q}, {from: b.txt, to: q/b}", "'q' is both a file and a folder"),
+        (
+            STEP % "{from: a.txt, to: q}, {step: t, to: q/}" + "  t: {run: [x], outputs: [o]}\n",
+            "'q' is both a file and a folder",
+        ),
+        (TORCH % ("files: [{from: a.txt, to: q}, {from: lab/, to: q/}]", ""), "'q' is both a file and a folder"),
+        ("frameworks: {f: {image: x, kind: pytorch, version: '٢.٣'}}\n", "is not a valid name"),
     ],
 )
 def test_what_can_only_be_a_mistake(tmp_path: Path, text: str, said: str) -> None:
@@ -171,7 +174,7 @@ def test_what_is_suggested_for_a_folder_is_yaml(tmp_path: Path, name: str) -> No
     (tmp_path / name / "x").write_text("")
     hint = refused(tmp_path, TORCH % (f"files: ['{name}/']", "")).hint
     written = hint[hint.index("{") : hint.index("}") + 1]
-    for given in (written, written.replace("./", hint.split("or to: ")[1].removesuffix(" to keep it together"))):
+    for given in (written, written.replace("./", hint.split("or to: ")[1].removesuffix(" to keep the folder"))):
         graph(tmp_path, TORCH % (f"files: [{given}]", ""))
 
 

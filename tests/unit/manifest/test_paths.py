@@ -76,14 +76,14 @@ def test_folders(paths: Paths) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("../outside.py", "leaves the workspace"),
-        ("d/../../outside.py", "leaves the workspace"),
+        ("../outside.py", "points outside the workspace"),
+        ("d/../../outside.py", "points outside the workspace"),
         ("/etc/passwd", "is an absolute path"),
         ("~/x", "is an absolute path"),
         ("a\\b", "has a backslash"),
         ("C:/a.py", "is an absolute path"),
         ("C:\\a.py", "is an absolute path"),
-        ("s3://a/b.py", "is an address"),
+        ("s3://a/b.py", "is a URL"),
         ("a/" * 2100 + "b", "is too long"),
         ("a\x7f", "control character"),
         ("a\nb", "control character"),
@@ -92,18 +92,18 @@ def test_folders(paths: Paths) -> None:
         ("c.py", "there is no file"),
         ("*.md", "matches no file"),
         ("nowhere/*.py", "matches no file"),
-        ("../**", "leaves the workspace"),
-        ("link.py", "is a symlink that leaves the workspace"),
-        ("dangling.py", "is a symlink to nothing"),
+        ("../**", "points outside the workspace"),
+        ("link.py", "is a symlink that points outside the workspace"),
+        ("dangling.py", "is a broken symlink"),
         ("pipe", "neither a file nor a folder"),
-        ("out/outside.py", "is a symlink that leaves the workspace"),
-        ("out/*.py", "is a symlink that leaves the workspace"),
+        ("out/outside.py", "is a symlink that points outside the workspace"),
+        ("out/*.py", "is a symlink that points outside the workspace"),
         ("x" * 5000, "is too long"),
         ("x" * 5000 + "/*", "is too long"),
-        ("[z-a].py", "is not a glob"),
+        ("[z-a].py", "is not a valid glob"),
         ("d[!x]a.py", "matches no file"),
         ("[!]", "matches no file"),
-        ("round", "is a symlink to nothing"),
+        ("round", "is a broken symlink"),
         ("round*", "cannot be read"),
     ],
 )
@@ -130,7 +130,7 @@ def test_links_within_the_workspace_are_fine(paths: Paths) -> None:
 
 def test_a_folder_with_a_link_that_leaves(paths: Paths) -> None:
     (paths.root / "d/e/link.py").symlink_to("../../../outside.py")
-    with pytest.raises(ManifestError, match="leaves the workspace"):
+    with pytest.raises(ManifestError, match="points outside the workspace"):
         paths.folder("", "d", HERE)
 
 
@@ -206,10 +206,10 @@ ANNEXED = ".git/annex/objects/Jx/G2/SHA256E-s1--0/SHA256E-s1--0"
         ("file", "data/deep/x.pt", "there is no file 'data/deep/x.pt'", "fetch it: dvc pull data.dvc"),
         ("folder", "data", "there is no file 'data'", "fetch it: dvc pull data.dvc"),
         ("expand", "data/**/*.pt", "'data/**/*.pt' matches no file", "fetch it: dvc pull data.dvc"),
-        ("expand", "*.pt", "'w.pt' is not here", "fetch it: dvc pull w.pt.dvc"),
-        ("file", "annexed.pth", "'annexed.pth' is a symlink to nothing", "fetch it: git annex get annexed.pth"),
-        ("expand", "*.pth", "'annexed.pth' is a symlink to nothing", "fetch it: git annex get annexed.pth"),
-        ("file", "lost.pth", "'lost.pth' is a symlink to nothing", "correct the link, or remove it"),
+        ("expand", "*.pt", "'w.pt' has not been fetched", "fetch it: dvc pull w.pt.dvc"),
+        ("file", "annexed.pth", "'annexed.pth' is a broken symlink", "fetch it: git annex get annexed.pth"),
+        ("expand", "*.pth", "'annexed.pth' is a broken symlink", "fetch it: git annex get annexed.pth"),
+        ("file", "lost.pth", "'lost.pth' is a broken symlink", "correct the link, or remove it"),
     ],
 )
 def test_a_file_that_is_kept_elsewhere_is_to_be_fetched(paths: Paths, call: str, text: str, message: str, hint: str) -> None:

@@ -97,14 +97,14 @@ def test_values(text: str, value: Any) -> None:
     ],
 )
 def test_what_readers_do_not_agree_on(text: str) -> None:
-    assert said(f"k: {text}\n") == [f"f:1:4: {text} is not quoted, and YAML readers do not agree on what it is"]
+    assert said(f"k: {text}\n") == [f"f:1:4: {text} is not quoted, and YAML parsers disagree on its value"]
     assert values(f"k: '{text}'\n") == {"k": text}
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("1e-4", 'write "1e-4" for the text; 0.0001 for the number'),
+        ("1e-4", 'write "1e-4" for the string, 0.0001 for the number'),
         ("1e5", "100000.0 for the number"),
         ("1.5E3", "1500.0 for the number"),
         (".5e-3", "0.0005 for the number"),
@@ -139,11 +139,11 @@ def test_keys_that_readers_do_not_agree_on(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("-1", 'as "1":'),
-        ("+1", 'as "1":'),
+        ("-1", 'such as "1":'),
+        ("+1", 'such as "1":'),
         ("~", "write a name in quotes: letters"),
-        (".inf", 'as "inf":'),
-        ("12:30:45", 'as "12-30-45":'),
+        (".inf", 'such as "inf":'),
+        ("12:30:45", 'such as "12-30-45":'),
     ],
 )
 def test_keys_that_are_no_names_in_quotes_either(key: str, hint: str) -> None:
@@ -169,14 +169,14 @@ def test_keys_are_text(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\na: 2\n", ["f:2:1: 'a' is given twice; it stands at f:1:1 too"]),
-        ("a: &x 1\nb: *x\n", ["f:1:4: an anchor (&x)", "f:2:4: an alias (*x)"]),
-        ("a: !!int 1\n", ["f:1:4: a tag (tag:yaml.org,2002:int)"]),
-        ("a: !python/object:os.system x\n", ["f:1:4: a tag (!python/object:os.system)"]),
-        ("<<: {a: 1}\n", ["f:1:1: a merge key (<<)"]),
-        ('a: "x\\0y"\n"\\x00": 1\n', ["f:1:4: a NUL character", "f:2:1: a NUL character"]),
-        ("? [a]\n: 1\n", ["f:1:3: a key that is not text"]),
-        ("a: 1\n---\nb: 2\n", ["f:2:1: a second document"]),
+        ("a: 1\na: 2\n", ["f:2:1: duplicate key 'a'; the first is at f:1:1"]),
+        ("a: &x 1\nb: *x\n", ["f:1:4: anchor &x is not allowed", "f:2:4: alias *x is not allowed"]),
+        ("a: !!int 1\n", ["f:1:4: tag tag:yaml.org,2002:int is not allowed"]),
+        ("a: !python/object:os.system x\n", ["f:1:4: tag !python/object:os.system is not allowed"]),
+        ("<<: {a: 1}\n", ["f:1:1: merge keys (<<) are not allowed"]),
+        ('a: "x\\0y"\n"\\x00": 1\n', ["f:1:4: NUL characters are not allowed", "f:2:1: NUL characters are not allowed"]),
+        ("? [a]\n: 1\n", ["f:1:3: a key must be a string"]),
+        ("a: 1\n---\nb: 2\n", ["f:2:1: more than one document"]),
         ("", ["f:1:1: the manifest is empty"]),
         ("# nothing\n", ["f:1:1: the manifest is empty"]),
         ("a: [1\n", ["f:2:1: not valid YAML: did not find expected ',' or ']' while parsing a flow sequence"]),
@@ -196,8 +196,8 @@ def test_what_is_refused(text: str, expected: list[str]) -> None:
     ("data", "expected"),
     [
         (b"a: 1\nb: \xff\n", "f:2:1: not UTF-8"),
-        (b"a: 1\nb: \x00\n", "f:2:1: a character YAML does not allow"),
-        (b"x" * (MAX_BYTES + 1), "f: larger than 16 MiB"),
+        (b"a: 1\nb: \x00\n", "f:2:1: YAML does not allow the character"),
+        (b"x" * (MAX_BYTES + 1), "f: the manifest is larger than 16 MiB"),
     ],
 )
 def test_bytes_that_are_no_text(data: bytes, expected: str) -> None:
@@ -207,12 +207,12 @@ def test_bytes_that_are_no_text(data: bytes, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "hint"),
     [
-        ("a:\n\tb: 1\n", "f:2:1", "indent with blanks, not with tabs"),
-        ("a: b: c\n", "f:1:5", "quote the value if it has a colon in it"),
-        ("a: 1\nb:{}\nc: 1\n", "f:3:1", "with a blank behind the colon"),
-        ("a: [*.txt]\n", "f:1:6", "quote what begins with *"),
-        ("a: {b: ${vars.x}}\n", "f:1:9", 'quote it, as "${vars.NAME}"'),
-        ("a: @x\n", "f:1:4", "quote the value: @ has a meaning"),
+        ("a:\n\tb: 1\n", "f:2:1", "indent with spaces, not tabs"),
+        ("a: b: c\n", "f:1:5", "quote the value if it contains a colon"),
+        ("a: 1\nb:{}\nc: 1\n", "f:3:1", "with a space after the colon"),
+        ("a: [*.txt]\n", "f:1:6", "quote values that start with *"),
+        ("a: {b: ${vars.x}}\n", "f:1:9", 'quote it: "${vars.NAME}"'),
+        ("a: @x\n", "f:1:4", "quote the value: @ has a special meaning"),
         ('a: 1\nb: "c\nd: 1\n', "f:2:4", "close the quotation marks"),
         ('a: "C:\\x"\n', "f:1:9", "write \\\\ for a backslash"),
         ("a: [1, 2\nb: 3\n", "f:2:2", "close the bracket"),
@@ -231,7 +231,7 @@ def test_keys_that_are_numbers_nobody_can_read(key: str) -> None:
 
 
 def test_a_character_is_named_at_its_line_whatever_stands_before_it() -> None:
-    assert said("a: äöü äöü\nb: \x01\n") == ["f:2:1: a character YAML does not allow: U+0001"]
+    assert said("a: äöü äöü\nb: \x01\n") == ["f:2:1: YAML does not allow the character U+0001"]
 
 
 def test_a_long_value_takes_no_longer_than_its_length() -> None:
