@@ -69,8 +69,8 @@ class Artifact:
         if changed:
             raise ActionFailed(
                 Problem(
-                    f"{', '.join(changed[:5])} changed while {during}; the result is thrown away",
-                    "run the command again once the files are at rest",
+                    f"{', '.join(changed[:5])} changed while {during}; the result is discarded",
+                    "run the command again once the files no longer change",
                     where,
                 )
             )
@@ -103,14 +103,14 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
         for path, digest, source, made_as in _laid(action, item, made, workspace):
             origin = made_as
             if files.setdefault(path, digest) != digest:
-                message = f"{action.id}: two inputs lie at {path!r}: {origins[path]} and {origin}"
-                raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", item.where or action.where))
+                message = f"{action.id}: two inputs are at {path!r}: {origins[path]} and {origin}"
+                raise ActionFailed(Problem(message, "move one to another folder: to: FOLDER/", item.where or action.where))
             origins[path] = origin
             if source is not None:
                 sources[path] = source
     for path in _folders(files) & files.keys():
-        message = f"{action.id}: {path!r} is an input, and a folder of inputs too; the input is {origins[path]}"
-        raise ActionFailed(Problem(message, "lay one elsewhere: to: FOLDER/", action.where))
+        message = f"{action.id}: {path!r} is both an input and a folder of inputs; the input is {origins[path]}"
+        raise ActionFailed(Problem(message, "move one to another folder: to: FOLDER/", action.where))
     plain = {i.origin.shown: files[i.path] for i in action.inputs if isinstance(i.origin, SourceFile)}
     return Artifact(Tree(files), sources, origins, Origin(plain, tuple(made[need].made_from for need in action.needs)))
 
@@ -167,7 +167,9 @@ def _laid(
     if not below:
         has = list(artifact.tree)
         listed = ", ".join(has[:8]) + (" ..." if len(has) > 8 else "")
-        raise ActionFailed(Problem(f"{maker} made no {item.origin.path!r}", f"it made: {listed}", item.where or action.where))
+        raise ActionFailed(
+            Problem(f"{maker} did not make {item.origin.path!r}", f"it made: {listed}", item.where or action.where)
+        )
     folder = item.path.rstrip("/")
     for name, digest in below.items():
         full = f"{path}/{name}" if path else name

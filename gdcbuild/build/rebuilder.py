@@ -53,7 +53,7 @@ class Rebuilder:
         """
         for need in action.needs:
             if need not in made:
-                return Unknown(need, f"known when {need} is built"), None
+                return Unknown(need, f"known only after {need} is built"), None
         inputs = inputs_of(action, made, self.ports.workspace)
         if isinstance(action.run, Files):
             return Taken(inputs.tree), inputs
@@ -182,7 +182,7 @@ class Rebuilder:
         before = {name: digest for name, digest in key.ingredients.items() if name.startswith(PROGRAM)}
         now = {f"{PROGRAM}{name}": digest for name, digest in self._programs(action).digests.items()}
         if before != now:
-            message = f"{', '.join(before | now)} changed while {action.id} ran; the result is thrown away"
+            message = f"{', '.join(before | now)} changed while {action.id} ran; the result is discarded"
             raise ActionFailed(Problem(message, "run the command again", action.where))
 
     def _variables(self, action: Action) -> dict[str, str]:
@@ -221,13 +221,13 @@ def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:
     where: Location | None = action.where
     if action.outputs is None:
         if not outputs:
-            hint = "return the model, or write it into the folder given as `export_dir`, and let the process end by itself"
+            hint = "return the model, or write it to the folder passed as `export_dir`, and do not end the process"
             raise ActionFailed(Problem(f"{action.id} made nothing", hint, where))
         return
     listed = ", ".join(list(outputs)[:8]) or "nothing"
     declared, made = set(action.outputs), {*outputs, *(folder for path in outputs for folder in _folders(path))}
     problems = [
-        Problem(f"{action.id} did not make {wanted!r}", f"it made {listed}; write it below ${{out}}", where)
+        Problem(f"{action.id} did not make {wanted!r}", f"it made {listed}; write it to ${{out}}", where)
         for wanted in action.outputs
         if wanted not in made
     ]

@@ -67,7 +67,7 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
         pool.shutdown(wait=False, cancel_futures=True)
         wait([future for future in running if not future.cancelled()], END_SECONDS)
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(Problem("interrupted; nothing half-made was kept")) from error
+            raise Interrupted(Problem("interrupted; no partial results were kept")) from error
         raise
     report.not_started.extend(todo.waiting)
     return report

@@ -56,13 +56,13 @@ def _published(id: VersionId, desired: Desired, standing: Published, terms: Term
     if terms.immutable and claimed not in ("", str(digest)):
         return _begun_with_other_bytes(id, claimed)
     if digest.hash != standing.digest:
-        why = f"{BEGUN}; {drift[0]}" if claimed else "published with other bytes"
+        why = f"{BEGUN}; {drift[0]}" if claimed else "the published bytes differ"
         return _decision(_other(terms), why, drift)
     if not drift:
         return _decision(Kind.NONE, "up to date")
     if claimed:
-        return _decision(Kind.REPLACE, "another publishing was begun and not ended", drift)
-    return _decision(Kind.REPAIR, f"to be put back; {drift[0]}", drift)
+        return _decision(Kind.REPLACE, "another publish was started but not finished", drift)
+    return _decision(Kind.REPAIR, f"restore what was published; {drift[0]}", drift)
 
 
 def _unfinished(id: VersionId, desired: Desired, standing: Unfinished, terms: Terms) -> _Decision:
@@ -81,15 +81,15 @@ def _unfinished(id: VersionId, desired: Desired, standing: Unfinished, terms: Te
 def _unmanaged(desired: Desired, standing: Unmanaged, terms: Terms) -> _Decision:
     unlike = standing.unlike
     if desired.tree is None:
-        return _decision(Kind.UNKNOWN, _because("published by other means", desired))
+        return _decision(Kind.UNKNOWN, _because("not published by gdcbuild", desired))
     if unlike and terms.repair:
-        hint = "" if terms.immutable else "leave it out (--exclude), or have it replaced, by an apply without --repair"
-        why = "published by other means, with other bytes, which a repair leaves alone"
+        hint = "" if terms.immutable else "exclude it (--exclude), or replace it: apply without --repair"
+        why = "not published by gdcbuild, and the bytes differ; --repair does not replace it"
         return _decision(Kind.CONFLICT, why, unlike, hint)
     if unlike:
-        return _decision(_other(terms), "published by other means, with other bytes", unlike)
-    same, detail = "published by other means, with the same bytes", ("it has no seal",)
-    return _decision(Kind.REPAIR, f"{same}; to be sealed", detail) if terms.repair else _decision(Kind.NONE, same, detail)
+        return _decision(_other(terms), "not published by gdcbuild, and the bytes differ", unlike)
+    same, detail = "not published by gdcbuild, but the bytes are the same", ("it has no seal",)
+    return _decision(Kind.REPAIR, f"{same}; a seal is added", detail) if terms.repair else _decision(Kind.NONE, same, detail)
 
 
 def _other(terms: Terms) -> Kind:
@@ -97,8 +97,10 @@ def _other(terms: Terms) -> Kind:
 
 
 def _begun_with_other_bytes(id: VersionId, claimed: str) -> _Decision:
-    hint = f"give the new artifact a new version id, beside {id.version!r}, or publish once more the bytes that were begun"
-    return _decision(Kind.CONFLICT, f"it was begun with {claimed}", hint=hint)
+    hint = (
+        f"give the new artifact a new version id, beside {id.version!r}, or publish the bytes that the unfinished publish has"
+    )
+    return _decision(Kind.CONFLICT, f"an unfinished publish has {claimed}", hint=hint)
 
 
 def _because(state: str, desired: Desired) -> str:

@@ -87,10 +87,10 @@ PENDING = PUBLISHED | {Kind.CONFLICT, Kind.DRIFT}
 def refused(change: Change, environment: str) -> Refused | None:
     """Why a version must not be applied; None when it may be."""
     if change.kind is Kind.DRIFT:
-        message = f"{change.id} is not what was published, and is left alone"
-        hint = f"find out who changed it; then put it right: gdcbuild apply --repair {change.id} --env {environment}"
+        message = f"{change.id} differs from what was published, and is not changed"
+        hint = f"find out who changed it; then restore it: gdcbuild apply --repair {change.id} --env {environment}"
     elif change.kind is Kind.CONFLICT:
-        state = "cannot be published" if change.hint else "is published and may not change"
+        state = "cannot be published" if change.hint else "is published and cannot change"
         digests = f" (sha256:{change.published}, now {change.digest})" if change.published else ""
         message = f"{change.id} {state} in {environment}: {change.why}{digests}"
         hint = change.hint or f"give the new artifact a new version id, beside {change.id.version!r}"

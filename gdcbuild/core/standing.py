@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
     from gdcbuild.core.seal import Provenance
 
-BEGUN = "a publishing was begun and not ended"
+BEGUN = "a publish was started but not finished"
 
 
 class Absent(NamedTuple):

@@ -71,5 +71,5 @@ def _files(work: Work, versions: Collection[VersionId]) -> dict[str, Digest]:
 
 def _refuse_uncommitted(commit: Checkout, files: Mapping[str, Digest], environment: str) -> None:
     if found := commit.uncommitted(files):
-        message = f"{environment} takes versions of a committed tree only, and these files are not committed"
-        raise Refused(Problem(message, "commit them, and run it again", detail="\n".join(found)))
+        message = f"{environment} requires committed files, and these are not committed"
+        raise Refused(Problem(message, "commit them, then run the command again", detail="\n".join(found)))

@@ -108,7 +108,7 @@ class Jobs:
         except Interrupted as error:
             if not any(left.begun for left in self._publishing.values()):
                 raise
-            raise Interrupted(Problem("interrupted; what was begun in the bucket is completed by the next run")) from error
+            raise Interrupted(Problem("interrupted; the next run finishes what was started in the bucket")) from error
         finally:
             self._tell_left()
         self._tell_undone(done, {job.id for job in before})
@@ -146,7 +146,7 @@ class Jobs:
             self._objects += left.objects
             if left.gone:
                 hint = f"publish it: gdcbuild apply {id} --env {self._plan.environment}"
-                self._emit(Warned(Problem(f"until {id} is published again, no server can load it", hint)))
+                self._emit(Warned(Problem(f"no server can load {id} until it is published again", hint)))
 
     def _builds(self, versions: Iterable[Version]) -> list[scheduler.Job]:
         """A job for every action that must run, or may: those whose bytes somebody needs and the cache does not have."""
@@ -202,7 +202,7 @@ class Jobs:
                 self._actions += outcome == "built"
             ended(outcome)
         if artifact.bound and outcome == "built":
-            hint = "with another cache folder the same inputs give other bytes: write relative paths, or none"
+            hint = "the same inputs give other bytes in another cache folder: write relative paths, or none"
             self._emit(Warned(Caution(f"{identifier} is {tied(artifact.bound)}", hint, action.where)))
 
     def _decide(self, versions: Iterable[Version], target: Target, _: Flag) -> None:
@@ -253,10 +253,10 @@ class Jobs:
         if self._target is None or planned is None or planned == artifact.tree.digest:
             return
         if isinstance(self._verdicts[version.action], Hit):
-            lost = f"{version.id}: a result was lost, and made again it has other bytes"
-            raise ResultChanged(Problem(lost, "run the command again, and look at the plan", version.where))
-        hint = "run the command again, and look at the plan"
-        raise Refused(Problem(f"{version.id} is not what was planned: its files changed since", hint, version.where))
+            lost = f"{version.id}: a cached result was lost, and building it again gave other bytes"
+            raise ResultChanged(Problem(lost, "run the command again, and check the plan", version.where))
+        hint = "run the command again, and check the plan"
+        raise Refused(Problem(f"the files of {version.id} changed after the plan was made", hint, version.where))
 
     @contextmanager
     def _at_rest(self, version: Version, artifact: Artifact) -> Iterator[None]:
@@ -281,7 +281,7 @@ class Jobs:
                 yield ended
             except OSError as error:
                 problem = of_system(error)
-                hint = problem.hint or ("" if what == "publish" else "nothing half-made was kept")
+                hint = problem.hint or ("" if what == "publish" else "no partial results were kept")
                 raise StoreError(problem._replace(message=f"{job}: {problem.message}", hint=hint)) from error
         except GdcbuildError as error:
             with self._lock:

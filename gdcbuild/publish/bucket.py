@@ -123,8 +123,10 @@ def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Diges
     except KeyError:
         return None
     if found.size != item.size:
-        message = f"cannot read {remote.url}/{item.key}: it has {item.size} bytes, and {found.size} came"
-        raise RemoteError(Problem(message, "run it again; if it stays so, something answers in the place of the bucket"))
+        message = f"cannot read {remote.url}/{item.key}: expected {item.size} bytes, received {found.size}"
+        raise RemoteError(
+            Problem(message, "run the command again; if it fails again, check what answers at the bucket's address")
+        )
     return found
 
 
@@ -166,20 +168,20 @@ def differences(
     `damaged` are the paths whose content is not the seal's, when all has been read; else the etags have to tell.
     """
     if seal is None:
-        return ("its seal is damaged, or of a newer gdcbuild",)
+        return ("its seal is damaged, or was written by a newer gdcbuild",)
     lines = []
     for path in sorted(seal.files.keys() | found.keys()):
         was, now = seal.files.get(path), found.get(path)
         if was is None:
-            lines.append(f"{path}: was not published, somebody else put it there")
+            lines.append(f"{path}: was not published by gdcbuild")
         elif now is None:
             lines.append(f"{path}: is missing")
         elif now.size != was.digest.size:
-            lines.append(f"{path}: has {now.size} bytes, was published with {was.digest.size}")
+            lines.append(f"{path}: has {now.size} bytes, but was published with {was.digest.size}")
         elif damaged is not None:
-            lines += [f"{path}: has other content than was published"] if path in damaged else []
+            lines += [f"{path}: differs from what was published"] if path in damaged else []
         elif now.etag and was.etag and now.etag != was.etag:
-            lines.append(f"{path}: was written again after it was published (etag {now.etag}, was {was.etag})")
+            lines.append(f"{path}: was overwritten after it was published (etag {now.etag}, was {was.etag})")
     return tuple(lines)
 
 

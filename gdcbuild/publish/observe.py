@@ -157,13 +157,13 @@ def unlike_as_listed(tree: Tree, standing: Unmanaged | Unfinished) -> tuple[str,
         elif path not in found:
             lines += [] if isinstance(standing, Unfinished) else [f"{path}: is missing"]
         elif found[path].size != tree[path].size:
-            lines.append(f"{path}: has {found[path].size} bytes, {tree[path].size} in the artifact")
+            lines.append(f"{path}: has {found[path].size} bytes, but {tree[path].size} in the artifact")
     return tuple(lines)
 
 
 def other_content(path: str) -> str:
     """What is said of a file that names and sizes do not tell from the artifact's."""
-    return f"{path}: has other content than the artifact"
+    return f"{path}: differs from the artifact"
 
 
 def standing_of(

@@ -127,13 +127,18 @@ class Writer:
             if self._immutable:
                 raise Refused(
                     Problem(
-                        f"{self._id} was begun with {other} and may not change to {digest}",
-                        f"give it a version id of its own, beside {self._id.version!r}",
+                        f"{self._id} has an unfinished publish of {other}, and cannot change to {digest}",
+                        f"give it a new version id, beside {self._id.version!r}",
                     )
                 )
             generation, taken_over = generation + 1, True
         else:
-            raise RemoteError(Problem(f"{MOST_CLAIMS} others claim {self._id}, one after the other", "see what answers there"))
+            raise RemoteError(
+                Problem(
+                    f"{MOST_CLAIMS} other publishers claimed {self._id}, one after another",
+                    "check what answers at the bucket's address",
+                )
+            )
         if taken_over:
             time.sleep(GRACE)  # whoever we have taken over, and is alive, has seen our claim after that
         self.so_far.begun = True
@@ -184,8 +189,8 @@ class Writer:
                 self._create(self._entry)
         raise RemoteError(
             Problem(
-                f"{self._id} does not come to rest: what was written or removed shows otherwise",
-                "run it again when nobody else publishes it",
+                f"{self._id} keeps changing: listings disagree with what was just written or removed",
+                "run the command again when nobody else publishes this version",
             )
         )
 
@@ -207,7 +212,9 @@ class Writer:
             detail = "\n".join(sorted(wrong))
             raise Refused(
                 Problem(
-                    f"other files than ours lie under {self._id}, which may not change", "remove them by hand", detail=detail
+                    f"there are files below {self._id} that this artifact does not have, and the version cannot change",
+                    "delete them by hand",
+                    detail=detail,
                 )
             )
 
@@ -254,7 +261,7 @@ class Writer:
             return
         self._looked = now
         if newest_claims(self._remote, [self._id]).get(self._id, 0) > self._generation:
-            raise Refused(Problem(f"another publisher has taken {self._id} over with other bytes", "see what it published"))
+            raise Refused(Problem(f"another publisher replaced {self._id} with other bytes", "check what it published"))
 
     def seal(self, found: Mapping[str, RemoteObject]) -> None:
         """Record that the version is complete, and make sure that the record can be read."""
@@ -263,7 +270,12 @@ class Writer:
         stored = self._remote.create(sealed.key, Seal(files, self._release.tool, self._release.provenance).blob())
         self.so_far.objects += stored.outcome == "created"
         if read_seal(self._remote, sealed) is None:
-            raise RemoteError(Problem(f"the seal of {self._id} does not read as it was written", "remove it and run it again"))
+            raise RemoteError(
+                Problem(
+                    f"the seal of {self._id} was read back with other content than was written",
+                    "delete it, then run the command again",
+                )
+            )
 
 
 T = TypeVar("T")

@@ -45,7 +45,7 @@ def waited(remote: Remote, warn: Callable[[Problem], None]) -> Iterator[None]:
         return
     from threading import Timer
 
-    hint = "press Ctrl-C to give up; a server that says nothing is given up after 4 to 5 minutes"
+    hint = "press Ctrl-C to give up; a server that does not answer is given up after 4 to 5 minutes"
     watch = Timer(WAIT_SECONDS, warn, [Problem(f"still waiting for {remote.url}", hint)])
     watch.daemon = True
     watch.start()

@@ -131,7 +131,9 @@ class DirectoryRemote:
         ill_formed = "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")) or key.startswith(TEMPORARY)
         if ill_formed or not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self._root)):
             raise RemoteError(
-                Problem(f"{key!r} cannot be a file below {self._root}", "it is no path there, or a link leads out")
+                Problem(
+                    f"{key!r} cannot be a file below {self._root}", "use a valid path, and no link that leads out of the folder"
+                )
             )
         return path
 
@@ -163,7 +165,7 @@ def _link(source: Path, target: Path) -> bool:
             continue
         _sync(target.parent)
         return True
-    raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again")
+    raise FileNotFoundError(errno.ENOENT, "its folder keeps being removed")
 
 
 def _make_folders(folder: Path) -> None:
@@ -202,7 +204,7 @@ def _explained(path: Path, verb: str) -> Iterator[None]:
 def _failure(path: Path, verb: str, error: OSError) -> RemoteError:
     hint = ""
     if isinstance(error, PermissionError):
-        hint = "the folder of a bucket must be readable, writable and able to hold hard links"
+        hint = "the bucket's folder must be readable and writable, on a file system with hard links"
     elif isinstance(error, FileExistsError | IsADirectoryError):
-        hint = "a folder cannot hold a file and a folder of one name: remove what is there"
+        hint = "a file and a folder cannot have the same name: remove what is there"
     return RemoteError(of_system(error, f"cannot {verb} {path}", hint))

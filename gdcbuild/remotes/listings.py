@@ -58,7 +58,7 @@ class Listings:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            hint = "the folder of a bucket must be readable" if isinstance(error, PermissionError) else ""
+            hint = "the bucket's folder must be readable" if isinstance(error, PermissionError) else ""
             raise RemoteError(of_system(error, f"cannot read {os.path.normpath(path)}", hint)) from error
 
 

@@ -39,12 +39,12 @@ def check(options: S3Options) -> None:
     """Refuse settings with which no request could succeed. Raises RemoteError."""
     problems = []
     if options.endpoint is not None and not is_endpoint(options.endpoint):
-        problems.append(Problem(f"{shown(options.endpoint)!r} is no endpoint", f"write endpoint: {FORM}"))
+        problems.append(Problem(f"{shown(options.endpoint)!r} is not an endpoint", f"write endpoint: {FORM}"))
     if options.ca_file is not None:
         try:
             ssl.create_default_context(cafile=options.ca_file)
         except OSError as error:
-            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = "contains no certificate" if isinstance(error, ssl.SSLError) else error.strerror
             problems.append(Problem(f"the CA file {options.ca_file} cannot be used: {reason}", "correct `ca_file`"))
     raise_all(RemoteError, problems)
 

@@ -11,32 +11,32 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gdcbuild.errors import Problem
 
-KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to keys of this endpoint"
-RIGHTS_HINT = "the keys need to list, read, write and delete below this bucket"
+KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to credentials for this endpoint"
+RIGHTS_HINT = "the credentials need permission to list, read, write and delete in this bucket"
 ENDPOINT_HINT = "check `endpoint` in environments, the network, and the proxy variables"
 CERTIFICATE_HINT = "name the CA that signed the endpoint's certificate: ca_file: PATH, in environments"
-PLAIN_HINT = "write http:// in `endpoint`, or the port at which it speaks TLS"
-RETRY_HINT = "run it again: what has arrived is kept"
+PLAIN_HINT = "write http:// in `endpoint`, or the port that uses TLS"
+RETRY_HINT = "run the command again: what was uploaded is kept"
 
 CODES = {
     "NoSuchBucket": ("bucket {bucket!r} does not exist at {endpoint}", "create it, or correct `bucket` in environments"),
-    "InvalidAccessKeyId": ("{endpoint} does not know the access key", KEYS_HINT),
-    "SignatureDoesNotMatch": ("{endpoint} refuses the signature: the secret key is not that of the access key", KEYS_HINT),
+    "InvalidAccessKeyId": ("{endpoint} does not recognise the access key", KEYS_HINT),
+    "SignatureDoesNotMatch": ("{endpoint} refuses the signature: the secret key does not match the access key", KEYS_HINT),
     "InvalidToken": ("{endpoint} refuses the session token", KEYS_HINT),
-    "ExpiredToken": ("the session token has expired", "sign in again and run it again: what has arrived is kept"),
-    "AccessDenied": ("the keys have no right to do this", RIGHTS_HINT),
-    "403": ("the keys have no right to do this", RIGHTS_HINT),
-    "RequestTimeTooSkewed": ("the clock of this machine and that of {endpoint} differ too much", "set the clock"),
-    "PermanentRedirect": ("bucket {bucket!r} lies in another region or at another endpoint", "correct `region` and `endpoint`"),
-    "AuthorizationHeaderMalformed": ("bucket {bucket!r} lies in another region", "correct `region` in environments"),
-    "301": ("bucket {bucket!r} lies in another region or at another endpoint", "correct `region` and `endpoint`"),
-    "307": ("{endpoint} redirects to another address", "correct `endpoint`: write the address at which the bucket is"),
-    "InvalidBucketName": ("{bucket!r} is no name for a bucket", "correct `bucket` in environments"),
-    "SlowDown": ("{endpoint} asks us to slow down", RETRY_HINT),
-    "QuotaExceeded": ("bucket {bucket!r} is full", "make room, then run it again: what has arrived is kept"),
+    "ExpiredToken": ("the session token has expired", "sign in again, then run the command again: what was uploaded is kept"),
+    "AccessDenied": ("access denied: the credentials do not allow this", RIGHTS_HINT),
+    "403": ("access denied: the credentials do not allow this", RIGHTS_HINT),
+    "RequestTimeTooSkewed": ("the clocks of this machine and {endpoint} differ too much", "set the clock"),
+    "PermanentRedirect": ("bucket {bucket!r} is in another region or at another endpoint", "correct `region` and `endpoint`"),
+    "AuthorizationHeaderMalformed": ("bucket {bucket!r} is in another region", "correct `region` in environments"),
+    "301": ("bucket {bucket!r} is in another region or at another endpoint", "correct `region` and `endpoint`"),
+    "307": ("{endpoint} redirects to another address", "correct `endpoint`: write the address of the bucket"),
+    "InvalidBucketName": ("{bucket!r} is not a valid bucket name", "correct `bucket` in environments"),
+    "SlowDown": ("{endpoint} limits the request rate", RETRY_HINT),
+    "QuotaExceeded": ("bucket {bucket!r} is full", "free space, then run the command again: what was uploaded is kept"),
 }
 
-_PAGE = ("{endpoint} answered with a web page", f"run it again; if that does not help, {ENDPOINT_HINT}")
+_PAGE = ("{endpoint} answered with a web page", f"run the command again; if that does not help, {ENDPOINT_HINT}")
 
 TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.ProxyConnectionError, "the proxy cannot be reached", "check HTTPS_PROXY and NO_PROXY"),
@@ -46,12 +46,12 @@ TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.HTTPClientError, "the connection to {endpoint} broke", RETRY_HINT),
     (exceptions.ResponseStreamingError, "the connection to {endpoint} broke", RETRY_HINT),
     (exceptions.IncompleteReadError, "the connection to {endpoint} broke", RETRY_HINT),
-    (exceptions.NoCredentialsError, "there are no keys", KEYS_HINT),
-    (exceptions.PartialCredentialsError, "a part of the keys is missing", KEYS_HINT),
-    (exceptions.CredentialRetrievalError, "the keys cannot be had", KEYS_HINT),
-    (exceptions.ProfileNotFound, "there is no such profile as AWS_PROFILE names", KEYS_HINT),
-    (exceptions.ParamValidationError, "{bucket!r} is no name for a bucket", "correct `bucket` in environments"),
-    (ValueError, "the AWS_* settings name no valid endpoint or region", "correct AWS_ENDPOINT_URL and AWS_REGION"),
+    (exceptions.NoCredentialsError, "no credentials found", KEYS_HINT),
+    (exceptions.PartialCredentialsError, "the credentials are incomplete", KEYS_HINT),
+    (exceptions.CredentialRetrievalError, "credentials could not be retrieved", KEYS_HINT),
+    (exceptions.ProfileNotFound, "the profile in AWS_PROFILE does not exist", KEYS_HINT),
+    (exceptions.ParamValidationError, "{bucket!r} is not a valid bucket name", "correct `bucket` in environments"),
+    (ValueError, "the AWS_* settings do not name a valid endpoint or region", "correct AWS_ENDPOINT_URL and AWS_REGION"),
 )
 
 
@@ -142,11 +142,11 @@ def _meaning_of_tls(error: exceptions.SSLError) -> tuple[str, str]:
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if cause is None:
-        return "no TLS connection to {endpoint} can be made", ENDPOINT_HINT
+        return "cannot connect to {endpoint} with TLS", ENDPOINT_HINT
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the certificate of {{endpoint}} cannot be verified: {_literal(cause.verify_message)}", CERTIFICATE_HINT
     if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
-        return "what answers at {endpoint} does not speak TLS", PLAIN_HINT
+        return "what answers at {endpoint} does not use TLS", PLAIN_HINT
     reason = (cause.reason or "unknown error").replace("_", " ").lower()
     return f"no TLS connection to {{endpoint}} can be made: {_literal(reason)}", ENDPOINT_HINT
 

@@ -86,7 +86,7 @@ def _row(change: Change) -> tuple[str, str, str, str]:
 
 
 def _removed(change: Change) -> list[str]:
-    few = [f"      is removed: {plain(path)}" for path in change.removed[:FEW]]
+    few = [f"      removes: {plain(path)}" for path in change.removed[:FEW]]
     more = len(change.removed) - len(few)
     return [*few, f"      and {more} more"] if more else few
 
@@ -120,8 +120,8 @@ _STATES = {
     Kind.CREATE: "not published",
     Kind.REPLACE: "outdated",
     Kind.REPAIR: "to repair",
-    Kind.UNKNOWN: "to be built first",
-    Kind.CONFLICT: "outdated, and may not change",
+    Kind.UNKNOWN: "must be built first",
+    Kind.CONFLICT: "outdated, and cannot change",
     Kind.DRIFT: "drifted",
     Kind.ORPHAN: "not in the manifest",
     Kind.NONE: "up to date",

@@ -47,14 +47,14 @@ class Child:
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and error.name == name:
                 hint = (
-                    f"add it to the requirements of the toolchain, in the version that the image serves, as {line};"
+                    f"add it to the requirements of the toolchain, in the version of the image, as {line};"
                     " without a toolchain, exports run in the Python of gdcbuild itself"
                 )
                 raise Mistake(f"the toolchain has no {name}", hint) from error
             frames = reversed(traceback.extract_tb(error.__traceback__)[-5:])
             raise Mistake(
                 f"the toolchain has {name}, which cannot be imported: {summary(error)}",
-                f"pin versions that fit each other and Python {platform.python_version()}; where it failed, innermost first:",
+                f"pin versions that work together and with Python {platform.python_version()}; where it failed:",
                 "\n".join(f"{f.filename}:{f.lineno}: {f.line}" for f in frames),
             ) from error
 
@@ -67,7 +67,7 @@ class Child:
             if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
                 expected = module_name.replace(".", "/") + ".py"
                 raise Mistake(
-                    f"there is no module {module_name!r} among the files of the export",
+                    f"the files of the export have no module {module_name!r}",
                     f"declare it: files: [{expected}], or correct `function`",
                 ) from None
             raise UserCodeRaised from error
@@ -148,7 +148,7 @@ def elsewhere(before: dict[str, tuple[int, int]], folder: Path) -> None:
     if changed:
         raise Mistake(
             f"wrote outside its output folder: {', '.join(changed[:5])}{' ...' if len(changed) > 5 else ''}",
-            "return the model, or write below the folder given as `export_dir`",
+            "return the model, or write to the folder passed as `export_dir`",
         )
 
 
@@ -168,7 +168,7 @@ def run(request: dict[str, Any]) -> None:
         raise
     elsewhere(before, folder)
     if not any(p.is_file() for p in out.rglob("*")):
-        raise Mistake("wrote nothing", "write the model below the folder given as `export_dir`, or return it")
+        raise Mistake("wrote nothing", "write the model to the folder passed as `export_dir`, or return it")
 
 
 def main(request_file: str) -> int:

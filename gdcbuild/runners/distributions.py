@@ -43,7 +43,7 @@ def refuse_editable(folders: Iterable[Path], ignore: set[str], where: Location |
         names |= {info.name.split("-")[0] for info in folder.glob("*.dist-info") if _is_editable(info)}
     found = sorted(name for name in names if name.lower() not in ignore)
     if found:
-        problem = f"its toolchain has {', '.join(found)} installed as editable: the code can change, and no digest tells"
+        problem = f"its toolchain has {', '.join(found)} installed as editable: the code can change without a new digest"
         hint = "install it without -e, again after each change; or uninstall it and name its files among the inputs"
         raise ActionFailed(Problem(problem, hint, where))
 
@@ -59,7 +59,7 @@ def refuse_unasked(folder: Path, toolchain: Toolchain) -> None:
     if lines:
         what = "a package" if len(lines) == 1 else f"{len(lines)} packages"
         problem = f"{toolchain.requirements} does not pin {what} that pip installs for it"
-        hint = "\n".join(["add to it, so that it always gives the same toolchain:", *lines])
+        hint = "\n".join(["so that the toolchain is always the same, add:", *lines])
         raise ActionFailed(Problem(problem, hint, toolchain.where))
 
 

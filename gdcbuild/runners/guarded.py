@@ -109,7 +109,10 @@ def claimed(path: Path, cancel: Flag) -> Iterator[Place]:
             lock = _try(path)
             if lock is None and time.monotonic() > deadline:
                 raise ActionFailed(
-                    Problem(f"{path} is still used by another run: {_users(path)}", "end what is named, and run it again")
+                    Problem(
+                        f"{path} is still in use by another run: {_users(path)}",
+                        "end those processes, then run the command again",
+                    )
                 )
         yield Place(path, lock)
     finally:
@@ -188,4 +191,4 @@ def _users(folder: Path) -> str:
                 found.append(f"process {process.name} ({words[:200]})")
         except OSError:  # of another user, or ended meanwhile
             continue
-    return ", ".join(found) or "a process that cannot be seen"
+    return ", ".join(found) or "a process of another user"

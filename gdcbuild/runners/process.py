@@ -98,8 +98,8 @@ class LocalRunner:
                 self._child(run, how, place, cancel, watch)
             if os.path.realpath(out) != place_of_out or not out.is_dir():
                 # what lies behind a link is the user's, and would be moved into the cache
-                hint = "write into the folder it was given, and leave the folder itself where it is"
-                raise ActionFailed(Problem("its output folder is not where it was", hint))
+                hint = "write into the output folder, but do not move or replace it"
+                raise ActionFailed(Problem("the command moved or replaced its output folder", hint))
             return Outputs(_files(out), place=f"/{place.path.name}")
         except ActionFailed as error:
             raise ActionFailed(*(p._replace(where=p.where or run.action.where) for p in error.problems)) from error
@@ -141,8 +141,8 @@ class LocalRunner:
         if code != 0:
             raise ActionFailed(_failure(run, code, report, log, folder))
         if asked and not _repeats(work / "done", asked):
-            problem = f"{run.action.id}: the export ended its process, with exit code 0, before it was done"
-            hint = f"have it return: no os._exit, and nothing that calls exit; all it printed is in {log}"
+            problem = f"{run.action.id}: the export ended its process with exit code 0 before it finished"
+            hint = f"return from the function: do not call exit or os._exit; the full output is in {log}"
             raise ActionFailed(Problem(problem, hint))
 
     def _environment(self, run: Run, work: Path) -> dict[str, str]:
@@ -242,7 +242,7 @@ def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Prob
     lines = end_of(log).replace(f"{folder}{os.sep}", "").splitlines()
     what = run.action.run.argv[0] if isinstance(run.action.run, Command) else "the export"
     return Problem(
-        f"{run.action.id}: {what!r} {end}", f"all it printed is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:])
+        f"{run.action.id}: {what!r} {end}", f"the full output is in {log}", run.action.where, "\n".join(lines[-LOG_LINES:])
     )
 
 

@@ -194,7 +194,7 @@ class VenvToolchains:
         copy, python = place.path / _REQUIREMENTS, place.path / "bin" / "python"
         if vague := [*requirements.unpinned(_text(wanted))]:
             # the manifest is refused for this, unless the file has changed since
-            problem = f"{toolchain.requirements} does not say exactly what is installed"
+            problem = f"{toolchain.requirements} does not pin exactly what is installed"
             detail = "\n".join(f"line {line.number}: {line.problem}" for line in vague)
             raise ActionFailed(Problem(problem, vague[0].hint, toolchain.where, detail))
         copy.write_bytes(wanted)
@@ -210,7 +210,7 @@ class VenvToolchains:
         raise ActionFailed(
             Problem(
                 f"the toolchain of {toolchain.requirements} cannot be installed",
-                f"correct the file, or the package index pip is set up to use; all that was said is in {log}",
+                f"correct the file, or the package index that pip uses; the full output is in {log}",
                 toolchain.where,
                 "\n".join(said),
             )

@@ -128,7 +128,7 @@ class DiskCAS:
 
 
 def _missing(digest: Digest) -> BlobMissing:
-    return BlobMissing(Problem(f"{digest} is not in the cache", "run the command again: it is made anew"))
+    return BlobMissing(Problem(f"{digest} is not in the cache", "run the command again to create it again"))
 
 
 def _unreadable(path: Path, error: OSError) -> BlobDamaged:

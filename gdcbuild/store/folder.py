@@ -17,7 +17,7 @@ _OURS = {*PARTS, "lost+found"}
 TAG = "CACHEDIR.TAG"
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache, schema 1; it may be deleted at any time.\n"
 UNFINISHED_TAG = f".{TAG}."
-_ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder of yours"
+_ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder that you own"
 
 
 def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
@@ -40,8 +40,8 @@ def _refuse_others(folder: Path) -> None:
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     others = {name for name in found - _OURS if not name.startswith(UNFINISHED_TAG)}
     if others and TAG not in found:
-        problem = f"{folder} is no cache: it holds other things, {min(others)!r} for one"
-        raise StoreError(Problem(problem, "name a folder that is empty, or not there yet"))
+        problem = f"{folder} is not a gdcbuild cache: it contains other files, such as {min(others)!r}"
+        raise StoreError(Problem(problem, "choose an empty folder, or one that does not exist"))
 
 
 def _refuse_shared(path: Path) -> None:
@@ -54,7 +54,7 @@ def _refuse_shared(path: Path) -> None:
     if foreign or stat.S_IMODE(found.st_mode) & 0o022:
         raise StoreError(
             Problem(
-                f"others can write to {path}, which is of the cache: what they put there would be published",
+                f"other users can write to {path} in the cache, so what they write would be published",
                 f"chown it to you and chmod {'700' if path.is_dir() else '600'} {path}, or {_ELSEWHERE}",
             )
         )
@@ -66,11 +66,11 @@ def _tag(path: Path, warn: Callable[[Problem], None]) -> None:
         try:
             if path.read_bytes() == _TAG:
                 return
-            warn(Problem(f"{path} is damaged", "nothing to do: it is written anew"))
+            warn(Problem(f"{path} is damaged", "no action needed; it will be regenerated"))
         except FileNotFoundError:
             pass
         temporary = path.with_name(f"{UNFINISHED_TAG}{os.getpid()}")
         temporary.write_bytes(_TAG)
         temporary.replace(path)
     except OSError as error:
-        warn(of_system(error, f"{path} cannot be written", "remove what is there; until then backups may hold the cache"))
+        warn(of_system(error, f"{path} cannot be written", "remove what is there; until then backups may include the cache"))

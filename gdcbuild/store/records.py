@@ -81,7 +81,7 @@ def _opened(name: str, sealed: Any) -> Any:
     schema, _, rest = str(sealed).partition(" ")
     checksum, _, text = rest.partition(" ")
     if checksum != _checksum(schema, name, text):
-        raise _NoRecord("its checksum does not fit")
+        raise _NoRecord("its checksum does not match")
     return json.loads(text) if schema == str(_SCHEMA) else None
 
 
@@ -95,7 +95,7 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: ARG002
         if mode != MODE_RAW or filename is not None or not isinstance(value, str):
-            raise _NoRecord("it is no text")
+            raise _NoRecord("it is not text")
         return value
 
     def remove(self, file_path: str) -> None:
@@ -168,7 +168,10 @@ class DiskRecords:
             if _is_damage(error):
                 self._begin_anew(cache, str(error))
             else:
-                self._say(f"records in {self._folder} are not read or kept: {_cause(error)}", "see what is in its way")
+                self._say(
+                    f"cannot read or write records in {self._folder}: {_cause(error)}",
+                    "check the folder's permissions and the disk",
+                )
             return otherwise
 
     def _check_once(self) -> None:
@@ -189,7 +192,7 @@ class DiskRecords:
                 return self._new()
             except _ERRORS as error:
                 if not (_is_damage(error) or self._obstructed()):
-                    hint = "free space, or what is in the way; or make it writable; or set GDCBUILD_CACHE_DIR to another"
+                    hint = "free disk space, make the folder writable, or set GDCBUILD_CACHE_DIR to another folder"
                     raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
                 self._remove(str(error))
                 return self._new()
@@ -223,7 +226,7 @@ class DiskRecords:
             with suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not settle(self._folder / DBNAME):
-                    self._lost("what was written last to the action cache is damaged and is not used")
+                    self._lost("the latest entries of the action cache are damaged and are not used")
             fcntl.flock(handle, fcntl.LOCK_SH)
         except BaseException:
             leave()
@@ -231,7 +234,7 @@ class DiskRecords:
         return leave
 
     def _remove(self, why: str) -> None:
-        self._lost(f"the action cache is damaged and is begun anew: {why}")
+        self._lost(f"the action cache is damaged and is created again: {why}")
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _lost(self, message: str) -> None:
@@ -252,7 +255,7 @@ class DiskRecords:
                 broken.close()
             leave()
 
-    def _say(self, message: str, hint: str = "nothing to do: it is made anew") -> None:
+    def _say(self, message: str, hint: str = "no action needed; it will be regenerated") -> None:
         with self._lock:
             if message not in self._said:
                 self._said.add(message)

@@ -29,7 +29,7 @@ def settle(database: Path) -> bool:
         _lay(database)
         return alone
     if database.stat().st_size < _SMALLEST:
-        raise sqlite3.DatabaseError("it has been cut")
+        raise sqlite3.DatabaseError("the file is truncated")
     if not log.exists() and not index.exists():
         return True  # whoever had it open last has seen to it
     written = _frames(index)

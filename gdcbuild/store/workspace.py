@@ -52,7 +52,7 @@ class DiskWorkspace:
                 digest, crc = hash_and_crc(watched) if memorable else (hash_stream(stream), None)
                 after = _signature(os.fstat(stream.fileno()))
         except OSError as error:
-            raise ManifestError(of_system(error, f"{path} cannot be read", "put the file there, readable")) from error
+            raise ManifestError(of_system(error, f"{path} cannot be read", "create the file, or make it readable")) from error
         self._known[path] = after, digest, crc
         if memorable and after == signature and time.time_ns() - max(after[1], after[2]) > RACY_NS:
             self._records.put("stat", full, [*signature, digest.hash, digest.size, crc])

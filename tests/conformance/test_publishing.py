@@ -37,4 +37,4 @@ def test_created_left_alone_replaced_damaged_found(remote: Remote) -> None:
 
     remote.delete("digits/1/variables/index")
     remote.create("digits/1/variables/index", BytesBlob(b"OTHER"))
-    assert verify(remote, deep=True) == {ID: ("variables/index: has other content than was published",)}
+    assert verify(remote, deep=True) == {ID: ("variables/index: differs from what was published",)}

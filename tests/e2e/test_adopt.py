@@ -75,7 +75,7 @@ def test_a_live_bucket_whose_bytes_match(ready: Workspace, env: str) -> None:
     by_hand(ready)
     before = ready.snapshot("theirs")
     plan = ready.ok("plan", "--env", env, "--detailed-exitcode")
-    assert plan.out.count("published by other means, with the same bytes") == 2
+    assert plan.out.count("not published by gdcbuild, but the bytes are the same") == 2
     assert plan.out.endswith("Plan: 2 up to date.\n")
     assert changes(ready.ok("plan", "--env", env, "--json")) == ["none", "none"]
     assert "it has no seal" in ready.ok("status", "--env", env).out
@@ -120,7 +120,7 @@ def test_what_the_archiver_wrote_does_not_match(ready: Workspace) -> None:
     assert changes(ready.ok("plan", "--env", "fixed", "--json")) == ["none", "conflict"]
     refused = ready.run("apply", "--env", "fixed")
     assert refused.code == 3
-    assert "torch@1 is published and may not change in fixed: published by other means, with other bytes" in refused.err
+    assert "torch@1 is published and cannot change in fixed: not published by gdcbuild, and the bytes differ" in refused.err
     assert "model.mar: has " in refused.err
     assert ready.run("apply", "--env", "fixed", "--repair", "torch@1").code == 3
     assert ready.snapshot("theirs") == before, "refused before anything is written"
@@ -139,7 +139,7 @@ def test_a_file_too_many_or_too_few_is_no_match(ready: Workspace) -> None:
     row = ready.ok("plan", "keras", "--env", "fixed", "--json").json["changes"][0]
     assert (row["change"], row["detail"]) == (
         "conflict",
-        ["assets/words.txt: has other content than the artifact"],
+        ["assets/words.txt: differs from the artifact"],
     )
 
 
@@ -175,7 +175,7 @@ def test_a_repair_gives_back_the_sealed_bytes_or_nothing(ready: Workspace) -> No
     ready.write({"theirs/torch/1/model.mar": b"somebody's", "w.pt": b"other weights"})
     drifted = ready.served("theirs")
     refused = ready.run("apply", "--env", "fixed", "--repair", "torch@1")
-    assert (refused.code, "published with other bytes" in refused.err or "may not change" in refused.err) == (3, True)
+    assert (refused.code, "the published bytes differ" in refused.err or "cannot change" in refused.err) == (3, True)
     assert ready.served("theirs") == drifted
 
 

@@ -291,7 +291,7 @@ def test_a_lost_result_that_does_not_come_out_the_same(workspace: Workspace, col
     assert workspace.ok("plan", "--env", "local", "--json").json["changes"][0]["change"] == "replace"
     shutil.rmtree(workspace.cache / "cas")
     again = workspace.run("apply", "--env", "local")
-    assert (again.code, "made again it has other bytes" in again.err) == (0, True), again.err
+    assert (again.code, "building it again gave other bytes" in again.err) == (0, True), again.err
     assert "Nothing to do" in workspace.ok("apply", "--env", "local").err
 
 

@@ -112,7 +112,10 @@ def test_an_interpreter_with_a_package_that_is_only_a_link(workspace: Workspace,
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("rmdir ${out}; ln -s $HOME ${out}", ["its output folder is not where it was", "leave the folder itself where it is"]),
+        (
+            "rmdir ${out}; ln -s $HOME ${out}",
+            ["the command moved or replaced its output folder", "do not move or replace it"],
+        ),
         ("echo the reason; exit 3", ["step:s: 'sh' ended with exit code 3", "| the reason"]),
         ("true", ["step:s did not make 'w.pt'", "it made nothing"]),
         ("touch ${out}/w.pt ${out}/more", ["step:s made 'more', which it does not declare"]),
@@ -134,7 +137,7 @@ def test_step_that_fails(workspace: Workspace, command: str, expected: list[str]
 def test_log_of_a_failed_step_is_kept(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": ONE_STEP % "seq 100; exit 1"})
     result = workspace.run("apply")
-    log = result.err.split("all it printed is in ")[1].splitlines()[0]
+    log = result.err.split("the full output is in ")[1].splitlines()[0]
     assert Path(log).read_text().splitlines() == [str(n) for n in range(1, 101)]
     assert "| 100" in result.err
     assert "| 50" not in result.err

@@ -366,12 +366,12 @@ def test_refused_publishes_nothing(workspace: Workspace) -> None:
         {"gdcbuild.yaml": IMMUTABLE.replace("w.pt}", 'w.pt}, "2": {weights: w2.pt}'), "h.py": HANDLER + "# edited\n"}
     )
     before = workspace.snapshot("bucket")
-    for explained in ("unknown, ", "conflict, published with other bytes"):
+    for explained in ("unknown, ", "conflict, the published bytes differ"):
         assert f"fraud@1: {explained}" in workspace.ok("explain", "fraud").out
         result = workspace.run("apply", "-j", "1", "--json")
         assert result.code == 3
         assert workspace.snapshot("bucket") == before
-        assert "fraud@1 is published and may not change in prod" in result.err
+        assert "fraud@1 is published and cannot change in prod" in result.err
     assert workspace.ok("explain", "fraud@1", "--json").json["changes"]["fraud@1"]["change"] == "conflict"
     result = workspace.run("apply", "-k", "--json")
     assert (result.code, result.jobs(what="publish")) == (3, ["fraud@2"])

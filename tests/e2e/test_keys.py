@@ -123,7 +123,7 @@ def test_another_gdcbuild(built: Workspace, patch: str, why: str) -> None:
     text = patched(built, patch, "explain", "m@1").out
     assert f"step:s: to build: {why}" in text
     assert ", now 99)" in text
-    assert why in patched(built, patch, "plan", "--json").out or "known when step:s is built" in text
+    assert why in patched(built, patch, "plan", "--json").out or "known only after step:s is built" in text
     result = patched(built, patch, "apply", "--json")
     assert result.jobs(what="action", outcome="built") == BOTH
     assert built.snapshot("bucket") == before, "it came out the same, so nothing was published"

@@ -171,7 +171,7 @@ def test_told_to_stop(armed: Workspace, number: int, code: int, to_group: bool) 
         _, err = process.communicate(timeout=PATIENCE)
         assert strays(armed) == []
     assert (process.returncode, "Traceback" in err) == (code, False), err
-    assert "interrupted; nothing half-made was kept" in err
+    assert "interrupted; no partial results were kept" in err
     assert not (armed.root / "bucket").exists()
     assert list((armed.cache / "work").iterdir()) == []
     (armed.root / "ARMED").unlink()

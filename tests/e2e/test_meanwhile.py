@@ -175,7 +175,7 @@ def test_damage_is_mended_whatever_else_fails(workspace: Workspace) -> None:
     shutil.rmtree(workspace.root / "bucket/.gdcbuild/v1/claims/b")
     result = workspace.run("apply", "--keep-going")
     assert result.code == 3
-    assert "a@1 is not what was published" in result.err
+    assert "a@1 differs from what was published" in result.err
     assert "the cache is damaged" in result.err
     assert {k: v for k, v in workspace.served().items() if k[0] == "b"} == {k: v for k, v in before.items() if k[0] == "b"}
 

@@ -86,7 +86,7 @@ def test_verify_says_what_is_not_published(workspace: Workspace) -> None:
     assert (result.code, "find out who changed it" in result.err) == (4, False)
     lines = result.err.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == [
-        "error: a@1 is not published: a publishing was begun and not ended",
+        "error: a@1 is not published: a publish was started but not finished",
         "error: b@2 has files in the bucket that were not published by gdcbuild",
         "error: c@7 has files in the bucket that were not published by gdcbuild",
     ]

@@ -131,7 +131,7 @@ def test_a_runner_with_an_empty_cache_packs_nothing_that_is_published(workspace:
     same = ("none", "up to date: published from the same inputs")
     assert told == {
         "a@1": same,
-        "a@2": ("unknown", "known when step:weights is built"),
+        "a@2": ("unknown", "known only after step:weights is built"),
         "b@1": same,
         "b@2": same,
     }
@@ -203,7 +203,7 @@ def test_an_environment_that_takes_committed_files_only(workspace: Workspace) ->
     assert clean != MANIFEST
     workspace.write({**FILES, "gdcbuild.yaml": clean, ".gitignore": "bucket\n"})
     refused = workspace.run("apply")
-    assert (refused.code, "takes versions of a committed tree only" in refused.err) == (3, True)
+    assert (refused.code, "requires committed files" in refused.err) == (3, True)
     git(workspace, "init", "-q")
     git(workspace, "add", ".")
     git(workspace, "commit", "-qm", "first")

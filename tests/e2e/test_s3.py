@@ -211,10 +211,10 @@ def test_a_replacing_that_broke_off_tells_that_nothing_is_served(tmp_path: Path)
         store.faults["PUT"] = ["", *["AccessDenied 403"] * 20]
         broken = workspace.run("apply", "a@1", "--env", "s3")
         assert broken.code == 1
-        assert "until a@1 is published again, no server can load it" in broken.err
+        assert "no server can load a@1 until it is published again" in broken.err
         store.faults.clear()
         (change,) = workspace.ok("plan", "a@1", "--env", "s3", "--json").json["changes"]
-        assert change["why"] == "a publishing was begun and not ended; model.mar: is missing"
+        assert change["why"] == "a publish was started but not finished; model.mar: is missing"
         assert "model.mar: is missing" in workspace.ok("status", "a@1", "--env", "s3").out
         verified = workspace.run("verify", "a@1", "--env", "s3")
         assert (verified.code, "finish it: gdcbuild apply a@1 --env s3" in verified.err) == (4, True), verified.err
@@ -233,9 +233,9 @@ def test_an_interrupted_replacing_tells_that_nothing_is_served(tmp_path: Path) -
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=PATIENCE + 3)
         assert process.returncode == 130
-        assert "warning: until a@1 is published again, no server can load it" in err
+        assert "warning: no server can load a@1 until it is published again" in err
         assert "    publish it: gdcbuild apply a@1 --env s3" in err
-        assert "error: interrupted; what was begun in the bucket is completed by the next run" in err
+        assert "error: interrupted; the next run finishes what was started in the bucket" in err
         store.faults.clear()
         workspace.ok("apply", "a@1", "--env", "s3")
         workspace.ok("verify", "a@1", "--env", "s3")

@@ -375,8 +375,10 @@ def test_a_folder_that_others_can_write_to_is_not_believed(built: Workspace, par
         file.write_bytes(data[:-3])
         result = built.run("plan")
         assert ("is damaged" in result.err) == (mode == 0o700), "damage is told of what is read"
-        assert ("others can write to" in result.err) == (mode == 0o777 and part == "snapshots"), "all is read, and that refused"
+        assert ("other users can write to" in result.err) == (mode == 0o777 and part == "snapshots"), (
+            "all is read, and that refused"
+        )
         file.write_bytes(data)
     file.parent.chmod(0o777)
     shutil.rmtree(built.root / "bucket")
-    assert f"others can write to {file.parent}" in built.run("apply").err
+    assert f"other users can write to {file.parent}" in built.run("apply").err

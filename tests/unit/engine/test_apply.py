@@ -136,7 +136,7 @@ def test_only_what_is_committed_is_published_where_that_is_asked_for(world: Worl
     world.clean = True
     for checkout in (NO_CHECKOUT, Checkout("c" * 40, {"b": Digest.of(b"2")}), Checkout("c" * 40, {"a": Digest.of(b"0")})):
         world.checkout = checkout
-        with pytest.raises(Refused, match="toy takes versions of a committed tree only") as caught:
+        with pytest.raises(Refused, match="toy requires committed files") as caught:
             world.apply(one())
         assert (caught.value.problems[0].detail, world.objects(), world.ran) == ("a", {}, [])
     world.checkout = Checkout("c" * 40, {"a": Digest.of(b"1")})
@@ -152,7 +152,7 @@ def test_drift_is_left_alone_and_others_go_on(world: World) -> None:
     world.remote.create("m/1/out", BytesBlob(b"somebody's"))
     world.files.files["b"] = b"changed"
     assert [k for k, _ in kinds(world, found)] == [Kind.DRIFT, Kind.UNKNOWN]
-    with pytest.raises(Refused, match="m@1 is not what was published"):
+    with pytest.raises(Refused, match="m@1 differs from what was published"):
         world.apply(found)
     assert world.served() == {"m/1/out": b"somebody's", "n/1/out": b"(changed)"}
 
@@ -355,9 +355,9 @@ def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(
     with pytest.raises((GdcbuildError, MemoryError, KeyboardInterrupt)) as caught:
         world.apply(one())
     told = [e.problem for e in world.recorder.events if isinstance(e, Warned)]
-    assert [p.message for p in told] == ["until m@1 is published again, no server can load it"]
+    assert [p.message for p in told] == ["no server can load m@1 until it is published again"]
     assert told[0].hint == "publish it: gdcbuild apply m@1 --env toy"
-    assert "nothing half-made" not in str(caught.value)
+    assert "no partial results" not in str(caught.value)
     if isinstance(caught.value, GdcbuildError) and not isinstance(caught.value, Interrupted):
         assert isinstance(world.recorder.events[-1], Summed)
         assert world.recorder.events[-1].objects == 1, "the claim"
@@ -369,7 +369,7 @@ def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> 
         return {"out": b"ours"}
 
     world.runner = MemoryRunner({"join": intrude})
-    with pytest.raises(Refused, match="m@1 has been published by other means since the plan was made"):
+    with pytest.raises(Refused, match="m@1 was changed in the bucket after the plan was made, not by gdcbuild"):
         world.apply(one())
     assert world.objects() == {"m/1/notes": b"theirs"}
 
@@ -379,7 +379,7 @@ def test_what_could_not_be_removed_is_still_served(world: World, monkeypatch: py
     world.files.files["a"] = b"changed"
 
     def delete(key: str, etag: str = "") -> None:
-        raise RemoteError("the keys have no right to do this")
+        raise RemoteError("access denied: the credentials do not allow this")
 
     monkeypatch.setattr(world.remote, "delete", delete)
     with pytest.raises(RemoteError):

@@ -67,12 +67,12 @@ def test_a_file_that_changes_after_it_was_judged_is_found_out() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([Input("", MadeBy("up", "nope"))], "up made no 'nope'"),
-        ([Input("", MadeBy("up", "mod"))], "up made no 'mod'"),
-        ([Input("f", SourceFile("other")), Input("f", SourceFile("source/given"))], "two inputs lie at 'f'"),
-        ([Input("", MadeBy("up")), Input("model", SourceFile("source/given"))], "two inputs lie at 'model'"),
-        ([Input("a", SourceFile("other")), Input("a/b", SourceFile("other"))], "'a' is an input, and a folder of inputs too"),
-        ([Input("", MadeBy("up")), Input("model/x/y", SourceFile("other"))], "'model' is an input, and a folder"),
+        ([Input("", MadeBy("up", "nope"))], "up did not make 'nope'"),
+        ([Input("", MadeBy("up", "mod"))], "up did not make 'mod'"),
+        ([Input("f", SourceFile("other")), Input("f", SourceFile("source/given"))], "two inputs are at 'f'"),
+        ([Input("", MadeBy("up")), Input("model", SourceFile("source/given"))], "two inputs are at 'model'"),
+        ([Input("a", SourceFile("other")), Input("a/b", SourceFile("other"))], "'a' is both an input and a folder of inputs"),
+        ([Input("", MadeBy("up")), Input("model/x/y", SourceFile("other"))], "'model' is both an input and a folder"),
     ],
 )
 def test_what_cannot_be_laid_is_said_at_its_place(inputs: list[Input], message: str) -> None:

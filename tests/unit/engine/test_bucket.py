@@ -188,7 +188,7 @@ def test_a_damaged_seal_is_found(case: str) -> None:
     remote, id = MemoryRemote(), VersionId("m", "1")
     put(remote, f".gdcbuild/v1/seals/m/1/00000001-{SEAL.tree.digest.hash}.json", DAMAGED[case])
     put(remote, "m/1/f")
-    assert drifted(observe(remote, [id])) == {id: ("its seal is damaged, or of a newer gdcbuild",)}
+    assert drifted(observe(remote, [id])) == {id: ("its seal is damaged, or was written by a newer gdcbuild",)}
     assert verify(remote, deep=True) == drifted(observe(remote, [id]))
 
 
@@ -201,7 +201,7 @@ def test_what_was_listed_is_what_is_read() -> None:
     assert content(remote, listed) is None
     put(remote, "m/1/f", b"two")
     assert content(remote, listed) is None
-    with pytest.raises(RemoteError, match="memory:/m/1/f: it has 4 bytes, and 3 came"):
+    with pytest.raises(RemoteError, match="memory:/m/1/f: expected 4 bytes, received 3"):
         content(remote, RemoteObject("m/1/f", 4))
 
 
@@ -230,7 +230,7 @@ def test_verify_finds_what_no_listing_shows() -> None:
     assert drifted(observe(remote, ids)).keys() == {ids[1]}
     assert verify(remote, deep=True) == {
         ids[0]: (),
-        ids[1]: ("model.mar: has other content than was published",),
+        ids[1]: ("model.mar: differs from what was published",),
         ids[2]: (),
     }
     never = VersionId("never", "1")
@@ -253,9 +253,9 @@ def test_verify_sees_what_has_no_seal() -> None:
         put(remote, key)
     expected = {
         absent: (),
-        begun: ("a publishing was begun and not ended", "it has no seal"),
+        begun: ("a publish was started but not finished", "it has no seal"),
         foreign: ("it has no seal: not published by gdcbuild",),
-        lost: ("a publishing was begun and not ended", "it has no seal"),
+        lost: ("a publish was started but not finished", "it has no seal"),
         sound: (),
         unknown: ("it has no seal: not published by gdcbuild",),
     }
@@ -272,5 +272,5 @@ def test_a_rewrite_of_the_same_bytes_is_no_damage() -> None:
     put(remote, "m/1/f")
     seal = Seal({"f": SealedFile(Digest.of(b"x"), "another etag")}, "test")
     put(remote, f".gdcbuild/v1/seals/m/1/00000001-{seal.tree.digest.hash}.json", seal.blob().data)
-    assert "written again" in verify(remote)[id][0]
+    assert "overwritten" in verify(remote)[id][0]
     assert verify(remote, deep=True)[id] == ()

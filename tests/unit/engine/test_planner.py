@@ -51,21 +51,21 @@ def test_files_are_taken_as_they_are(world: World) -> None:
 def test_a_publishing_that_was_begun(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     world.remote.create("m/1/out", BytesBlob(b"half"))
-    begun = "a publishing was begun and not ended"
+    begun = "a publish was started but not finished"
     assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, f"{begun}; not built yet")
     world.rebuild(ONE)
-    assert (row(world).kind, row(world).why) == (Kind.REPLACE, f"{begun}; out: has 4 bytes, 3 in the artifact")
+    assert (row(world).kind, row(world).why) == (Kind.REPLACE, f"{begun}; out: has 4 bytes, but 3 in the artifact")
     world.remote.delete("m/1/out")
     world.remote.create("m/1/notes", BytesBlob(b"by hand"))
     assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("notes: is not in the artifact",))
     world.remote.delete("m/1/notes")
     world.remote.create("m/1/out", BytesBlob(b"(2)"))
-    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("out: has other content than the artifact",))
+    assert (row(world).kind, row(world).detail) == (Kind.REPLACE, ("out: differs from the artifact",))
     world.remote.delete("m/1/out")
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     assert (row(world).kind, row(world).why) == (Kind.CREATE, begun), "nothing is removed"
     world.immutable = True
-    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "an unfinished publish has sha256:other")
     before = world.objects()
     with pytest.raises(Refused):
         world.apply(ONE)
@@ -76,29 +76,29 @@ def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     assert (row(world).kind, row(world).why) == (Kind.CREATE, "not published yet; not built yet")
     world.immutable = True
-    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "a publishing was begun and not ended; not built yet")
-    with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "a publish was started but not finished; not built yet")
+    with pytest.raises(Refused, match="m@1 cannot be published in toy: an unfinished publish has sha256:other"):
         world.apply(ONE)
-    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "it was begun with sha256:other")
-    with pytest.raises(Refused, match="m@1 cannot be published in toy: it was begun with sha256:other"):
+    assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "an unfinished publish has sha256:other")
+    with pytest.raises(Refused, match="m@1 cannot be published in toy: an unfinished publish has sha256:other"):
         world.plan(ONE).refuse_conflicts()
     world.remote.delete(claim_key(M, 1))
     world.remote.create(claim_key(M, 1), BytesBlob(f'{{"digest": "{row(world).digest}"}}'.encode()))
-    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publishing was begun and not ended")
+    assert (row(world).kind, row(world).why) == (Kind.CREATE, "a publish was started but not finished")
 
 
 @pytest.mark.parametrize("immutable", [False, True])
 def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> None:
     world.immutable = immutable
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
-    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "published by other means; not built yet")
+    assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "not published by gdcbuild; not built yet")
     world.apply(ONE)
     assert list(world.objects()) == ["m/1/out"], "built, compared, and nothing written"
-    assert (row(world).kind, row(world).why) == (Kind.NONE, "published by other means, with the same bytes")
+    assert (row(world).kind, row(world).why) == (Kind.NONE, "not published by gdcbuild, but the bytes are the same")
     world.apply(ONE)
     assert list(world.objects()) == ["m/1/out"]
     assert [(c.kind, c.why) for c in world.plan(ONE, repair=True).changes] == [
-        (Kind.REPAIR, "published by other means, with the same bytes; to be sealed")
+        (Kind.REPAIR, "not published by gdcbuild, but the bytes are the same; a seal is added")
     ]
     assert [(v.change, v.outcome) for v in world.apply(ONE, repair=True).versions] == [(Kind.REPAIR, "repaired")]
     assert newest_seals(world.remote).keys() == {M}
@@ -118,9 +118,9 @@ def test_others_have_published_other_bytes(world: World, files: dict[str, bytes]
     before = world.objects()
     world.immutable = True
     if built:
-        assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "published by other means, with other bytes")
+        assert (row(world).kind, row(world).why) == (Kind.CONFLICT, "not published by gdcbuild, and the bytes differ")
         assert row(world).detail
-    with pytest.raises(Refused, match="published by other means, with other bytes"):
+    with pytest.raises(Refused, match="not published by gdcbuild, and the bytes differ"):
         world.apply(ONE)
     assert world.objects() == before, "refused before anything is written"
     world.immutable = False
@@ -138,9 +138,11 @@ def test_a_repair_leaves_alone_what_others_have_published_with_other_bytes(world
         world.rebuild(ONE)
     world.remote.create("m/1/out", BytesBlob(b"(2)"))
     before = world.objects()
-    with pytest.raises(Refused, match="published by other means, with other bytes, which a repair leaves alone") as raised:
+    with pytest.raises(
+        Refused, match="not published by gdcbuild, and the bytes differ; --repair does not replace it"
+    ) as raised:
         world.apply(ONE, repair=True)
-    assert "an apply without --repair" in raised.value.problems[0].hint
+    assert "apply without --repair" in raised.value.problems[0].hint
     assert world.objects() == before
     world.apply(ONE)
     assert world.served() == {"m/1/out": b"(1)"}
@@ -151,8 +153,8 @@ def test_the_plan_names_what_others_published_and_is_removed(world: World) -> No
     for name in ("out", "approval.pdf", *"123456"):
         world.remote.create(f"m/1/{name}", BytesBlob(b"theirs"))
     lines = text.plan(world.plan(ONE)).splitlines()
-    assert lines[1] == "  ~ m@1  replace  cached  published by other means, with other bytes"
-    assert lines[2:8] == [*(f"      is removed: {n}" for n in ("1", "2", "3", "4", "5")), "      and 2 more"]
+    assert lines[1] == "  ~ m@1  replace  cached  not published by gdcbuild, and the bytes differ"
+    assert lines[2:8] == [*(f"      removes: {n}" for n in ("1", "2", "3", "4", "5")), "      and 2 more"]
     world.remote.create(claim_key(M, 1), BytesBlob(b"{}"))
     assert row(world).removed == ("1", "2", "3", "4", "5", "6", "approval.pdf")
     world.immutable = True
@@ -178,7 +180,7 @@ def test_a_publishing_that_was_begun_over_a_sealed_version(world: World) -> None
     world.apply(ONE)
     world.remote.create(claim_key(M, 2), BytesBlob(b"{}"))
     world.remote.delete("m/1/out")
-    assert (row(world).kind, row(world).why) == (Kind.REPLACE, "another publishing was begun and not ended")
+    assert (row(world).kind, row(world).why) == (Kind.REPLACE, "another publish was started but not finished")
 
 
 def test_what_somebody_took_away_is_drift(world: World) -> None:
@@ -192,7 +194,7 @@ def test_a_seal_that_cannot_be_read_is_drift(world: World) -> None:
     key = newest_seals(world.remote)[M].key
     world.remote.delete(key)
     world.remote.create(key, BytesBlob(b"{}"))
-    assert (row(world).kind, row(world).why) == (Kind.DRIFT, "its seal is damaged, or of a newer gdcbuild")
+    assert (row(world).kind, row(world).why) == (Kind.DRIFT, "its seal is damaged, or was written by a newer gdcbuild")
 
 
 def test_rows_are_sorted_and_counted(world: World) -> None:
@@ -228,7 +230,7 @@ def test_explaining_names_what_changed_and_where_the_chain_ends(world: World) ->
     found = graph([action("up", "a"), action("side", "b"), action("m", "@up", "@side")], ["m"])
     rebuilder = world.rebuilder(found)
     assert [step.state for step in explain(found, judge(found, [M], rebuilder), M, rebuilder)] == [
-        "unknown: known when up is built",
+        "unknown: known only after up is built",
         "to build: not built yet",
         "to build: not built yet",
     ]

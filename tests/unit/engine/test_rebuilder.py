@@ -249,7 +249,7 @@ def test_a_blob_that_is_damaged_is_not_used(world: World) -> None:
 def test_a_path_that_was_not_made(world: World) -> None:
     artifact, _ = make(world, action("one", "a"))
     two = Action("two", "join", action("x", "a").run, (Input("x", MadeBy("one", "nope")),))
-    with pytest.raises(ActionFailed, match="one made no 'nope'"):
+    with pytest.raises(ActionFailed, match="one did not make 'nope'"):
         world.rebuilder(graph([two], ["two"])).judge(two, {"one": artifact})
 
 

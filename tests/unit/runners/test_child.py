@@ -167,7 +167,7 @@ def test_leaving_the_process_is_no_way_out(lab: Lab) -> None:
 @pytest.mark.parametrize(("function", "file"), [("digits.net:build", "digits/net.py"), ("net.nett:build", "net/nett.py")])
 def test_a_missing_module(lab: Lab, function: str, file: str) -> None:
     message, hint = lab.mistake(function, cwd=".")
-    assert message == f"there is no module {function.partition(':')[0]!r} among the files of the export"
+    assert message == f"the files of the export have no module {function.partition(':')[0]!r}"
     assert hint == f"declare it: files: [{file}], or correct `function`"
 
 

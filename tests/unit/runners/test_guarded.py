@@ -128,7 +128,7 @@ def test_who_does_not_let_go_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     holder.stdout.readline()
     try:
         with (
-            pytest.raises(ActionFailed, match=f"still used by another run: process {holder.pid} "),
+            pytest.raises(ActionFailed, match=f"still in use by another run: process {holder.pid} "),
             claimed(path, threading.Event()),
         ):
             pass

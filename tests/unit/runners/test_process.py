@@ -83,10 +83,13 @@ def test_what_a_killed_run_left_is_not_there_in_the_next(runner: LocalRunner, tm
         ('mkfifo "$0/pipe"', "its output 'pipe' is not a regular file"),
         ('touch "$0/$(printf "a\\nb")"', r"the name of its output 'a\nb' has a control character"),
         ('touch "$0/$(printf "\\377")"', r"the name of its output '\udcff' has a control character"),
-        ('rmdir "$0"; ln -s "$HOME" "$0"', "its output folder is not where it was"),
-        ('rmdir "$0"; touch "$0"', "its output folder is not where it was"),
-        ('rmdir "$0"', "its output folder is not where it was"),
-        ('w="${0%/out}"; mkdir "$HOME/out"; mv "$w" "$w-"; ln -s "$w-/home" "$w"', "its output folder is not where it was"),
+        ('rmdir "$0"; ln -s "$HOME" "$0"', "the command moved or replaced its output folder"),
+        ('rmdir "$0"; touch "$0"', "the command moved or replaced its output folder"),
+        ('rmdir "$0"', "the command moved or replaced its output folder"),
+        (
+            'w="${0%/out}"; mkdir "$HOME/out"; mv "$w" "$w-"; ln -s "$w-/home" "$w"',
+            "the command moved or replaced its output folder",
+        ),
         ("exit 3", ": 'sh' ended with exit code 3"),
         ("kill -9 $$", "'sh' was ended by SIGKILL"),
         ("kill -40 $$", "'sh' was ended by signal 40"),
@@ -162,7 +165,7 @@ def test_a_process_that_ends_half_way_has_not_done_its_work(
 
     assert outputs(runner, run("ends_well_for_a_test", "pass")) == {"half": b"a whole"}
     problem = refused(runner, run("ends_early_for_a_test", end))
-    assert problem.message == "m@1: the export ended its process, with exit code 0, before it was done"
+    assert problem.message == "m@1: the export ended its process with exit code 0 before it finished"
     assert str(runner.log(KEY)) in problem.hint
 
 

@@ -202,7 +202,7 @@ def test_what_is_installed_is_what_it_is_named_by(tmp_path: Path, commands: Comm
 def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: Commands) -> None:
     workspace = MemoryWorkspace({"r.txt": b"x==1\ny\n"})
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
-    with pytest.raises(ActionFailed, match=r"r\.txt does not say exactly what is installed") as caught:
+    with pytest.raises(ActionFailed, match=r"r\.txt does not pin exactly what is installed") as caught:
         toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
     assert ([(p.where, p.detail) for p in caught.value.problems], commands) == (
         [(WHERE, "line 2: 'y' does not say exactly what is installed")],

@@ -1,4 +1,4 @@
-"""The cache folder: made private, and refused where others can write."""
+"""The cache folder: made private, and refused where other users can write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_all_of_it_is_the_owners_alone(tmp_path: Path, warnings: list[Problem]) 
 def test_what_others_can_write_is_refused(folder: Path, warnings: list[Problem], part: str, mode: int) -> None:
     (folder / "records" / "cache.db").touch(0o600)
     (folder / part).chmod(mode)
-    with pytest.raises(StoreError, match=r"(?s)others can write to .*chmod [67]00" if part else "chmod 700"):
+    with pytest.raises(StoreError, match=r"(?s)other users can write to .*chmod [67]00" if part else "chmod 700"):
         prepare(folder, warnings.append)
 
 
@@ -55,7 +55,7 @@ def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path, warnin
     if mode == 0o700:
         prepare(tmp_path / "link", warnings.append)
         return
-    with pytest.raises(StoreError, match="others can write"):
+    with pytest.raises(StoreError, match="other users can write"):
         prepare(tmp_path / "link", warnings.append)
 
 
@@ -63,7 +63,7 @@ def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path, warnin
 def test_a_link_of_somebody_else_is_refused(folder: Path, tmp_path: Path, warnings: list[Problem]) -> None:
     (tmp_path / "link").symlink_to(folder)
     os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
-    with pytest.raises(StoreError, match="others can write"):
+    with pytest.raises(StoreError, match="other users can write"):
         prepare(tmp_path / "link", warnings.append)
 
 
@@ -95,7 +95,7 @@ def test_a_file_in_the_way_is_told(folder: Path, warnings: list[Problem]) -> Non
 
 def test_a_folder_of_other_things_is_no_cache(tmp_path: Path, warnings: list[Problem]) -> None:
     (tmp_path / "gdcbuild.yaml").touch()
-    with pytest.raises(StoreError, match="is no cache"):
+    with pytest.raises(StoreError, match="is not a gdcbuild cache"):
         prepare(tmp_path, warnings.append)
     assert [p.name for p in tmp_path.iterdir()] == ["gdcbuild.yaml"]
 

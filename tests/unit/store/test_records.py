@@ -192,7 +192,7 @@ def test_damage_that_shows_later_begins_it_anew(
     close(records)  # all is in the database now, and is read anew
     damage(tmp_path)
     USES[use](records)
-    assert ["begun anew" in w.message for w in warnings] == [True]
+    assert ["created again" in w.message for w in warnings] == [True]
     assert records.keys("stat") == []
     records.put("result", "k", "after")
     assert records.get("result", "k") == "after"
@@ -289,7 +289,7 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path, killed: Path, warn
 def test_a_log_that_was_cut_is_told(tmp_path: Path, killed: Path, warnings: list[Problem], frames: int) -> None:
     os.truncate(killed, 32 + frames * (4096 + 24))
     assert count(tmp_path, warnings) < 100
-    assert ["written last" in w.message for w in warnings] == [True]
+    assert ["latest entries" in w.message for w in warnings] == [True]
 
 
 @pytest.mark.parametrize("part", [0, 0.3, 0.9])
@@ -338,7 +338,7 @@ def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: Di
         again = DiskRecords(tmp_path / "records", told.append)
         if again.get("result", "other") is None:
             hidden += 1
-            assert any("begun anew" in problem.message for problem in told)
+            assert any("created again" in problem.message for problem in told)
         close(again)
     assert hidden
 
