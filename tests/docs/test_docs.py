@@ -203,7 +203,8 @@ def test_glossary_has_exactly_the_words() -> None:
 def test_every_module_of_the_lifecycle_exists() -> None:
     page = DOCS / "explanation" / "apply-lifecycle.md"
     names = re.findall(
-        r"`((?:cli|manifest|core|engine|store|frameworks|remotes|runners|report)/[\w*./]+?\.py)\b", page.read_text()
+        r"`((?:cli|app|memory|source|manifest|core|engine|build|publish|files|store|frameworks|remotes|runners|report)/[\w*./]+?\.py)\b",
+        page.read_text(),
     )
     assert names
     for name in names:
