@@ -1,6 +1,6 @@
 """gdcbuild: builds models from one manifest and publishes only the versions that changed.
 
-The public Python API, imported when it is first used; see docs/reference/python-api.md.
+The public Python API is imported on first use; see docs/reference/python-api.md.
 """
 
 from __future__ import annotations

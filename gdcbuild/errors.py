@@ -1,6 +1,6 @@
-"""What can go wrong, as types: every error carries located problems and the exit code it ends with.
+"""Error types. Each error has problems with locations, and an exit code.
 
-Errors are raised inside and rendered once, by the command line. This module does not know how they are shown.
+The command line renders errors, in one place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Location(NamedTuple):
-    """A place in a file the user wrote; line and column count from 1, and 0 means the whole file."""
+    """A place in a user's file. Lines and columns count from 1; line 0 means the whole file."""
 
     file: str
     line: int = 0
@@ -23,9 +23,9 @@ class Location(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One mistake: where it is, what is wrong, and what to write or do instead.
+    """One mistake: where it is, what is wrong, and what to do.
 
-    `detail` holds lines to show below the message as they are: a traceback, the end of a log, a listing.
+    `detail` has lines to show unchanged below the message: a traceback, the end of a log, a listing.
     """
 
     message: str
@@ -39,19 +39,19 @@ class Problem(NamedTuple):
 
 
 class Caution(Problem):
-    """Something to know that does not stop the run."""
+    """A warning that does not stop the run."""
 
 
 class Note(Problem):
-    """Something to know that is as it should be."""
+    """Information; nothing is wrong."""
 
 
 class GdcbuildError(Exception):
-    """The root of all expected errors; one error may carry many problems."""
+    """The base class of all expected errors. One error may have many problems."""
 
     exit_code = 1
     report: Any = None
-    """The core.run.Report of a run that failed in part: what it did all the same."""
+    """The core.run.Report of a run that failed in part."""
 
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = tuple(p if isinstance(p, Problem) else Problem(p) for p in problems)
@@ -59,11 +59,11 @@ class GdcbuildError(Exception):
 
 
 Error = GdcbuildError
-"""Its public name: gdcbuild.Error."""
+"""The public name, gdcbuild.Error."""
 
 
 class Several(GdcbuildError):
-    """Errors of more than one kind, with all their problems."""
+    """Several errors of different types, with all their problems."""
 
     def __init__(self, errors: Iterable[GdcbuildError]) -> None:
         self.errors = tuple(errors)
@@ -83,11 +83,11 @@ class ManifestError(GdcbuildError):
 
 
 class ActionFailed(GdcbuildError):
-    """An action, or the making of its toolchain, failed."""
+    """An action, or installing its toolchain, failed."""
 
 
 class ContractViolated(GdcbuildError):
-    """An artifact is not what its image can serve."""
+    """An artifact cannot be served by its image."""
 
 
 class StoreError(GdcbuildError):
@@ -95,33 +95,33 @@ class StoreError(GdcbuildError):
 
 
 class BlobMissing(StoreError):
-    """The cache no longer has a blob that it had: it was collected, or deleted by hand."""
+    """A blob is no longer in the cache: it was collected, or deleted by hand."""
 
 
 class BlobDamaged(StoreError):
-    """Bytes are not those their digest names."""
+    """Bytes do not match their digest."""
 
 
 class ResultChanged(StoreError):
-    """A result that the plan rests on was lost, and making it anew gave other bytes: the plan no longer holds."""
+    """A result that the plan depends on was lost, and building it again gave other bytes: the plan is no longer valid."""
 
 
 class RemoteError(GdcbuildError):
-    """The bucket cannot be reached, refuses us, or does not do what it said."""
+    """The bucket cannot be reached, denies access, or does not do what it confirmed."""
 
 
 class Refused(GdcbuildError):
-    """The request is understood and would break a promise: an immutable version, a stale plan."""
+    """The request would break a promise, such as changing an immutable version."""
 
     exit_code = 3
 
 
 class NotImported(GdcbuildError):
-    """What was read says something that a manifest cannot, or that only running it would tell."""
+    """The input has something that a manifest cannot express, or that is known only by running it."""
 
 
 class DamageFound(GdcbuildError):
-    """Verification found bytes that are not those that were recorded."""
+    """Verification found bytes that differ from the recorded ones."""
 
     exit_code = 4
 
@@ -148,7 +148,7 @@ _FALLBACKS = dict.fromkeys(
 
 
 def of_system(error: OSError, message: str = "", hint: str = "") -> Problem:
-    """What the system refused, of which file, and what to do: what the error itself says, else `hint`, else the usual."""
+    """The problem for an error of the operating system. The hint depends on the error, else it is `hint`, else a default."""
     what = message or str(error.filename or "the system")
     place = f" ({error.filename})" if message and error.filename and str(error.filename) not in message else ""
     number = error.errno or 0
@@ -156,19 +156,19 @@ def of_system(error: OSError, message: str = "", hint: str = "") -> Problem:
 
 
 def named(error: OSError, path: str | PathLike[str]) -> OSError:
-    """The error with the file it is about: reading, writing and fsync do not say."""
+    """The error with the name of its file, which read, write and fsync leave out."""
     if error.filename is None and error.errno is not None:
         error.filename = fspath(path)
     return error
 
 
 def damaged(memo: PathLike[str]) -> Problem:
-    """What to say of a memo in the cache that is not as it was written."""
+    """The warning for a damaged memo in the cache."""
     return Problem(f"{fspath(memo)} is damaged and was ignored", "no action needed; it will be regenerated")
 
 
 def raise_all(error: type[GdcbuildError], problems: Iterable[Problem]) -> None:
-    """Raise one `error` with every problem, sorted by place; do nothing when there is none."""
+    """Raise one `error` with every problem, sorted by location; do nothing if there is none."""
     found = _sorted(problems)
     if found:
         raise error(*found)

@@ -1,1 +1,1 @@
-"""The composition root: the only part that names concrete classes. Wires the others into a Project."""
+"""The composition root: wires concrete classes into a Project."""

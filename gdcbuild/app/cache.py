@@ -1,4 +1,4 @@
-"""The cache folder and what is in it."""
+"""The cache folder and its parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Cache:
-    """The cache folder: private to its owner, and nothing in it is needed for anything but speed."""
+    """The cache folder: private to its owner, and needed only for speed."""
 
     def __init__(self, folder: Path, emit: Callable[[Event], None]) -> None:
         from gdcbuild.store.folder import prepare
@@ -48,13 +48,13 @@ class Cache:
         return FileLocks(self.folder / "locks")
 
     def collect(self, max_age: float | None, max_size: int | None) -> Collected:
-        """Remove what has not been used for long; see store.gc."""
+        """Remove what has not been used for a long time; see store.gc."""
         from gdcbuild.store.gc import collect
 
         return collect(self.folder, self.cas, self.records, self.locks, max_age, max_size)
 
     def discard_damaged(self) -> list[str]:
-        """Remove every blob, record and memo that is not what was put there; returns what that was."""
+        """Remove every damaged blob, record and memo. Returns their names."""
         from gdcbuild.files.read_progress import Watch
 
         watched = Watch(self._emit).stream
@@ -84,7 +84,7 @@ class Cache:
 
 
 class LateRecords:
-    """Records that are opened when first asked for: opening takes longer than a plan that needs none."""
+    """Records that are opened on first use: opening takes longer than a plan without changes."""
 
     def __init__(self, opened: Callable[[], Records]) -> None:
         self._opened = opened
@@ -97,7 +97,7 @@ class LateRecords:
 
 
 def cache_folder(given: Path | None, variables: Mapping[str, str]) -> Path:
-    """The folder given, else gdcbuild below XDG_CACHE_HOME, else below ~/.cache."""
+    """The given folder, else gdcbuild in XDG_CACHE_HOME, else in ~/.cache."""
     if given is not None:
         return given.absolute()
     base = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - the other way raises

@@ -1,4 +1,4 @@
-"""What the calls of a project take and return. Imported when it is used: a plan needs none of it."""
+"""Arguments and results of the calls of a project. Imported on use: a plan needs none of them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 class Options(NamedTuple):
     """How build and apply run.
 
-    At most `jobs` run at a time, by default one for each processor. With `keep_going`, a failure stops only what needs what
-    failed. With `repair`, apply puts back what drifted, and seals what others published with the same bytes. `confirm` is
-    shown the plan and the environment before anything is done, and may raise; without it, nothing is applied to a
-    protected environment.
+    At most `jobs` run at a time, by default one per processor. With `keep_going`, a failure stops only what depends on it.
+    With `repair`, apply restores what drifted, and seals unmanaged versions with the same bytes. `confirm` gets the plan and
+    the environment before anything is done, and may raise; without it, nothing is applied to a protected environment.
     """
 
     jobs: int | None = None
@@ -32,32 +31,32 @@ class Options(NamedTuple):
 
 
 class Status(NamedTuple):
-    """The plan, and what each version is in the bucket."""
+    """The plan, and the state of each version in the bucket."""
 
     plan: Plan
     standings: Mapping[VersionId, Standing]
 
     @property
     def provenance(self) -> dict[VersionId, Provenance]:
-        """What each published version was made from, where its seal says so."""
+        """What each published version was made from, if its seal records it."""
         published = ((id, s.provenance) for id, s in self.standings.items() if isinstance(s, Published))
         return {id: origin for id, origin in published if origin is not None}
 
 
 class Verification(NamedTuple):
-    """What each version is in the bucket. Those that are `unknown` are not in the manifest."""
+    """The state of each version in the bucket. Those in `unknown` are not in the manifest."""
 
     standings: Mapping[VersionId, Standing]
     unknown: Collection[VersionId] = ()
 
     @property
     def damaged(self) -> dict[VersionId, tuple[str, ...]]:
-        """What is wrong with each version that is not what was published, one line a file."""
+        """What is wrong with each damaged version, one line per file."""
         return {id: lines for id, standing in self.standings.items() if (lines := damage(standing))}
 
 
 class Explained(NamedTuple):
-    """What is to be done with a version, where an environment says so, and why its actions run or not, its own first."""
+    """The change planned for a version, if an environment is chosen, and why each action runs or not, its own first."""
 
     change: Change | None
     actions: Sequence[Explanation]

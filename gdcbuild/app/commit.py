@@ -1,4 +1,4 @@
-"""What the workspace has checked out, and which files are as that commit has them. Git is only read."""
+"""Which commit is checked out, and which files match it. Only reads the repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gdcbuild.files.content import hash_stream
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _SECONDS = 60.0
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
-"""Variables that git may see. Not those by which a hook tells it of another repository, and no secrets."""
+"""Variables passed to git: not those with which hooks select another repository, and no secrets."""
 
 _SET = {
     "LC_ALL": "C",
@@ -33,20 +33,20 @@ _SET = {
 
 _LINK, _SUBMODULE = b"120000", b"160000"
 _MOST_LINKS = 40
-"""Links on the way to one file, as Linux counts them."""
+"""The limit of symlinks on the way to one file, as in Linux."""
 
 
 def checkout(
     manifest: Path, files: Mapping[str, Digest], variables: Mapping[str, str], warn: Callable[[Problem], None]
 ) -> Checkout:
-    """The commit of the repository that has the manifest, and which of `files` it has with these digests.
+    """The commit of the repository that contains the manifest, and which of `files` match it.
 
-    `files` are by path below the manifest's folder. A file counts when checking the commit out gives its bytes: those of
-    the blob, those that line endings or another filter make of it, or those that a Git LFS or git-annex pointer names.
-    Submodules count at the commit that is recorded for them.
+    `files` maps paths below the manifest's folder to digests. A file matches if checking out the commit gives its bytes:
+    those of the blob, also after line endings or another filter, or those that a Git LFS or git-annex pointer names.
+    Submodules count at their recorded commit.
 
-    The commit is "" where there is none. Warns where there is a repository that git refuses to read, as in a container
-    that runs as another user. Writes nothing to the repository and takes no lock.
+    The commit is "" if there is none. Warns if git refuses to read the repository, as in a container that runs as another
+    user. Writes nothing to the repository and takes no lock.
     """
     if not any(os.path.lexists(folder / ".git") for folder in manifest.parents):
         return NO_CHECKOUT
@@ -77,7 +77,7 @@ def checkout(
 
 
 class _Silent(Exception):
-    """Git does not answer, and why."""
+    """Git failed; the message says why."""
 
 
 class _Git:
@@ -92,7 +92,7 @@ class _Git:
             return answer.read()
 
     def write(self, folder: Path, answer: BinaryIO, *arguments: str, given: bytes = b"", ends: Iterable[int] = (0,)) -> None:
-        """Put what git prints into an empty file, which is then at its start."""
+        """Write git's output into an empty file, and rewind it."""
         command = (*_GIT, *arguments)
         try:
             done = subprocess.run(
@@ -115,7 +115,7 @@ class _Git:
 
 
 class _Wanted(NamedTuple):
-    """A file of the workspace with the digest it was used with, its path in a repository, and the blob that is there."""
+    """A file of the workspace, the digest of the bytes used, its path in a repository, and the blob committed there."""
 
     path: str
     digest: Digest
@@ -124,7 +124,7 @@ class _Wanted(NamedTuple):
 
 
 class _Repository:
-    """A repository at one commit. `folder` is where it is checked out."""
+    """A repository at one commit, checked out in `folder`."""
 
     def __init__(self, git: _Git, folder: Path, commit: str) -> None:
         self._git = git
@@ -134,13 +134,13 @@ class _Repository:
 
     @cached_property
     def entries(self) -> Mapping[str, tuple[bytes, str]]:
-        """Path → mode and object, of all but folders."""
+        """Path → mode and object, without folders."""
         rows = self._git(self.folder, "ls-tree", "-r", "-z", "--full-tree", self._commit).split(b"\0")
         found = (row.partition(b"\t")[::2] for row in rows if row)
         return {os.fsdecode(path): (what.split()[0], what.split()[2].decode()) for what, path in found}
 
     def target(self, path: str, blob: str) -> str | None:
-        """Where a link leads; None when it is another one than in the commit."""
+        """The target of a symlink; None if it differs from the commit."""
         try:
             target = os.readlink(self.folder / path)  # noqa: PTH115 - as it is written, with every slash
         except OSError:
@@ -150,7 +150,7 @@ class _Repository:
         return target if hasher.hexdigest() == blob else None
 
     def submodule(self, path: str, commit: str) -> _Repository | None:
-        """The submodule at a path; None when that commit is not there."""
+        """The submodule at a path; None if it does not have that commit."""
         if path not in self._submodules:
             there = _Repository(self._git, self.folder / path, commit)
             try:
@@ -162,14 +162,14 @@ class _Repository:
         return self._submodules[path]
 
     def same(self, files: Sequence[_Wanted]) -> set[str]:
-        """Those that checking this commit out would give."""
+        """The files that checking out this commit would give."""
         sizes = self._sizes({f.blob for f in files})
         found = {f.path for f in files if sizes.get(f.blob) == f.digest.size and self._is_blob(f)}
         others = [f for f in files if f.path not in found and f.blob in sizes]
         small = self._contents({f.blob: sizes[f.blob] for f in others if sizes[f.blob] <= standins.MAX_BYTES})
         for file in others:
             pointer = standins.recognise(file.there, small.get(file.blob, b""))
-            if pointer is not None and pointer.kind in ("lfs", "annex"):  # never converted: git would fetch what it names
+            if pointer is not None and pointer.kind in ("lfs", "annex"):  # not filtered: git would download the file
                 is_same = pointer.sha256 == file.digest.hash
             else:
                 is_same = self._is_converted(file)
@@ -177,7 +177,7 @@ class _Repository:
         return found
 
     def _sizes(self, blobs: Collection[str]) -> dict[str, int]:
-        """Blob → size, of those that are there."""
+        """Blob → size, for blobs that exist."""
         answer = self._git(self.folder, "cat-file", "--batch-check=%(objectname) %(objectsize)", given=_lines(blobs))
         rows = (row.split() for row in answer.decode().splitlines())
         return {blob: int(size) for blob, size in rows if size.isdigit()}
@@ -186,18 +186,18 @@ class _Repository:
         """Blob → content."""
         answer = self._git(self.folder, "cat-file", "--batch=", given=_lines(sizes))
         found, at = {}, 0
-        for blob, size in sizes.items():  # each after an empty line for its header, and with a line feed behind it
+        for blob, size in sizes.items():  # each has an empty header line before it, and a line feed after it
             found[blob] = answer[at + 1 : at + 1 + size]
             at += size + 2
         return found
 
     def _is_blob(self, file: _Wanted) -> bool:
-        """Whether the blob has the bytes that were used."""
+        """Whether the blob has the bytes used."""
         hasher = _hasher(file.blob, file.digest.size)
         return self._hashed(file.there, hasher.update) == file.digest and hasher.hexdigest() == file.blob
 
     def _is_converted(self, file: _Wanted) -> bool:
-        """Whether git makes of the blob the bytes that were used, by attributes that are committed."""
+        """Whether git's filters turn the blob into the bytes used, with committed attributes only."""
         folders = file.there.split("/")[:-1]
         for name in ("/".join((*folders[:depth], ".gitattributes")) for depth in range(len(folders) + 1)):
             if os.path.lexists(self.folder / name) and not self._is_as_committed(name):
@@ -206,7 +206,7 @@ class _Repository:
             try:
                 self._git.write(self.folder, answer, "cat-file", "--filters", f"--path={file.there}", file.blob)
             except _Silent:
-                return False  # as a checkout would fail
+                return False  # a checkout would fail, too
             return hash_stream(answer) == file.digest
 
     def _is_as_committed(self, path: str) -> bool:
@@ -222,9 +222,9 @@ class _Repository:
 
 
 def _follow(repository: _Repository, path: str) -> tuple[_Repository, str, str] | standins.StandIn | None:
-    """The repository that has a file, its path there, and its blob: found through links and submodules, as they are committed.
+    """The repository of a file, its path there, and its blob, following committed symlinks and submodules.
 
-    A link into git-annex is what stands for the file. None where the commit has no such file, or a link is another one now.
+    For a symlink into git-annex, the pointer. None if the commit does not have the file, or a symlink has changed.
     """
     rest, done, links = path.split("/"), "", 0
     while rest:
@@ -259,6 +259,6 @@ def _lines(names: Iterable[str]) -> bytes:
 
 
 def _hasher(like: str, size: int) -> hashlib._Hash:
-    """What names a blob of that size, in the way that another one is named."""
+    """The hash object for the id of a blob of that size, of the same kind as another id."""
     kind = "sha1" if len(like) == 40 else "sha256"
     return hashlib.new(kind, b"blob %d\0" % size, usedforsecurity=False)

@@ -1,4 +1,4 @@
-"""What a project is put together from: source, cache, ports, buckets. Parts are made when they are first used."""
+"""The parts of a project: source, cache, ports, buckets. Each is made on first use."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Parts:
         self._environ = variables
 
     def source(self, believe: bool = True) -> Source:
-        """The workspace as it is now. What has not changed since the last run is not read, if that is believed."""
+        """The workspace as it is now. With `believe`, what has not changed since the last run is not read."""
         from gdcbuild.memory.remembered import RememberedSource
 
         self._renew()
         return RememberedSource(self._manifest, self._variables, self._cache_folder, self._read, self.warn, believe)
 
     def plain(self) -> PlainSource:
-        """The workspace as it is now, all of it read."""
+        """The workspace as it is now, read completely."""
         self._renew()
         return self._read()
 
     def _renew(self) -> None:
-        self.__dict__.pop("_ports", None)  # which knows files as they were
+        self.__dict__.pop("_ports", None)  # which remembers earlier states of files
         self._variables = Variables(self._environ)
 
     def _read(self, without: Collection[str] = ()) -> PlainSource:
@@ -64,7 +64,7 @@ class Parts:
         self.emit(Warned(problem))
 
     def watched(self) -> Watched:
-        """What tells how far large files are read."""
+        """What reports the progress of reading large files."""
         from gdcbuild.files.read_progress import Watch
 
         return Watch(self.emit).stream
@@ -95,7 +95,7 @@ class Parts:
         return Ports(cache.cas, cache.records, runner, toolchains, workspace, locks, self._variables, FRAMEWORKS)
 
     def checkout(self, files: Mapping[str, Digest]) -> Checkout:
-        """The commit of the workspace, and which of the files are as it has them."""
+        """The commit of the workspace, and which of the files match it."""
         from gdcbuild.app.commit import checkout
 
         return checkout(self._manifest, files, self._environ, self.warn)
@@ -106,7 +106,7 @@ class Parts:
     def bucket(
         self, source: Source, environment: str | None, complete: bool, repair: bool = False
     ) -> tuple[Environment, Bucket]:
-        """The environment chosen, and its bucket, of which all versions of the manifest are looked at where `complete`."""
+        """The chosen environment and its bucket. `complete` means that all versions of the manifest are looked up."""
         from gdcbuild.publish.observe import Bucket
         from gdcbuild.remotes import remembered, waited
 

@@ -1,4 +1,4 @@
-"""The public Python API, which the command line is written on: a workspace, and what can be done with it."""
+"""The public Python API, on which the command line is built: a workspace and its operations."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
     Surveyed = tuple[Plan, Mapping[VersionId, Standing]]
 
 _ATTEMPTS = 3
-"""How often a run is started again because the cache turned out to be damaged; each time the damage has been removed."""
+"""How often a run is started if the cache is damaged; each time, the damage is removed first."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _public(function: Callable[P, R]) -> Callable[P, R]:
-    """Raises what the system refuses as a GdcbuildError, too."""
+    """Turn errors of the operating system into a GdcbuildError."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except BrokenPipeError:  # whoever is told of events has gone
+        except BrokenPipeError:  # the receiver of events is gone
             raise
         except OSError as error:
             raise StoreError(of_system(error)) from error
@@ -67,9 +67,9 @@ def _public(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Project:
-    """A workspace. Every call looks at it as it is then. One call at a time; from any thread.
+    """A workspace. Every call reads it as it is then. Make one call at a time, from any thread.
 
-    `on_event` is told what happens, from several threads; see core.events.
+    `on_event` receives events, from several threads; see core.events.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Project:
 
     @_public
     def status(self, environment: str | None = None, select: Selected = ALL) -> Status:
-        """What each version is in the bucket, and how it compares with the manifest. Reads every seal whole."""
+        """The state of each version in the bucket, compared with the manifest. Reads every seal completely."""
         from gdcbuild.app.calls import Status
 
         return Status(*self._surveyed(environment, select))
 
     @_public
     def build(self, select: Selected = ALL, options: Options | None = None) -> Report:
-        """Build what changed and check it against its image. Publishes nothing, and looks at no bucket."""
+        """Build what changed and check it against its image. Publishes nothing and does not read the bucket."""
         from gdcbuild.engine.apply import build
 
         source, wanted = self._checked(select)
@@ -106,7 +106,7 @@ class Project:
 
     @_public
     def apply(self, environment: str | None = None, select: Selected = ALL, options: Options | None = None) -> Report:
-        """Build what changed and publish what differs. A second time it does nothing."""
+        """Build what changed and publish what differs. Running it again does nothing."""
         from gdcbuild.engine.apply import apply
 
         source, wanted = self._checked(select)
@@ -125,9 +125,9 @@ class Project:
 
     @_public
     def verify(self, environment: str | None = None, select: Selected = ALL, deep: bool = False) -> Verification:
-        """What each version is in the bucket, with `deep` by reading every byte.
+        """The state of each version in the bucket; with `deep`, by reading every byte.
 
-        Without a selection, all in the manifest, all that is sealed, and all that a server would load.
+        Without a selection: every version that is in the manifest, is sealed, or would be loaded by a server.
         """
         from gdcbuild.app.calls import Verification
         from gdcbuild.frameworks import FRAMEWORKS
@@ -146,7 +146,7 @@ class Project:
 
     @_public
     def explain(self, select: Sequence[str], environment: str | None = None) -> Mapping[VersionId, Explained]:
-        """Why versions would be built and published, or not."""
+        """Why each version would be built and published, or not."""
         from gdcbuild.app.calls import Explained
         from gdcbuild.build.explain import explain
 
@@ -157,7 +157,7 @@ class Project:
 
     @_public
     def validate(self) -> Graph:
-        """The graph of the whole workspace, whose files are there and parse."""
+        """Check that every file exists and parses, and return the graph of the whole workspace."""
         from gdcbuild.build import standins
         from gdcbuild.manifest.mistakes import Mistakes
         from gdcbuild.source.syntax import refuse_mistakes
@@ -175,12 +175,12 @@ class Project:
         return plain.graph
 
     def open(self) -> Source:
-        """Read the workspace for the next call now. Raises ManifestError for what is wrong with it as a whole."""
+        """Read the workspace now, for the next call. Raises ManifestError for problems of the workspace as a whole."""
         self._source = self._opened()
         return self._source
 
     def _selected(self, select: Selected) -> tuple[Source, list[VersionId]]:
-        """The versions selected, sorted: those of the member, when no others are named."""
+        """The selected versions, sorted; by default, those of the member."""
         source = self._opened()
         return source, matching(select, source.models(), lambda: source.models(self._member))
 
@@ -189,13 +189,13 @@ class Project:
         return bool(self._member) or any(selection(select))
 
     def _checked(self, select: Selected) -> tuple[Source, list[VersionId]]:
-        """Refuses mistakes in what is selected and all it needs; anywhere, when nothing is selected."""
+        """Select versions, and refuse mistakes in them and all they need; without a selection, anywhere."""
         source, wanted = self._selected(select)
         source.check(wanted if self._is_partial(select) else None)
         return source, wanted
 
     def _surveyed(self, environment: str | None, select: Selected, judge: Callable[[Source], Judge] | None = None) -> Surveyed:
-        """The plan, or, without a `judge` of its own, what it says of the bucket, of which every seal is read whole."""
+        """The plan and the state of the bucket. Without a `judge`, mistakes are tolerated and every seal is read completely."""
         from gdcbuild.engine.planner import survey
 
         source, wanted = self._checked(select) if judge else self._selected(select)
@@ -203,7 +203,7 @@ class Project:
         return survey(judge(source) if judge else source, wanted, bucket, whole_seals=judge is None)
 
     def _changes(self, source: Source, wanted: Collection[VersionId], environment: str | None) -> Mapping[VersionId, Change]:
-        """What is to be done with the versions, as far as an environment is chosen and its bucket can be read."""
+        """The changes planned for the versions, if an environment is chosen and its bucket can be read."""
         from gdcbuild.engine.planner import survey
 
         try:
@@ -229,14 +229,14 @@ class Project:
         return self._parts.bucket(source, environment, not self._is_partial(select), repair)
 
     def _opened(self) -> Source:
-        """The workspace as it is now, or as it was opened for this call."""
+        """The workspace opened for this call, or else as it is now."""
         source, self._source = self._source, None
         return source or self._parts.source()
 
     def _despite_damage(self, source: Source, attempt: Callable[[Source], Report]) -> Report:
-        """Blobs that are damaged, or gone, are found when they are read; starting again makes them again.
+        """Start again if blobs turn out to be damaged or missing when read: then they are built again.
 
-        Where they do not come out as they were, what was planned with them no longer holds, and is planned again.
+        If their bytes differ this time, the plan is no longer valid, and is made again.
         """
         for _ in range(_ATTEMPTS - 1):
             try:
@@ -249,10 +249,10 @@ class Project:
         return attempt(source)
 
     def _discard(self, found: Sequence[GdcbuildError]) -> bool:
-        """Remove what is damaged. Returns whether starting again may end otherwise."""
+        """Remove what is damaged. Returns whether starting again can help."""
         damaged = [e for e in found if isinstance(e, BlobDamaged)]
-        mended = bool(damaged and self._parts.cache.cas.discard_damaged())
-        if not mended and not any(isinstance(e, BlobMissing | ResultChanged) for e in found):
+        removed = bool(damaged and self._parts.cache.cas.discard_damaged())
+        if not removed and not any(isinstance(e, BlobMissing | ResultChanged) for e in found):
             return False
         for problem in (p for e in found if isinstance(e, ResultChanged) for p in e.problems):
             self._parts.warn(Problem(problem.message, "planning again"))
@@ -262,7 +262,7 @@ class Project:
 
 
 class Parsed:
-    """A source that refuses versions that must be built from files that do not parse."""
+    """A source that refuses to build versions from files that do not parse."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -279,7 +279,7 @@ class Parsed:
 
 
 def _judge(source: Source, running: Running) -> Judge:
-    """With `keep_going`, the check of each version finds what does not parse."""
+    """The source, with files parsed first. With `keep_going`, the check of each version finds what does not parse."""
     return source if running.keep_going else Parsed(source)
 
 
@@ -290,10 +290,10 @@ def load(
     on_event: Callable[[Event], None] = lambda _: None,
     variables: Mapping[str, str] = os.environ,
 ) -> Project:
-    """The workspace in a folder, or above it where its manifest is.
+    """The workspace whose manifest is in a folder or its nearest parent.
 
-    `file` is the root manifest instead of gdcbuild.yaml, `cache` the cache folder. `variables` stand in for the
-    environment variables.
+    `file` is the root manifest instead of gdcbuild.yaml, `cache` the cache folder. `variables` replace the environment
+    variables.
     """
     folder = Path(cache) if cache is not None else Path(given) if (given := variables.get("GDCBUILD_CACHE_DIR")) else None
     project = Project(Path(directory), file, cache_folder(folder, variables), variables, on_event)

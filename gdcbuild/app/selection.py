@@ -1,4 +1,4 @@
-"""Which versions a call is about."""
+"""Selects versions by pattern."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdcbuild.errors import Problem, UsageError
 
 
 class Selection(NamedTuple):
-    """Which versions: MODEL, MODEL@VERSION or globs of either; none means all. `exclude` takes away."""
+    """Patterns MODEL or MODEL@VERSION, plain or globs. Without `include`, all versions; minus those in `exclude`."""
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -26,14 +26,14 @@ Models = Mapping[str, Collection[str]]
 
 
 def selection(select: Selected) -> Selection:
-    """What is selected, however it was given."""
+    """The selection from any of the accepted forms."""
     return select if isinstance(select, Selection) else Selection([select] if isinstance(select, str) else select)
 
 
 def matching(select: Selected, models: Models, default: Callable[[], Models]) -> list[VersionId]:
-    """The versions selected of these models, sorted; all of the `default` when no others are named.
+    """The selected versions of these models, sorted; without `include`, all of `default`.
 
-    Raises UsageError for every pattern that matches none.
+    Raises UsageError for every pattern that matches no version.
     """
     include, exclude = selection(select)
     found = {p: _matching(p, models) for p in (*include, *exclude)}
@@ -52,7 +52,7 @@ def _unmatched(pattern: str, models: Models) -> Problem:
 
 
 def _matching(pattern: str, models: Models) -> set[VersionId]:
-    """The versions that MODEL or MODEL@VERSION names, each a glob or plain. (Plain names are looked up: there may be many.)"""
+    """The versions that a pattern matches. Plain names are looked up, for speed."""
     model, at, version = pattern.partition("@")
     return {VersionId(m, v) for m in _named(model, models) for v in (_named(version, models[m]) if at else models[m])}
 

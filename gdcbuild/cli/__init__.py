@@ -1,4 +1,4 @@
-"""The command line: one file a command. Here every error is rendered, and turned into an exit code, once."""
+"""The command line: one file per command. Errors are rendered and turned into exit codes here."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from gdcbuild.report import unread
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128
-"""Exit codes above it say by which signal a command was ended."""
+"""Exit codes above it are 128 + the number of the signal that ended the command."""
 
 _PATIENCE = 1.0
-"""Seconds after which a second Ctrl-C is meant: less apart they come from a keyboard, or from two who pass on one."""
+"""Seconds after which a second Ctrl-C is deliberate: a key may repeat, and a parent process may pass the signal on."""
 
 
 def main() -> None:
     """The console script."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _end_at_once)  # until there is anything to put away
+        signal.signal(signal.SIGINT, _end_at_once)  # nothing to clean up yet
     if sys.getfilesystemencoding() != "utf-8":
         # a file's name goes into artifacts, and must be the same text in every locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - it is this very program
     code = run(sys.argv[1:])
-    for number in _STOPS:  # all is done and told
+    for number in _STOPS:  # everything is done and reported
         signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # it has been told, and is in the exit code; Python's own end would make it another one
+        except OSError:  # already reported; Python's own shutdown would change the exit code
             unread(stream)
-    # Threads of what was interrupted may wait for a server, and Python would wait for them. Else, where nothing is open,
-    # putting a plan's objects away would take as long as making it.
+    # Python would wait for interrupted threads that wait for a server. If no database is open, skip the clean-up of objects,
+    # which takes as long as a plan.
     if code > _SIGNALLED or "sqlite3" not in sys.modules:
         os._exit(code)
     sys.exit(code)
@@ -47,19 +47,19 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code."""
-    gc.disable()  # looking for cycles among a thousand modules' objects takes a tenth of a plan; see options.collecting
+    gc.disable()  # garbage collection takes a tenth of a plan; see options.collecting
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        if stream is None:  # closed by the parent process
             setattr(sys, name, io.StringIO())
-        elif isinstance(stream, io.TextIOWrapper):  # what a locale cannot show is shown escaped
+        elif isinstance(stream, io.TextIOWrapper):  # escape what the locale cannot show
             stream.reconfigure(errors="backslashreplace")
     stop = _Stop()
     try:
         from gdcbuild.cli.plain_args import read
 
         stop.listen()
-        found = read(["version"] if arguments == ["--version"] else arguments)  # as most programs are asked
+        found = read(["version"] if arguments == ["--version"] else arguments)  # a common habit
         if found is not None:
             code = found[0](**found[1])
         else:
@@ -73,15 +73,15 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return stop.told((Problem("interrupted"),), _wants_json(arguments))
     except GdcbuildError as error:
-        told = isinstance(error, DamageFound)  # the document of verify is what it found
+        told = isinstance(error, DamageFound)  # verify has printed its document
         return _failed(error.problems, error.exit_code, _wants_json(arguments) and not told)
     except BrokenPipeError:
-        unread(sys.stdout)  # whoever read our output has gone: not an error
+        unread(sys.stdout)  # the reader of our output is gone: not an error
         return 0
     except OSError as error:
         return _failed((of_system(error),), 1, _wants_json(arguments))
     except Exception as error:
-        if stop.asked:  # an import that is interrupted may say so in other words
+        if stop.asked:  # an interrupted import may raise another error
             return stop.told((Problem("interrupted"),), _wants_json(arguments))
         if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "new thread" in str(error))):
             raise
@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
 
 
 class _Stop:
-    """Ctrl-C, SIGTERM or SIGHUP: ends the command in order, or, asked again, at once. `code` is the exit code."""
+    """Ctrl-C, SIGTERM or SIGHUP: ends the command cleanly; the second time, immediately. `code` is the exit code."""
 
     code = 130
 
@@ -110,7 +110,7 @@ class _Stop:
         return bool(self._since)
 
     def told(self, problems: Iterable[Problem], as_json: bool) -> int:
-        """Tell that it was heeded. Returns the exit code."""
+        """Report the interruption. Returns the exit code."""
         if sys.stderr.isatty():
             sys.stderr.write("\n")  # a terminal has shown ^C
         return _failed(problems, self.code, as_json)
@@ -123,7 +123,7 @@ class _Stop:
             _end_at_once(number, frame)
 
     def _lost(self, found: sys.UnraisableHookArgs) -> None:
-        """Python drops what is raised while it calls back: then it is raised anew in a moment."""
+        """Python drops exceptions raised in callbacks: raise the interruption again shortly after."""
         if issubclass(found.exc_type, KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
@@ -134,7 +134,7 @@ class _Stop:
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:
-    """Leave everything as it lies, as a kill would: the next run puts it away."""
+    """Exit without cleaning up, like SIGKILL: the next run cleans up."""
     shown = b"\x1b[?25h\n" if os.isatty(2) else b""  # a display hides the cursor, and a terminal has shown ^C
     with suppress(OSError):
         os.write(2, shown + b"error: interrupted\n")
@@ -142,10 +142,10 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
 
 
 def _failed(problems: Iterable[Problem], code: int, as_json: bool) -> int:
-    """Tell people on stderr, and machines that asked for it on stdout. Returns the exit code."""
+    """Report problems on stderr, and as JSON on stdout if asked for. Returns the exit code."""
     from gdcbuild.report import text
 
-    with suppress(OSError):  # where nobody can be told there is still the exit code
+    with suppress(OSError):  # if nobody can read it, there is still the exit code
         sys.stderr.write(text.problems(problems) + "\n")
     with suppress(OSError):
         if as_json:
@@ -156,7 +156,7 @@ def _failed(problems: Iterable[Problem], code: int, as_json: bool) -> int:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether a command is asked for JSON that may not have come so far as to read its own arguments."""
+    """Whether the command line asks for JSON, even if it could not be parsed."""
     from gdcbuild.cli.options import WITH_JSON
 
     named = next((word for word in arguments if not word.startswith("-")), "")

@@ -43,7 +43,7 @@ def apply(
 
 
 def _ask(plan: Plan) -> None:
-    """Show the plan and take yes for yes. Without a terminal there is nobody to ask."""
+    """Show the plan and ask for confirmation. Refuses without a terminal."""
     from gdcbuild.report import text
 
     if not sys.stdin.isatty():
@@ -53,7 +53,7 @@ def _ask(plan: Plan) -> None:
     sys.stderr.write(f"{text.plan(plan)}\nApply this to {plan.environment} ({plan.url})? [y/N]: ")
     sys.stderr.flush()
     answer = sys.stdin.buffer.readline()
-    if not answer:  # Ctrl-D ends no line
+    if not answer:  # Ctrl-D leaves the line open
         sys.stderr.write("\n")
     if answer.strip().lower() not in (b"y", b"yes"):
         raise Refused(Problem("not applied: the answer was no"))

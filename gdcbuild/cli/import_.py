@@ -32,7 +32,7 @@ def import_(
     from gdcbuild.frameworks.torchserve.keys import HANDLER
     from gdcbuild.report import text
 
-    here = Path(os.path.abspath(directory))  # noqa: PTH100 - a symlinked folder keeps the name that scripts know it by
+    here = Path(os.path.abspath(directory))  # noqa: PTH100 - keep the name of a symlinked folder, as in scripts
     target = here / output
     if output != STDIO and os.path.lexists(target):
         raise UsageError(Problem(f"{directory / output} already exists", "choose another file with -o, or remove it first"))
@@ -70,7 +70,7 @@ def import_(
 
 
 def _place(problem: Problem) -> tuple[Location, str]:
-    """What messages are sorted by."""
+    """The sort key of messages."""
     return problem.where or Location(""), problem.message
 
 

@@ -1,4 +1,4 @@
-"""Flags that several commands share, as data that Typer and `reading` both go by, and opening a project from them."""
+"""Flags shared by several commands, as data for both Typer and `plain_args`, and opening a project from them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ CORES = len(os.sched_getaffinity(0))
 
 
 class Flag(NamedTuple):
-    """A flag by its `names`, or an argument when it has none, and the `variable` that stands in for it.
+    """A flag with its `names`, or an argument if it has none; `variable` is the environment variable for it.
 
-    `kind` is the type of its value, a list for one that may be given several times; `more` is for Typer alone.
+    `kind` is the type of its value, a list if it may be repeated; `more` is for Typer only.
     """
 
     kind: Any
@@ -91,7 +91,7 @@ _OPTIONAL = {"Versions", "Exclude", "File", "Env", "CacheDir"}
 
 
 def __getattr__(name: str) -> Any:
-    """The annotation of a flag for Typer, which is imported only by whoever asks."""
+    """The annotation of a flag for Typer, which is imported only when needed."""
     if name not in FLAGS:
         raise AttributeError(name)
     from typing import Annotated
@@ -106,7 +106,7 @@ def __getattr__(name: str) -> Any:
 
 
 def project(directory: Path, file: str | None, cache_dir: Path | None, reporter: Reporter | None = None) -> Project:
-    """The workspace in a folder, read and validated."""
+    """The project in a folder."""
     from gdcbuild.app.cache import cache_folder
     from gdcbuild.app.project import Project
 
@@ -115,14 +115,14 @@ def project(directory: Path, file: str | None, cache_dir: Path | None, reporter:
 
 
 def selection(versions: list[str] | None, exclude: list[str] | None) -> Selection:
-    """The selection that the arguments and --exclude make."""
+    """The selection from the arguments and --exclude."""
     from gdcbuild.app.selection import Selection
 
     return Selection(tuple(versions or ()), tuple(exclude or ()))
 
 
 def running(jobs: int, keep_going: bool) -> Options:
-    """How a command that works is to run."""
+    """The options of a command that builds."""
     from gdcbuild.app.calls import Options
 
     return Options(jobs, keep_going)
@@ -130,14 +130,14 @@ def running(jobs: int, keep_going: bool) -> Options:
 
 @contextmanager
 def collecting() -> Iterator[None]:
-    """Collects garbage inside the context: clients of S3 leave cycles, some 30 KiB a version. Who only looks does not."""
+    """Collect garbage inside the context: S3 clients leave cycles of about 30 KiB per version. Read-only commands do not."""
     gc.freeze()
     gc.enable()
     yield
 
 
 def reporter(as_json: bool) -> Reporter:
-    """Events for machines, a live display on a terminal that can redraw, or plain lines."""
+    """JSON events, a live display on a terminal that supports it, or plain lines."""
     if as_json:
         from gdcbuild.report.jsonl import JsonReporter
 
@@ -152,7 +152,7 @@ def reporter(as_json: bool) -> Reporter:
 
 
 def quiet() -> Reporter:
-    """For commands that only look."""
+    """The reporter of read-only commands."""
     from gdcbuild.report import QuietReporter
 
     return QuietReporter(_can_redraw())
@@ -163,7 +163,7 @@ def _can_redraw() -> bool:
 
 
 def cache(cache_dir: Path | None, reporter: Reporter | None = None) -> Cache:
-    """The local cache by itself."""
+    """The local cache."""
     from gdcbuild.app.cache import Cache, cache_folder
 
     return Cache(cache_folder(cache_dir, os.environ), (reporter or quiet()).emit)

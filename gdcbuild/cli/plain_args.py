@@ -1,7 +1,6 @@
-"""Reads the command lines that are typed most by itself. Importing Typer takes longer than a plan that finds no change.
+"""Parses common command lines without Typer, whose import takes longer than a plan without changes.
 
-It goes by the same data as Typer and knows only the plain forms; whatever else there is, help and mistakes among it, it
-leaves to Typer.
+It uses the same data as Typer and accepts only plain forms. Everything else, including help and mistakes, is left to Typer.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from typing import Any
 from gdcbuild.cli.options import FLAGS, Flag
 
 QUICK = frozenset({"plan", "status", "validate", "build", "apply", "explain", "verify", "version"})
-"""Commands all of whose parameters are flags in `options`."""
+"""Commands whose parameters are all flags in `options`."""
 
 
 def read(words: Sequence[str], variables: Mapping[str, str] = os.environ) -> tuple[Callable[..., Any], dict[str, Any]] | None:
-    """The command and its arguments; None when Typer has to look at it."""
+    """The command and its arguments; None if Typer must parse them."""
     if not words or words[0] not in QUICK:
         return None
     command = getattr(import_module(f"gdcbuild.cli.{words[0]}"), words[0])
@@ -63,5 +62,5 @@ def read(words: Sequence[str], variables: Mapping[str, str] = os.environ) -> tup
 
 
 def _named(flags: Mapping[str, Flag], name: str) -> str:
-    """The parameter that a flag is of; for no name the one that is an argument."""
+    """The parameter of a flag; for an empty name, the argument."""
     return next((p for p, flag in flags.items() if (name in flag.names if name else not flag.names)), "")

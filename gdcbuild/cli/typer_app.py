@@ -1,4 +1,4 @@
-"""The list of commands, for Typer. Each is a function in a module of its own, imported when the command is wanted."""
+"""The Typer application. Each command is a function in its own module, imported on use."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ HABITS = {
     "-out": "plans are not saved: apply makes and shows its own",
     "-upgrade": "nothing needs to be fetched; init writes a first manifest",
 }
-"""What people are used to from other tools, and what there is here."""
+"""Words people know from other tools, and what to use here."""
 
 
 def run(arguments: list[str]) -> object:
-    """Run a command line; returns its exit code when that is not 0."""
+    """Run a command line. Returns its exit code if it is not 0."""
     try:
         return typer.main.get_command(app(_completed() or arguments)).main(
             args=arguments, prog_name="gdcbuild", standalone_mode=False
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> object:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # which Typer has under this name only
+        if type(error).__name__ == "NoArgsIsHelpError":  # Typer does not export the class
             sys.stderr.write(error.format_message() + "\n")
             return UsageError.exit_code
         context = getattr(error, "ctx", None)
@@ -59,21 +59,21 @@ def run(arguments: list[str]) -> object:
 
 
 def _named(arguments: Sequence[str]) -> str:
-    """The command that a command line names; "" when it names none."""
+    """The command in a command line; "" if there is none."""
     named = next((word for word in arguments if not word.startswith("-")), "")
     return named if named in COMMANDS else ""
 
 
 def _completed() -> list[str]:
-    """The command line that a shell asks us to complete, as far as it is typed; none when we are just run."""
+    """The incomplete command line during shell completion; otherwise, empty."""
     if "_GDCBUILD_COMPLETE" not in os.environ:
         return []
-    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""  # of bash; of others
+    typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""  # bash; other shells
     return typed.split()[1:]
 
 
 def app(arguments: Sequence[str]) -> typer.Typer:
-    """What reads a command line: with the one command that it names, or with all of them when it names none."""
+    """The application for a command line: with only the command it names, or with all commands."""
     found = typer.Typer(
         name="gdcbuild",
         help="Build models from one manifest and publish only the versions that changed.",
@@ -86,7 +86,7 @@ def app(arguments: Sequence[str]) -> typer.Typer:
     )
     named = _named(arguments)
     for name in (named,) if named else COMMANDS:
-        function = "import_" if name == "import" else name  # a word of Python's own cannot name a module
+        function = "import_" if name == "import" else name  # a Python keyword cannot name a module
         module = import_module(f"gdcbuild.cli.{function}")
         if hasattr(module, "app"):
             found.add_typer(module.app, name=name)
@@ -102,7 +102,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _summary(command: Callable[..., object]) -> Callable[[], None]:
-    """A command that has only a description: its flags are what takes Typer long, and the list of commands shows none."""
+    """A command with only its description, for the list of commands: declaring flags is what makes Typer slow."""
 
     def only_described() -> None: ...
 
@@ -111,4 +111,4 @@ def _summary(command: Callable[..., object]) -> Callable[[], None]:
 
 
 def _several() -> None:
-    """Without this Typer takes a single command for the whole program."""
+    """Without a callback, Typer would treat a single command as the whole program."""

@@ -1,7 +1,7 @@
-"""A bucket that is a folder and what versions are made of lie apart.
+"""Refuses a local bucket that overlaps with inputs.
 
-What is published for a version takes the place of all that lies in its folder there, so sources in a bucket would be
-lost; and a bucket in a folder that is packed would be packed with it, more of it each time.
+Publishing a version replaces everything in its folder of the bucket, so inputs there would be deleted. A bucket inside a
+folder that is packed would be packed, too, and grow with each build.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gdcbuild.manifest.yaml import Node
 
 
 class Taken(NamedTuple):
-    """A file or folder that a manifest names at `where`: its path below the root, and where it `real`ly lies.
+    """A file or folder that a manifest names at `where`: its path below the root, and its `real` path.
 
-    `found` are the files that a glob found below it; `whole` is true for a folder all of which is taken.
+    `found` are the files that a glob matched below it; `whole` is true for a folder that is used as a whole.
     """
 
     real: str
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A bucket that is a folder, as it is written at `where`, and where it `real`ly lies."""
+    """A local bucket as written at `where`, and its `real` path."""
 
     text: str
     real: str
@@ -38,7 +38,7 @@ class Bucket(NamedTuple):
 
 
 def buckets(main: Node, root: Path) -> list[Bucket]:
-    """All that are folders. Those that hold a variable are looked at when they are chosen."""
+    """The local buckets of a manifest. Those with a variable are checked when their environment is chosen."""
     found = []
     section = main.get("environments")
     for _, environment in section.items() if section else ():
@@ -48,14 +48,14 @@ def buckets(main: Node, root: Path) -> list[Bucket]:
         try:
             folder = bucket_url.folder(node.text, root)
         except ManifestError:
-            continue  # which has been told where it stands
+            continue  # reported with the environments
         if folder is not None:
             found.append(Bucket(node.text, os.path.realpath(folder), environment.key("bucket")))
     return found
 
 
 def problems(folders: Iterable[Bucket], taken: Iterable[Taken]) -> Iterator[Problem]:
-    """One for each bucket that holds something taken, and for each folder taken that holds a bucket."""
+    """One problem for each bucket that contains inputs, and for each input folder that contains a bucket."""
     items = list(dict.fromkeys(taken))
     for each in folders:
         inside = each.real + os.sep
@@ -79,6 +79,6 @@ def problems(folders: Iterable[Bucket], taken: Iterable[Taken]) -> Iterator[Prob
 
 
 def holds(folder: str, where: Location) -> Problem:
-    """The refusal of a folder that is packed with a bucket in it."""
+    """The problem of an input folder that contains a bucket."""
     hint = "every build would pack what was published there; choose another bucket folder"
     return Problem(f"{folder or '.'!r} contains a bucket", hint, where)

@@ -1,4 +1,4 @@
-"""Whether the texts of an environment can be what they are given as, before anything is asked of a bucket."""
+"""Checks the values of environments without contacting a bucket."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gdcbuild.manifest.validate import did_you_mean, quoted
 from gdcbuild.manifest.yaml import Node
 
 _REGION = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
-"""An empty one is none."""
+"""An empty region counts as none."""
 
 
 def problems(environment: Node, root: Path) -> Iterator[Problem]:
-    """Of one environment. What holds a variable is left out: it is put in when the environment is chosen."""
+    """The problems of one environment. Values with variables are skipped: they are resolved when it is chosen."""
     node = environment.get("bucket")
     if node is not None and node.is_literal:
         try:
@@ -41,7 +41,7 @@ def problems(environment: Node, root: Path) -> Iterator[Problem]:
 
 
 def missing(root: Node, manifest: Manifest, broken: Set[tuple[str, str]], paths: Paths) -> Iterator[Problem]:
-    """What the root manifest names for its environments and what is not there. `broken` has been told of."""
+    """Names and files of environments that do not exist. Entries in `broken` have been reported already."""
     chosen, known = manifest.default_environment, manifest.environments
     if chosen is not None and chosen not in known and not broken & {("environments", chosen), ("environments", "")}:
         hint = did_you_mean(chosen, known, "declare environments")

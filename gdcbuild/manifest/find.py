@@ -1,4 +1,4 @@
-"""Finds the root manifest, as git finds its repository."""
+"""Finds the root manifest, like git finds its repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "gdcbuild.yaml"
 
 
 class Found(NamedTuple):
-    """The root manifest, and the folder below it ("FOLDER/") whose models are meant: "" for all."""
+    """The root manifest, and the folder below it ("FOLDER/") whose models are selected; "" for all."""
 
     manifest: Path
     member: str = ""
@@ -25,13 +25,13 @@ class Found(NamedTuple):
 def find(start: Path, file: str | None, variables: Mapping[str, str]) -> Found:
     """The root manifest: `file` below `start`, or the nearest gdcbuild.yaml in `start` or above it.
 
-    Where a manifest further above includes that one, it is the root, and what it includes is meant.
+    If a manifest further above includes that one, the upper one is the root, and the models of the lower one are selected.
     """
     if file is not None:
         path = start / file
         if not path.is_file():
             raise UsageError(Problem(_no_file(path), "check -f and -C"))
-        return Found(path.parent.resolve() / path.name)  # a link is where it lies, as when it is found
+        return Found(path.parent.resolve() / path.name)  # a symlink counts where it is, not where it points
     if not start.is_dir():
         raise UsageError(Problem(f"there is no folder {start}", "check -C"))
     here = start.resolve()
@@ -48,13 +48,13 @@ def find(start: Path, file: str | None, variables: Mapping[str, str]) -> Found:
 
 
 def _refuse_foreign(manifest: Path, here: Path, hint: str) -> None:
-    """It says what is run; as for git, whoever can write above us is not obeyed for that."""
+    """A manifest runs commands. Like git, do not trust one in a parent folder that another user owns."""
     if manifest.parent != here and manifest.stat().st_uid not in (0, os.geteuid()):
         raise UsageError(Problem(f"{manifest}, in a parent folder, belongs to another user", f"{hint}: -f {manifest}"))
 
 
 def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool:
-    """Whether one manifest includes another one. Raises ManifestError when that cannot be told."""
+    """Whether one manifest includes another. Raises ManifestError if the upper one cannot be parsed."""
     from gdcbuild.manifest.globs import compiled
     from gdcbuild.manifest.load import includes
     from gdcbuild.manifest.variables import fill
@@ -63,7 +63,7 @@ def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool
     try:
         node, problems = parse(above.read_bytes(), os.path.relpath(above))
     except OSError:
-        return False  # it is not ours to read
+        return False  # not readable for us, so not ours
     if node is None:
         raise ManifestError(*problems)
     path = manifest.relative_to(above.parent).as_posix()
@@ -74,7 +74,7 @@ def _includes(above: Path, manifest: Path, variables: Mapping[str, str]) -> bool
 
 
 def _no_file(path: Path) -> str:
-    """What is there instead of a file."""
+    """A message that says what is at a path instead of a file."""
     if path.is_dir():
         return f"{path} is a folder, not a manifest"
     if path.exists():

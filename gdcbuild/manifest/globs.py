@@ -1,4 +1,4 @@
-"""Globs as git and bash's globstar have them, as regular expressions."""
+"""Globs as in git and bash's globstar, as regular expressions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from functools import lru_cache
 from itertools import takewhile
 
 GLOB = re.compile(r"[*?\[]")
-"""What tells a glob from a path."""
+"""Matches what makes a path a glob."""
 
 _SET = re.compile(r"(?P<not>[!^]?+)(?P<set>\][^]]*|[^]]+)\]", re.DOTALL)
 _RANGE = re.compile(r"(.)(?:-(.))?", re.DOTALL)
 
 
 def fixed(text: str) -> str:
-    """The folder that a glob names plainly: all that it matches lies below it."""
+    """The folder before the first wildcard: everything the glob matches is below it."""
     return "/".join(takewhile(lambda part: not GLOB.search(part), text.split("/")))
 
 
 @lru_cache(maxsize=4096)
 def compiled(pattern: str) -> re.Pattern[str]:
-    """`**` stands for any number of folders, `*` and `?` stay within one, as in git and bash's globstar."""
+    """The regular expression of a glob: `**` matches any number of folders, `*` and `?` stay within one."""
     parts = pattern.split("/")
     last = "[^/]+" if parts[-1] == "**" else _segment(parts.pop())
     return re.compile(_first([None if part == "**" else _segment(part) + "/" for part in parts], "(?:[^/]+/)*") + last + r"\Z")
 
 
 def _first(parts: list[str | None], any_number: str) -> str:
-    """What matches the parts in turn, None being `any_number`.
+    """A pattern for the parts in order, with `any_number` for None.
 
-    What stands between two of those is looked for once, at the first place it fits: no later one could fit better.
+    A part between two wildcards is matched at its first occurrence only: no later one could match better. So there is no
+    backtracking.
     """
     runs = "".join(part or "\0" for part in parts).split("\0")
     between = "".join(f"(?>{any_number}?{run})" for run in runs[1:-1] if run)
@@ -55,5 +56,5 @@ def _segment(part: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """One character or range of a set, with nothing in it that means more to `re` than it does to a shell."""
+    """One character or range of a set, escaped for `re`."""
     return f"{re.escape(found[1])}-{re.escape(found[2])}" if found[2] else re.escape(found[1])

@@ -1,4 +1,4 @@
-"""From the paths a manifest names to the inputs of actions: which file, and where it lies in the action's folder."""
+"""From the paths in a manifest to the inputs of actions: each file, and its path in the action's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ELSEWHERE = "rename one, or place one elsewhere: {from: ..., to: ...}"
 
 
 class Named(NamedTuple):
-    """A path as given, or what stands for one, with the node it stands in."""
+    """A path or reference as given, with its node."""
 
     value: Any
     node: Node
@@ -34,8 +34,10 @@ def listed(values: Sequence[Any], node: Node | None) -> list[Named]:
 
 
 class Inputs:
-    """Resolves given paths. `folder_of` knows each manifest's folder; `made_by` finds the action a reference means, and
-    `root_of` the root of that name."""
+    """Resolves the paths of a manifest.
+
+    `folder_of` maps each manifest to its folder. `made_by` finds the action of a reference, `root_of` a root by name.
+    """
 
     def __init__(
         self,
@@ -50,11 +52,11 @@ class Inputs:
         self.made_by = made_by
 
     def folder(self, node: Node) -> str:
-        """The folder, below the root, of the manifest a node stands in."""
+        """The folder of a node's manifest, relative to the root manifest's."""
         return self.folder_of[node.where.file]
 
     def one(self, named: Named) -> Input:
-        """A single file under its base name."""
+        """A single file, under its base name."""
         where = named.node.where
         if isinstance(named.value, str):
             path = self.paths.file(self.folder(named.node), named.value, where)
@@ -72,7 +74,7 @@ class Inputs:
         return Input(name, origin, where)
 
     def directory(self, named: Named) -> tuple[Input, ...]:
-        """All files of one folder, relative to it."""
+        """All files of a folder, relative to it."""
         where = named.node.where
         if isinstance(named.value, str):
             text = named.value
@@ -89,9 +91,9 @@ class Inputs:
         return (Input("", MadeBy(origin.action, path), where),)
 
     def in_place(self, base: str, given: Iterable[Named], mistakes: Mistakes) -> tuple[str, tuple[Input, ...]]:
-        """Files where they lie below the manifest's folder `base`; references and {from, to} where they say.
+        """Files at their paths below the manifest's folder `base`; references and {from, to} at the given paths.
 
-        Returns the start folder below the action's folder, and the inputs.
+        Returns the working folder, relative to the action's folder, and the inputs.
         """
         sources: list[tuple[str, Location, bool]] = []
         placed: list[Input] = []
@@ -114,7 +116,7 @@ class Inputs:
         return cwd, self._distinct(inputs, mistakes)
 
     def by_name(self, given: Iterable[Named], mistakes: Mistakes) -> tuple[Input, ...]:
-        """Files under their base names; folders given as {from, to} keep their structure; references where they say."""
+        """Files under their base names; {from, to} keeps the structure of folders; references at the given paths."""
         inputs: list[Input] = []
         for named in given:
             where, value = named.node.where, named.value
@@ -134,7 +136,7 @@ class Inputs:
         return self._distinct(inputs, mistakes)
 
     def _is_named(self, named: Named, found: list[str]) -> bool:
-        """Whether the path as given is the one file that was found, and not a folder or a glob that takes it in."""
+        """Whether the given path is the file itself, not a folder or glob that contains it."""
         assert isinstance(named.value, str)
         return found == [self.paths.resolve(self.folder(named.node), named.value, named.node.where)]
 
@@ -151,7 +153,7 @@ class Inputs:
         ]
 
     def _rooted(self, value: RootRef, to: str, where: Location) -> list[Input]:
-        """The files that lie below another root, laid as {from, to} would lay them."""
+        """The files below another root, placed like those of {from, to}."""
         paths = self.root_of(value.root, where)
         return [
             Input(place, SourceFile(f"{paths.root}/{path}", f"{value.root}:{path}"), where, itself)
@@ -159,7 +161,7 @@ class Inputs:
         ]
 
     def _distinct(self, inputs: Iterable[Input], mistakes: Mistakes) -> tuple[Input, ...]:
-        """The inputs sorted by place, each once. Two files for one place that differ are a mistake that names both."""
+        """The inputs without duplicates, sorted by path. Two different files for one path are a mistake that names both."""
         found: dict[str, Input] = {}
         folders: list[Input] = []
         for item in inputs:
@@ -181,13 +183,13 @@ class Inputs:
         return (*(found[p] for p in sorted(found)), *sorted(set(folders), key=lambda i: (i.path, str(i.origin))))
 
     def same(self, one: SourceFile | MadeBy, other: SourceFile | MadeBy) -> bool:
-        """Whether the bytes are surely the same. Of what is made nothing is known yet."""
+        """Whether the bytes are known to be the same. For outputs of actions, they are not known yet."""
         both = isinstance(one, SourceFile) and isinstance(other, SourceFile)
         return one == other or (both and self.paths.same(one.path, other.path))
 
 
 def _below(paths: Paths, folder: str, text: str, to: str, where: Location) -> Iterator[tuple[str, str, bool]]:
-    """A file, or all files of a folder: where each lies, its path, and whether it is what is named."""
+    """A file, or all files of a folder: the target path, the source path, and whether the file itself was named."""
     if not paths.is_folder(folder, text, where):
         path = paths.file(folder, text, where)
         target = _clean(to, where)
@@ -202,19 +204,19 @@ def _below(paths: Paths, folder: str, text: str, to: str, where: Location) -> It
 
 
 def folders_of(path: str) -> list[str]:
-    """Every folder that a path lies in, or is."""
+    """Every folder above a path, and the path itself if it ends in a slash."""
     return [path[:end] for end, c in enumerate(path) if c == "/"]
 
 
 def described(origin: SourceFile | MadeBy) -> str:
-    """An origin for people."""
+    """An origin, as shown in messages."""
     if isinstance(origin, SourceFile):
         return origin.shown
     return f"{origin.path or 'everything'} of {origin.action}"
 
 
 def _target(to: str | None, otherwise: str, where: Location) -> str:
-    """Where a reference lies; a folder keeps its trailing slash, everything is the empty path."""
+    """The target path of a reference. Folders keep the trailing slash; the empty path means everything."""
     text = otherwise if to is None else to
     folder = text == "" or text.endswith("/") or (to is not None and (otherwise == "" or otherwise.endswith("/")))
     clean = _clean(text, where)
@@ -232,6 +234,6 @@ def _clean(text: str, where: Location) -> str:
 
 
 def clean_reference(text: str, where: Location) -> str:
-    """A path among what an action makes: relative, "" for everything, ending in "/" for a folder."""
+    """A path in an action's output: relative, "" for everything, ending in "/" for a folder."""
     clean = _clean(text, where)
     return clean + "/" if clean and text.endswith(("/", "/.")) else clean

@@ -21,10 +21,11 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What the manifest has of the frameworks. `manifest` and `version` are the models of the whole and of a version.
+    """The manifest's keys, with those of the frameworks. `manifest` and `version` are the extended models.
 
-    `replaced` are the keys that are not inherited beside a key. `merged` are the mappings that merge, each with those in it
-    that do; `appended` the keys that append to a list; `free` the keys below which any text is a key.
+    `replaced` maps a key to the keys that are not inherited alongside it. `merged` are the mappings that merge, each with
+    the mappings in it that do, too. `appended` are the keys that append to a list. Below the keys in `free`, any string is
+    a key.
     """
 
     frameworks: Mapping[str, Framework]
@@ -38,7 +39,7 @@ class Keys:
     free: frozenset[str]
 
     def of(self, kind: str) -> dict[str, Key[Any]]:
-        """The keys of one framework; of all of them when none has that kind."""
+        """The keys of one framework; those of all frameworks for an unknown kind."""
         chosen = [self.frameworks[kind]] if kind in self.frameworks else self.frameworks.values()
         return {key.name: key for framework in chosen for key in _all(framework)}
 
@@ -103,7 +104,7 @@ def _titles(frameworks: Iterable[Framework]) -> str:
 
 
 def _extended(base: type[M], fields: Mapping[str, Any]) -> type[M]:
-    """The model with more fields. Of fields it has, only the type becomes another one."""
+    """The model with more fields. For fields it already has, only the type is replaced."""
     for name in fields.keys() & base.model_fields.keys():
         info = copy(base.model_fields[name])
         if isinstance(info.default, BaseModel):
@@ -115,7 +116,7 @@ def _extended(base: type[M], fields: Mapping[str, Any]) -> type[M]:
 def _fields(
     frameworks: Sequence[Framework], keys: Callable[[Framework], Iterable[Key[Any]]], export: type[m.Export] = m.Export
 ) -> Iterator[tuple[str, Any]]:
-    """The fields for keys of several frameworks, which say whose they are where they are not everybody's."""
+    """The fields for the frameworks' keys. The description names the frameworks, unless all have the key."""
     owners: dict[str, list[tuple[Framework, Key[Any]]]] = {}
     for framework in frameworks:
         for key in keys(framework):
@@ -140,7 +141,7 @@ def _fields(
 
 
 def _entries(section: Section) -> Any:
-    """The type of a section. Entries do not merge, so an empty list is none there."""
+    """The type of a section. Its entries do not merge, so a missing list is an empty one."""
     fields: dict[str, Any] = {}
     for key in section.keys:
         default: Any = ... if isinstance(key, CodeKey) else [] if isinstance(key, FilesKey) else None
@@ -151,7 +152,7 @@ def _entries(section: Section) -> Any:
 
 
 def _type(key: Key[Any]) -> Any:
-    """What stands in the manifest."""
+    """The type of a key's value in the manifest."""
     match key:
         case FilesKey():
             return list[m.AnyFiles]

@@ -1,4 +1,4 @@
-"""Reads a workspace: the root manifest and all it includes, with variables put in and every mistake collected."""
+"""Reads a workspace: the root manifest and everything it includes, with variables resolved and every mistake collected."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from gdcbuild.manifest.yaml import Node, parse
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One manifest: its path and folder below the root, its nodes with variables put in, its validated form.
+    """One manifest: its path and folder below the root, its nodes with variables resolved, its validated form.
 
-    `versions` are model id → version ids, those among them that something was taken out of. `wrong` is what is wrong with
-    entries of it.
+    `versions` maps model ids to version ids, including invalid versions. `wrong` has the problems of its entries.
     """
 
     path: str
@@ -38,20 +37,20 @@ class File:
     wrong: Mapping[Owner, tuple[Problem, ...]]
 
     def find(self, *path: str) -> Node | None:
-        """The node at a path of keys, if there is one."""
+        """The node at a path of keys, or None."""
         node: Node | None = self.node
         for key in path:
             node = node.get(key) if node else None
         return node
 
     def at(self, *path: str) -> Node:
-        """The node at a path of keys that is there."""
+        """The node at a path of keys that must exist."""
         found = self.find(*path)
         assert found is not None
         return found
 
     def where(self, *path: str) -> Location:
-        """The nearest place to a path of keys."""
+        """The location nearest to a path of keys."""
         return self.node.at(path)[0]
 
 
@@ -59,10 +58,9 @@ class File:
 class Loaded:
     """All manifests of a workspace, the root's first.
 
-    `problems` is what is wrong with them and with no entry alone; what is wrong has been taken out, so that the rest can be
-    looked at in the same run. `broken` names what lacks something now, (section, name): nothing need be said of what is
-    missing there.
-    `included` are the paths of all included manifests, those that were left out among them.
+    `problems` concern no single entry. Invalid values have been removed, so that the rest can be checked in the same run.
+    `broken` names the entries they were removed from, as (section, name): what is missing there is not reported again.
+    `included` are the paths of all included manifests, including those that were not read.
     """
 
     root: Path
@@ -80,7 +78,7 @@ class Loaded:
         return self.files[0]
 
     def environment(self, name: str | None) -> tuple[str, Environment]:
-        """The environment of that name, or the default one. Its variables are only wanted now."""
+        """The environment of that name, or the default one, with its variables resolved."""
         manifest = self.main.manifest
         known = manifest.environments
         chosen = name or manifest.default_environment
@@ -108,8 +106,8 @@ def load(
 ) -> Loaded:
     """Read and validate a whole workspace, collecting every mistake in every file.
 
-    Included manifests in `without` (paths below the root) are left out, for whoever knows that they need not be read.
-    Raises ManifestError only when the root manifest is beyond use.
+    Included manifests in `without` (paths below the root) are not read.
+    Raises ManifestError only if nothing of the root manifest can be used.
     """
     root, keys = manifest.parent, keys_of(*frameworks.values())
     paths = Paths(root)
@@ -175,7 +173,7 @@ def load(
 
 
 def _broken(path: NodePath) -> tuple[str, str]:
-    """What something taken out of a manifest belonged to: a version, or an entry of a section."""
+    """The entry that a removed value belonged to: a version, or an entry of a section."""
     names = [str(step) for step in path]
     if names[:1] == ["models"] and names[2:3] == ["versions"] and len(names) > 3:
         return "versions", f"{names[1]}@{names[3]}"
@@ -183,7 +181,7 @@ def _broken(path: NodePath) -> tuple[str, str]:
 
 
 def includes(node: Node) -> Iterator[tuple[str, Location]]:
-    """The paths and globs of other manifests that one names, each with its place."""
+    """The paths and globs that a manifest includes, each with its location."""
     include = node.get("include")
     for item in include.value if include and isinstance(include.value, list) else ():
         if isinstance(item.value, str):

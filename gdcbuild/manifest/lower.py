@@ -1,4 +1,4 @@
-"""From a valid workspace to the graph: every step and every version becomes its actions, each framework asked for its own."""
+"""From a valid workspace to the graph: turns steps and versions into actions; each framework makes its own."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from gdcbuild.manifest.wrong import Wrong
 
 
 def lower(loaded: Loaded, images: Mapping[str, Image]) -> Graph:
-    """The graph of a workspace. Raises ManifestError with every mistake in it, a cycle included."""
+    """The graph of a workspace. Raises ManifestError with every mistake in it, including cycles."""
     lowered = lower_what_can_be(loaded, images)
     raise_all(ManifestError, lowered.wrong.all())
     return lowered.graph
 
 
 class Lowered(NamedTuple):
-    """The graph of all versions that can be made, and what is `wrong` with the others.
+    """The graph of all valid versions, and what is `wrong` with the others.
 
-    `unread` is true when something is made from a model that no manifest read has.
+    `unread` is true if something refers to a model that no manifest read so far contains.
     """
 
     graph: Graph
@@ -40,7 +40,7 @@ class Lowered(NamedTuple):
 
 
 def lower_what_can_be(loaded: Loaded, images: Mapping[str, Image]) -> Lowered:
-    """The graph without what is wrong. Raises ManifestError with every mistake when one concerns the whole workspace."""
+    """The graph without invalid entries. Raises ManifestError with every mistake if one concerns the whole workspace."""
     lowering = _Lowering(loaded, images)
     graph, wrong = lowering.graph(), lowering.names.wrong
     lost = bucket_overlap.problems(bucket_overlap.buckets(loaded.main.node, loaded.root), loaded.paths.taken)
@@ -51,7 +51,7 @@ def lower_what_can_be(loaded: Loaded, images: Mapping[str, Image]) -> Lowered:
 
 
 class _Lowering:
-    """`mistakes` concern the whole workspace; those of one thing are in `names.wrong`."""
+    """`mistakes` concern the whole workspace; those of one entry are in `names.wrong`."""
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
         self.loaded = loaded
@@ -90,7 +90,7 @@ class _Lowering:
         return Graph(self.actions, self.versions, self.names.toolchains, name, main.pools, policy, self.origins, idle)
 
     def _prune(self) -> None:
-        """Take out what needs something that could not be lowered."""
+        """Remove actions that need something that could not be lowered."""
         waiting: dict[str, list[str]] = {}
         gone = []
         for action in self.actions.values():
@@ -105,10 +105,10 @@ class _Lowering:
         self.versions = {id: version for id, version in self.versions.items() if version.action in self.actions}
 
     def _idle(self) -> frozenset[str]:
-        """What was looked at for entries of sections and steps of the root manifest that no version read needs.
+        """Files read for entries and steps of the root manifest that no version needs.
 
-        Of those of other manifests, which nobody else sees, it is what everything rests on. What is found for those
-        that are used is their models' affair.
+        For those of other manifests, the files count for the whole workspace: no other manifest can use them. Files of
+        entries that are used count for their models.
         """
         idle: dict[bool, set[str]] = {True: set(), False: self.common}
         for file in self.loaded.files:
@@ -129,7 +129,7 @@ class _Lowering:
 
     @contextmanager
     def _origin(self, name: str, file: File) -> Iterator[None]:
-        """Remember all that is looked at inside the context as looked at for this model or step."""
+        """Record every file looked at inside the context as one that this model or step depends on."""
         with self.loaded.paths.watched() as looked:
             yield
         self.origins[name] = Origin(file.path, frozenset(looked))
@@ -225,7 +225,7 @@ class _Lowering:
         return Served(image, toolchain)
 
     def _lacks(self, identifier: VersionId, kind: str | None = None) -> bool:
-        """Whether something was taken out of the version: what it lacks and what does not fit has been told, or follows."""
+        """Whether an invalid value was removed from the version, so that whatever it lacks has been reported."""
         broken = self.names.is_broken
         return (
             broken("models", identifier.model)

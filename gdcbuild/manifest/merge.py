@@ -1,7 +1,7 @@
-"""Defaults: how the keys of `defaults`, a model and a version become one.
+"""Merges the keys of `defaults`, a model and a version.
 
-Maps merge, scalars and lists replace, `key+` appends. Sources replace each other: a version that gives one drops those
-it would inherit, and the keys that the source has a stand-in for: an archive that exists has its own handler and files.
+Mappings merge, scalars and lists replace, `key+` appends. Sources replace each other: a version that gives one does not
+inherit another, nor the keys that the source replaces; an existing archive has its own handler and files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gdcbuild.manifest.yaml import Node
 
 
 def merge(keys: Keys, *levels: Node | None) -> Node:
-    """One mapping from several, the most general first. The result stands where the last given level stands."""
+    """Merge mappings, the most general first. The result has the location of the last one."""
     given = [level for level in levels if level is not None]
     result = replace(given[-1], value={}, keys={})
     for level in given:

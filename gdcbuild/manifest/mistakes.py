@@ -1,4 +1,4 @@
-"""Going on after a mistake, so that one run tells all of them."""
+"""Continues after a mistake, so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gdcbuild.errors import ManifestError, Problem, raise_all
 
 
 class Mistakes:
-    """What is wrong with several things. Each is looked at in a `with` of its own, which a mistake ends, and not the run."""
+    """Collects the problems of ManifestErrors. An error ends its `with` block, not the run."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []

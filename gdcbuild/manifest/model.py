@@ -1,4 +1,4 @@
-"""The shape of a manifest, as frozen models: what the JSON Schema and the validation both come from.
+"""The shape of a manifest, as frozen models. Validation and the JSON Schema are both generated from them.
 
 Keys of a framework are not here: it declares them, and `manifest.keys` adds them.
 """
@@ -21,7 +21,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Only the number 1 is a 1: for Python, true and 1.0 are too."""
+    """Accept only the integer 1: in Python, true and 1.0 equal 1, too."""
     return value if type(value) is int else str(value)
 
 
@@ -32,13 +32,13 @@ Id = Annotated[str, Field(pattern=ID)]
 
 
 class Strict(BaseModel):
-    """Takes the keys it has and no others. `manifest.keys` adds those of the frameworks."""
+    """Refuses unknown keys. `manifest.keys` adds those of the frameworks."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False, defer_build=True)
 
 
 class StepRef(Strict):
-    """What a step makes: one of its files, or a folder of them (ending in "/")."""
+    """An output of a step: a file, or a folder (ending in "/")."""
 
     step: Name = Field(description="The step's name.")
     path: str = Field("", description="One of its outputs, or a folder of them; empty for all.")
@@ -46,7 +46,7 @@ class StepRef(Strict):
 
 
 class ModelRef(Strict):
-    """The artifact of another version: one of its files, or a folder of them."""
+    """The artifact of another version, or a file or folder in it."""
 
     model: Id = Field(description="The model's id.")
     version: Id = Field(description="The version's id.")
@@ -64,7 +64,7 @@ class RootRef(Strict):
 
 _REFERENCE = ("step", "model", "version", "root", "path", "to")
 IN_REFERENCE = frozenset({*_REFERENCE, "from"})
-"""Keys of a mapping that stands for files: without one of them it would stand for others."""
+"""Keys of a reference. Removing one of them would make it refer to something else."""
 
 
 class FolderMap(Strict):
@@ -75,7 +75,7 @@ class FolderMap(Strict):
 
 
 TAGS = ("(path)", "(step)", "(model)", "(root)", "(from)", "(mapping)")
-"""Branches of unions, as pydantic puts them into the paths of its errors."""
+"""Branches of unions, as they appear in the paths of pydantic's errors."""
 
 
 def _tag(value: Any) -> str | None:
@@ -99,14 +99,14 @@ _Root = Annotated[RootRef, Tag("(root)")]
 _Folder = Annotated[FolderMap, Tag("(from)")]
 
 OneFile = Annotated[_Path | _Step | _Model | _Root, Discriminator(_tag)]
-"""One file or folder: a path, what another action makes, or something below a root."""
+"""One file or folder: a path, an output of another action, or a path below a root."""
 
 AnyFiles = Annotated[_Path | _Step | _Model | _Root | _Folder, Discriminator(_tag)]
-"""Files: a path, a glob, {from, to}, what another action makes, or something below a root."""
+"""Files: a path, a glob, {from, to}, an output of another action, or a path below a root."""
 
 
 class Export(Strict):
-    """Call a function in the toolchain; what it returns is saved."""
+    """Call a function in the toolchain, and save what it returns."""
 
     function: str | None = Field(None, pattern=r"^[\w.]+:\w+$", description="package.module:function")
     files: list[AnyFiles] | None = Field(None, description="The code the function needs: paths and globs.")
@@ -117,11 +117,11 @@ class Export(Strict):
 
 
 _NO_REFERENCE: JsonDict = {"not": {"minProperties": 1, "propertyNames": {"enum": [*_REFERENCE]}}}
-"""In the JSON Schema: a mapping that is a configuration, and not what another action makes."""
+"""For the JSON Schema: a mapping that is a configuration and not a reference."""
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a configuration is what another action makes."""
+    """Whether a mapping is a reference and not a configuration."""
     return isinstance(value, dict) and bool(value) and set(value) <= set(_REFERENCE)
 
 

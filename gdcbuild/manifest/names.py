@@ -1,4 +1,4 @@
-"""What the names in a manifest mean: a file sees its own and, behind them, the root manifest's; models are everybody's."""
+"""Looks up names. A manifest sees its own names first, then those of the root manifest; models are visible everywhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from gdcbuild.manifest.validate import GUESSES, did_you_mean, quoted
 from gdcbuild.manifest.wrong import Wrong
 
 INTERPRETER = "/interpreter"
-"""The name of the toolchain that is gdcbuild's own Python. Other toolchains are named by their files: no path begins so."""
+"""The toolchain that is gdcbuild's own Python. Others are named after their files, whose paths never start with a slash."""
 
 
 class Names:
-    """Looks names up, and says of those that nothing has what they may have been meant to be.
+    """Looks up names, and suggests similar ones for those that do not exist.
 
-    `toolchains` are those of the frameworks that were asked for. `used` are the entries that versions name: the manifest they
-    stand in, section and name. `unread` is true when something is made from a model that no manifest read so far has.
+    `toolchains` are those of the frameworks looked up so far. `used` are the entries that versions use, as manifest, section
+    and name. `unread` is true if something refers to a model that no manifest read so far contains.
     """
 
     def __init__(self, loaded: Loaded, images: Mapping[str, Image]) -> None:
@@ -61,7 +61,7 @@ class Names:
 
     @contextmanager
     def mistakes_of(self, name: str) -> Iterator[Mistakes]:
-        """Note what is wrong inside the context as wrong with that, which needs all that is looked up there."""
+        """Record problems inside the context as problems of `name`, and everything looked up there as needed by it."""
         mistakes, outer, self._needs = Mistakes(), self._needs, set()
         with mistakes:
             yield mistakes
@@ -69,21 +69,21 @@ class Names:
         self._needs = outer
 
     def entry(self, file: File, section: str, name: str) -> str:
-        """What an entry of a manifest is called when something is wrong with it: versions, models and steps by their ids."""
+        """The name under which problems of an entry are recorded: versions, models and steps by their ids."""
         if section in ("models", "versions"):
             return name
         return self.step_id(file, name) if section == "steps" else f"{section} {name} of {file.path}"
 
     def need(self, file: File, section: str, name: str) -> None:
-        """Note that what is being looked at needs this entry."""
+        """Record that the current item needs this entry."""
         self._needs.add(self.entry(file, section, name))
 
     def inputs(self, file: File) -> Inputs:
-        """Resolves paths and references as `file` gives them."""
+        """What resolves paths and references in `file`."""
         return Inputs(self._loaded.paths, self._folder_of, lambda ref, where: self.made_by(file, ref, where), self.root)
 
     def root(self, name: str, where: Location) -> Paths:
-        """What finds files below a folder outside the workspace. Raises what is wrong with it."""
+        """What finds files below a root. Raises ManifestError if the root is unknown or not a folder."""
         main = self._loaded.main
         roots = main.manifest.roots
         if name not in roots:
@@ -113,11 +113,11 @@ class Names:
                 yield section, name
 
     def is_broken(self, section: str, name: str) -> bool:
-        """Whether something was taken out of it, or all of it: what is missing there has been told already."""
+        """Whether an entry, or part of it, was removed as invalid: what is missing from it has been reported."""
         return bool({(section, name), (section, "")} & self._loaded.broken)
 
     def _is_broken_here(self, file: File, section: str, name: str) -> bool:
-        """The same of a name as `file` sees it; what has been told is wrong with whatever asks, too."""
+        """The same for a name as seen from `file`. The reported problem then also affects the current item."""
         broken = self.is_broken(section, name)
         for owner in (file, self._loaded.main) if broken else ():
             self.need(owner, section, name)
@@ -126,7 +126,7 @@ class Names:
     def unknown(
         self, file: File, section: str, name: str, known: Iterable[str], where: Location, of: str = ""
     ) -> ManifestError:
-        """A name that nothing has, in `file`. Of one that is there but broken nothing more is said."""
+        """The error for an unknown name in `file`. It is empty if the name exists but its problems have been reported."""
         if self._is_broken_here(file, section, f"{of}@{name}" if of else name):
             return ManifestError()
         what = f"model {of!r} has no version" if of else f"unknown {section.removesuffix('s')}"
@@ -135,7 +135,7 @@ class Names:
         return ManifestError(Problem(f"{what} {quoted(name)}", hint, where))
 
     def scope(self, file: File, section: str) -> Mapping[str, tuple[File, Any]]:
-        """Names of one section that a file sees, its own first, each with the file it stands in."""
+        """The names of a section that a file sees, its own first, each with the file that declares it."""
         return ChainMap(self._own(file, section), self._own(self._loaded.main, section))
 
     def _own(self, file: File, section: str) -> dict[str, tuple[File, Any]]:
@@ -145,7 +145,7 @@ class Names:
         return self._scopes[key]
 
     def made_by(self, file: File, ref: m.StepRef | m.ModelRef, where: Location) -> MadeBy:
-        """The action that a reference means."""
+        """The action and output that a reference points to."""
         path = clean_reference(ref.path, where)
         if isinstance(ref, m.StepRef):
             steps = self.scope(file, "steps")
@@ -174,9 +174,9 @@ class Names:
         return MadeBy(made, path)
 
     def step_id(self, file: File, name: str) -> str:
-        """The id of the action of a step that stands in a file: of the folder, and where several lie in it of the file.
+        """The action id of a step: it contains the manifest's folder, or its path if the folder has several manifests.
 
-        That rests on which manifests there are, and not on what stands in them: they may not all have been read.
+        It depends only on which manifests exist, not on their content: some may not have been read.
         """
         above = file.folder
         if self._manifests_in[above] > 1 and file.path != (posixpath.join(above, "gdcbuild.yaml") if above else self._main):
@@ -184,14 +184,14 @@ class Names:
         return f"{STEP}{above}/{name}" if above else f"{STEP}{name}"
 
     def outputs(self, file: File, step: str) -> tuple[str, ...]:
-        """What a step of that file makes. Raises what is wrong with it at the step, whoever asks."""
+        """The outputs of a step. Raises ManifestError for mistakes in them, at the step."""
         identifier = self.step_id(file, step)
         if identifier not in self._outputs:
             self._outputs[identifier] = declared(file.manifest.steps[step], file.at("steps", step))
         return self._outputs[identifier]
 
     def framework(self, file: File, name: str, where: Location) -> tuple[Image, str]:
-        """The image, and the name of the toolchain, behind a framework's name or an image's."""
+        """The image and the toolchain's name, for the name of a framework or an image."""
         scope = self.scope(file, "frameworks")
         if name not in scope:
             if name in self._images:

@@ -1,4 +1,4 @@
-"""What to write in the place of a path that cannot be taken."""
+"""Hints for paths that cannot be used: what to write instead."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PLAIN = re.compile(r"[\w.][\w./ -]*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 DVC = ".dvc"
-"""What DVC puts behind the name of a file or a folder that it keeps elsewhere."""
+"""The suffix of DVC's pointer to a file or folder."""
 
 RELATIVE = "paths are relative to the manifest that contains them"
 _LONGEST, _LONGEST_NAME = 4095, 255
-"""In bytes, as Linux has it."""
+"""In bytes, the limits of Linux."""
 
 
 def unfit(text: str) -> tuple[str, str] | None:
-    """What is wrong with a path as it is written, wherever it may lead; and what to write."""
+    """What is wrong with a path as written, without looking at the disk, and what to write instead."""
     if _ADDRESS.match(text):
         return f"{text!r} is a URL, not a path", "download the file into the workspace, and write its path"
     if text.startswith(("/", "~")) or _DRIVE.match(text):
@@ -41,7 +41,7 @@ def unfit(text: str) -> tuple[str, str] | None:
 
 
 def similar(root: Path, path: str, base: str) -> str:
-    """What a path to nothing may have been meant to be, as it is written in a manifest in the folder `base`."""
+    """A hint for a path that does not exist, written for a manifest in the folder `base`."""
     fetched = by_dvc(root, path)
     if fetched:
         return fetched
@@ -66,7 +66,7 @@ def similar(root: Path, path: str, base: str) -> str:
 
 
 def by_dvc(root: Path, path: str) -> str:
-    """How to fetch a file, or a folder above it, that DVC keeps elsewhere; "" where it does not."""
+    """How to fetch a file, or a folder above it, that DVC manages; "" if it does not."""
     above = path
     while above:
         if os.path.lexists(root / f"{above}{DVC}"):
@@ -76,7 +76,7 @@ def by_dvc(root: Path, path: str) -> str:
 
 
 def by_annex(root: Path, path: str) -> str:
-    """How to fetch a file that is a link into git-annex, and leads to nothing; "" for anything else."""
+    """How to fetch a file that is a broken link into git-annex; "" for anything else."""
     try:
         target = os.readlink(root / path)  # noqa: PTH115 - as it is written
     except OSError:
@@ -86,7 +86,7 @@ def by_annex(root: Path, path: str) -> str:
 
 
 def content_of(folder: str) -> str:
-    """How to take in a folder where files lie under their base names."""
+    """How to include a folder in a list whose files are stored under their base names."""
     name = posixpath.normpath(folder)
     if name == "." or name.endswith(".."):
         return "name the files in it: the whole folder would include the manifest"
@@ -95,5 +95,5 @@ def content_of(folder: str) -> str:
 
 
 def as_value(path: str) -> str:
-    """A path as it can stand in a mapping: in quotes, where YAML would read it as something else."""
+    """A path as a YAML value in a flow mapping, quoted if needed."""
     return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)

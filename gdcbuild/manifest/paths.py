@@ -1,4 +1,4 @@
-"""From a path as written in a manifest to files of the workspace, and never outside it."""
+"""Resolves paths in a manifest to files of the workspace, never outside it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gdcbuild.manifest.path_hints import DVC, RELATIVE, as_value, by_annex, by_d
 from gdcbuild.manifest.validate import GUESSES
 
 _UNFIT = frozenset(map(chr, (*range(32), 127, *range(0xD800, 0xE000))))
-"""What a name must not have: bytes that are not UTF-8 come out of the system as lone surrogates."""
+"""Characters that a name must not contain. Bytes that are not UTF-8 appear as lone surrogates."""
 
 _RECORDS = ".gdcbuild"
-"""In a bucket: what was published."""
+"""The folder in a bucket that records what was published."""
 
 _OTHER_ROOT = "declare its folder (roots: {NAME: FOLDER}) and write {root: NAME, path: PATH}"
 
@@ -31,9 +31,9 @@ _NEVER = frozenset({"__pycache__", ".git", _RECORDS})
 
 
 class _Asked(NamedTuple):
-    """What a walk is for: a place in a manifest, that manifest's folder, and where what is found is laid (None: in no list).
+    """What a walk is for: a location in a manifest, that manifest's folder, and the target folder (None if not in a list).
 
-    `flat` is true where files lie under their base names, so that a folder cannot lie among them.
+    `flat` is true if files are stored under their base names, so that folders are not possible.
     """
 
     where: Location
@@ -45,8 +45,8 @@ class _Asked(NamedTuple):
 class Paths:
     """Resolves paths against a workspace root. Results are POSIX paths relative to the root, sorted.
 
-    `taken` is all that has been found. Of another root than the workspace's, what is looked at and found is noted where
-    that of the workspace `of` is, by whole paths.
+    `taken` is everything found so far. A root outside the workspace records what it looks at and finds in the workspace's
+    Paths, `of`, with absolute paths.
     """
 
     def __init__(self, root: Path, of: Paths | None = None) -> None:
@@ -59,7 +59,7 @@ class Paths:
 
     @contextmanager
     def watched(self) -> Iterator[set[str]]:
-        """Every file and folder that is looked at inside the context: as long as none changes, the answers stay the same."""
+        """Collect every file and folder looked at inside the context. While none changes, the results stay the same."""
         outer, self._looked = self._looked, set()
         try:
             yield self._looked
@@ -85,7 +85,7 @@ class Paths:
         return "" if path == "." else path
 
     def file(self, folder: str, text: str, where: Location, instead: str = "name the file in it") -> str:
-        """One existing regular file. `instead`: what to write where it is a folder."""
+        """One existing regular file. `instead` is the hint if it is a folder."""
         path = self.resolve(folder, text, where)
         mode = self._mode(path, folder, text, where)
         if stat.S_ISDIR(mode):
@@ -93,7 +93,7 @@ class Paths:
         return path
 
     def folder(self, folder: str, text: str, where: Location, to: str | None = None) -> list[str]:
-        """All files below an existing folder; byte code is not among them. `to`: where they are laid, None in no list."""
+        """All files below an existing folder, without byte code. `to` is the target folder, None if not in a list."""
         path = self.resolve(folder, text, where)
         if not stat.S_ISDIR(self._mode(path, folder, text, where)):
             raise _refuse(f"{text!r} is a file; expected a folder", "name the folder that contains it", where)
@@ -104,9 +104,9 @@ class Paths:
         return found
 
     def expand(self, folder: str, text: str, where: Location, to: str = "", flat: bool = False) -> list[str]:
-        """The files that a path or a glob names: one file, or for a glob all that match (and at least one).
+        """The files that a path or a glob names: one file, or, for a glob, every match, at least one.
 
-        `flat`: they will lie under their base names, and a folder that is named or matched is refused.
+        `flat` means that they are stored under their base names, so that folders are refused.
         """
         if not GLOB.search(text):
             return [self.file(folder, text, where, content_of(text))] if flat else [self.file(folder, text, where)]
@@ -130,7 +130,7 @@ class Paths:
         return found
 
     def _refuse_secrets(self, found: list[str], text: str, where: Location) -> None:
-        """Keys and passwords go along only when somebody named each of them, not because they lay beside what was meant."""
+        """Refuse keys and passwords that a folder or glob happens to contain: each must be named itself."""
         problems = []
         for path in found:
             what = secrets.by_path(path)
@@ -148,10 +148,10 @@ class Paths:
                 small = os.fstat(stream.fileno()).st_size <= secrets.MAX_BYTES
                 return stream.read(secrets.MAX_BYTES) if small else b""
         except OSError:
-            return b""  # whoever needs its bytes will say so
+            return b""  # reported when the file is read
 
     def _matched_folder(self, folder: str, pattern: str, match: re.Pattern[str]) -> str:
-        """What to do about a glob that matches no file: it may match a folder, whose files were meant."""
+        """A hint for a glob that matches no file: it may match a folder."""
         above = posixpath.dirname(pattern)
         if not GLOB.search(above) and _is_folder(self.root / above):
             for entry in sorted((self.root / above).iterdir()):
@@ -203,16 +203,16 @@ class Paths:
         return Problem(f"{text!r} is a symlink that points outside {self._called}", hint, where)
 
     def _take(self, path: str, where: Location) -> bool:
-        """Note where it really lies. False when that is not in the workspace."""
+        """Record the real path. Returns False if it is outside the workspace."""
         real = os.path.realpath(self.root / path)
         self.taken.append(Taken(real, path, where))
-        return real == self._real or real.startswith(os.path.join(self._real, ""))  # noqa: PTH118 - a slash at the end, and one
+        return real == self._real or real.startswith(os.path.join(self._real, ""))  # noqa: PTH118 - exactly one slash at the end
 
     def _walk(self, start: str, asked: _Asked, match: re.Pattern[str] | None = None, levels: int | None = None) -> list[str]:
-        """Files below a folder that match, sorted, with a stack; folders behind symlinks are not entered.
+        """The matching files below a folder, sorted; symlinks to folders are not followed.
 
-        No more than `levels` slashes are in what is looked for. What does not match may be anything. A link to a
-        folder is refused where that folder would be entered for all that is in it: its files would be lost.
+        Matching paths have at most `levels` slashes. Whatever does not match is ignored. A symlink to a folder is refused
+        if the walk includes whole folders: its files would be left out silently.
         """
         stack: list[str] = [start]
         found: list[str] = []
@@ -239,7 +239,7 @@ class Paths:
                             elif entry.is_file():
                                 found.append(path)
                             else:
-                                self._look(path)  # it may come to lead to a file, and its folder look the same
+                                self._look(path)  # it may later point to a file without a change of its folder
                                 if levels is None:
                                     problems.append(self._linked(path, start, asked))
                         elif path.endswith(DVC) and match.match(path.removesuffix(DVC)):
@@ -257,7 +257,7 @@ class Paths:
         return found
 
     def _unfit(self, entry: os.DirEntry[str], path: str, where: Location) -> Problem | None:
-        """What is wrong with what is neither a file of the workspace nor a link to a folder in it."""
+        """The problem of an entry that is neither a file of the workspace nor a symlink to a folder in it."""
         if not _UNFIT.isdisjoint(path):
             return Problem(f"the name {path!r} has a control character or is not UTF-8", "rename it", where)
         if entry.is_symlink() and (fetched := by_annex(self.root, path)):
@@ -269,12 +269,12 @@ class Paths:
         return None
 
     def _left(self, path: str, where: Location) -> list[Problem]:
-        """The refusal of what a glob would match if DVC had fetched it."""
+        """The problem of a file that a glob would match if DVC had fetched it."""
         is_here = os.path.lexists(self.root / path)
         return [] if is_here else [Problem(f"{path!r} has not been fetched", by_dvc(self.root, path), where)]
 
     def _linked(self, path: str, start: str, asked: _Asked) -> Problem:
-        """The refusal of a link to a folder. To follow it could end in a loop, to pass it over would lose files."""
+        """The problem of a symlink to a folder. Following it could loop; ignoring it would leave out files."""
         target = posixpath.relpath(os.path.realpath(self.root / path), self._real)
         laid = posixpath.normpath(posixpath.join(asked.to or "", posixpath.relpath(path, start or ".")))
         hint = "remove the link, or put the folder itself there"
@@ -285,10 +285,10 @@ class Paths:
 
 
 def lay(folder: str, paths: list[str]) -> tuple[str, dict[str, str]]:
-    """How files lie in an action's folder: as they lie below the folder of the manifest.
+    """Place files in an action's folder as they are below the manifest's folder.
 
-    When some lie beside it ("../shared/x.py"), the action's folder stands for the lowest folder above them all.
-    Returns the manifest's folder below the action's (its start folder, "" mostly), and workspace path → path there.
+    If some are outside it ("../shared/x.py"), the action's folder corresponds to the lowest folder that contains them all.
+    Returns the manifest's folder relative to the action's, usually "", and workspace path → path in the action's folder.
     """
     above = folder
     while any(above and not p.startswith(above + "/") for p in paths):
@@ -300,7 +300,7 @@ def lay(folder: str, paths: list[str]) -> tuple[str, dict[str, str]]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that is too long for the system, for one
+    except OSError:  # such as a name that is too long
         return False
 
 

@@ -1,4 +1,4 @@
-"""What is left of a value when all that is wrong in it has been told and taken out."""
+"""Removes invalid parts of a value, so that the rest can be checked in the same run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sound(Generic[M]):
-    """The value (None when nothing is left of it), its node, the problems, and the paths of all that was taken out."""
+    """The value (None if nothing is left), its node, the problems, and the paths of everything removed."""
 
     value: M | None
     node: Node
@@ -29,9 +29,9 @@ class Sound(Generic[M]):
 
 
 def sound(model: type[M], node: Node, stand_ins: Mapping[str, Node]) -> Sound[M]:
-    """The sound part of a value. Of what YAML or a variable has been refused for, nothing more is said.
+    """The valid part of a value. Values refused by YAML or for a variable are not reported again.
 
-    `stand_ins` take the place of keys without which nothing could be said of the rest.
+    `stand_ins` replace required keys, so that the rest can be checked without them.
     """
     without: set[Path] = set()
     problems: list[Problem] = []
@@ -39,7 +39,7 @@ def sound(model: type[M], node: Node, stand_ins: Mapping[str, Node]) -> Sound[M]
     while True:
         found = validate(model, node)
         if isinstance(found, list):
-            if not without:  # what is found later lacks what was taken out before
+            if not without:  # later problems follow from removed parts
                 problems = [fault.problem for fault in found if fault.problem is not None]
             cuts |= {f.path[:-1] if f.missing and f.path[-1] not in stand_ins else f.path for f in found}
         elif not cuts:
@@ -53,12 +53,12 @@ def sound(model: type[M], node: Node, stand_ins: Mapping[str, Node]) -> Sound[M]
 
 
 def _order(path: Path) -> list[str]:
-    """Sorts paths so that those of a list's items come in their order: the last is taken out first, and no index changes."""
+    """A sort key that orders list items by index: the last is removed first, so that no index changes."""
     return [str(step).zfill(9) for step in path]
 
 
 def _refused(node: Node) -> Iterator[Path]:
-    """Paths of all refused values; of a part of a reference, that of the reference."""
+    """The paths of all refused values; for a part of a reference, the path of the reference."""
     children: list[tuple[str | int, Node]] = []
     if isinstance(node.value, dict):
         children = list(node.value.items())
@@ -73,7 +73,7 @@ def _refused(node: Node) -> Iterator[Path]:
 
 
 def _cut(node: Node, path: Path, stand_ins: Mapping[str, Node]) -> Node:
-    """A copy without what stands at a path."""
+    """A copy without the value at a path."""
     step, rest = path[0], path[1:]
     if isinstance(node.value, list) and isinstance(step, int):
         kept = [_cut(n, rest, {}) if i == step else n for i, n in enumerate(node.value) if rest or i != step]

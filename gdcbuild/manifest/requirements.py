@@ -1,4 +1,4 @@
-"""What a toolchain's requirements file must be: every package pinned."""
+"""Checks that a toolchain's requirements file pins every package."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from gdcbuild.files import requirements
 
 
 def unpinned(file: Path, shown: str) -> list[Problem]:
-    """Every line of a requirements file that does not say exactly what is installed."""
+    """One problem for each line of a requirements file that does not pin its package."""
     vague = requirements.unpinned(file.read_text(errors="replace"))
     return [Problem(problem, hint, Location(shown, number, 1)) for number, problem, hint in vague]

@@ -1,4 +1,4 @@
-"""Words that are not quoted: what YAML readers agree on, and what to write instead of what they do not."""
+"""Unquoted scalars: which ones all YAML parsers read alike, and what to write instead of the others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Scalar = str | int | float | bool | None
 
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+][0-9]+)?\Z")
-"""Numbers for every reader: those of YAML 1.1 know no 1e5, and none with more digits than a machine's numbers have."""
+"""Numbers that every parser accepts: YAML 1.1 does not know 1e5, nor integers over 64 bits."""
 
 _NUMBER = re.compile(r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
-"""Numbers for some of them, beside those."""
+"""Numbers that at least some parsers accept."""
 
 _AMBIGUOUS = re.compile(
     r"(yes|no|on|off|True|TRUE|False|FALSE|Yes|No|On|Off|YES|NO|ON|OFF|Null|NULL"
@@ -26,32 +26,32 @@ _AMBIGUOUS = re.compile(
     r"([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?)\Z"
 )
 _LETTERS = frozenset("yYnN")
-"""Truth values in YAML 1.1's text, but not for PyYAML: common as keys, so that only as values they are refused."""
+"""Booleans in the YAML 1.1 specification, but not in PyYAML. Common as keys, so refused only as values."""
 
 _WRITTEN_OUT = 10
-"""Exponents below this one are: 0.0001 is easier to read than 1.0e-4."""
+"""Smaller exponents are written out: 0.0001 is easier to read than 1.0e-4."""
 
 _KINDS = {bool: "the boolean", int: "the number", float: "the number", date: "the date"}
 DISAGREE = "is not quoted, and YAML parsers disagree on its value"
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether YAML readers read a value differently."""
+    """Whether YAML parsers disagree on a value."""
     return is_ambiguous_key(text) or text in _LETTERS
 
 
 def is_ambiguous_key(text: str) -> bool:
-    """Whether they read a key differently."""
+    """Whether YAML parsers disagree on a key."""
     return bool(_AMBIGUOUS.match(text) or (_NUMBER.match(text) and not _INT.match(text) and not _is_float(text)))
 
 
 def _is_float(text: str) -> bool:
-    """Whether all read it as the same number: one that is too large is infinite for some, and for JSON no number."""
+    """Whether all parsers read the same number: a very large one is infinite in some, and not valid in JSON."""
     return bool(_FLOAT.match(text)) and not isinf(float(text))
 
 
 def plain_number(text: str) -> str:
-    """A number as all read it, of one that only some read: 0.0001 of 1e-4; "" when it is another thing, or too large."""
+    """A form of the number that all parsers accept, such as 0.0001 for 1e-4; "" if it is not a number, or too large."""
     text = text.replace("_", "")
     found = _NUMBER.match(text)
     if not found or not found[3] or len(found[3]) > _WRITTEN_OUT:
@@ -66,7 +66,7 @@ def plain_number(text: str) -> str:
 
 
 def resolve(text: str) -> Scalar:
-    """The value of a word that is not quoted."""
+    """The value of an unquoted scalar."""
     if text in ("", "~", "null"):
         return None
     if text in ("true", "false"):
@@ -77,12 +77,12 @@ def resolve(text: str) -> Scalar:
 
 
 def reads_as(text: str) -> str:
-    """What a word would be that is a key and not quoted."""
+    """The message for an unquoted key that is not a string."""
     if text in ("=", "<<"):
         return DISAGREE
     try:
         value = yaml.safe_load(text)
-    except ValueError:  # `0x_`, 2024-99-99: PyYAML takes it for one, and then cannot read it
+    except ValueError:  # `0x_`, 2024-99-99: PyYAML recognises the type, then cannot parse it
         kind = "a date" if text[4:5] == "-" else "a number"
         return f"is not quoted, and YAML reads it as {kind}"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The JSON Schema of a manifest, from the models, for editors and other tools."""
+"""The JSON Schema of a manifest, generated from the models, for editors and other tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def json_schema(frameworks: Mapping[str, Framework]) -> str:
 
 
 def _written(schema: Any) -> Any:
-    """What pydantic does not say: other names are refused, and a variable may stand for whatever is more than any text."""
+    """Add what pydantic leaves out: unknown names are refused, and a variable may replace any restricted value."""
     if isinstance(schema, list):
         return [_written(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What a step declares that can be judged by itself: its outputs, and the variables it may see."""
+"""Checks a step's outputs and the names of its variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def declared(step: Step, node: Node) -> tuple[str, ...]:
-    """The outputs, as clean paths. Raises every mistake in them and in `env`, each at its item."""
+    """The outputs as normalised paths. Raises ManifestError with every mistake in them and in `env`, each at its item."""
     problems: list[Problem] = []
     given: dict[str, Location] = {}
     for text, item in listed(step.outputs, node.get("outputs")):

@@ -1,4 +1,4 @@
-"""What is wrong where a file is no YAML, and what to write: the parser says what it did not find, not what was meant."""
+"""Hints for invalid YAML: the parser reports what it expected, not what to write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HINTS = (
 
 
 def problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    """Of an error of the parser's, at the place where the mistake is rather than where it was noticed."""
+    """The problem for a parser error, at the place of the mistake rather than where the parser noticed it."""
     mark = error.problem_mark or error.context_mark
     said = " ".join(part for part in (error.problem, error.context) if part)
     if error.context_mark and "end of stream" in said:

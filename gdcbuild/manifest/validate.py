@@ -1,4 +1,4 @@
-"""One value against its model, with every mistake at its place in the file."""
+"""Validates a value against its model, and reports every mistake with its place in the file."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake: the path to what is useless for it, and what to say (None: all has been said).
+    """One mistake: the path of the invalid value, and the problem (None if it has been reported).
 
-    `missing` is true when that is not there. A reference to a file is one thing: a part of it is of no use.
+    `missing` is true if the value is absent. A reference is invalid as a whole.
     """
 
     path: tuple[str | int, ...]
@@ -50,7 +50,7 @@ class Fault:
 
 
 def validate(model: type[M], node: Node) -> M | list[Fault]:
-    """The model's value, or everything that is wrong with it, each at its line."""
+    """The validated value, or all mistakes in it."""
     try:
         return model.model_validate(node.plain())
     except ValidationError as error:
@@ -65,8 +65,8 @@ def _fault(model: type[BaseModel], node: Node, error: Any) -> Fault:
 
 
 def _apart(model: type[BaseModel], node: Node, found: Iterable[Any]) -> list[Any]:
-    """The errors without those that are another one's other side: a key is missing because it is misspelt, and there is
-    no value because the key has swallowed it."""
+    """The errors without those that follow from another one: a key is missing because it is misspelt, or a value because
+    it was read as part of the key."""
     errors = list(found)
     names = {tuple(e["loc"][:-1]) for e in errors if e["loc"][-1:] == ("[key]",)}
     names = {loc for loc in names if node.at(loc)[1].value is None}
@@ -85,11 +85,11 @@ def _near(name: str, known: Iterable[str]) -> list[str]:
 
 _LISTED = 20
 GUESSES = 100
-"""So many mistakes of one kind get a hint of their own, for which each is compared with all there is."""
+"""How many mistakes of one kind get a hint with a similar name: finding one compares it with all names."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint for a name that is not known."""
+    """A hint for an unknown name."""
     names = sorted(known)
     near = _near(name, names)
     if near:
@@ -147,17 +147,17 @@ def _problem(model: type[BaseModel], node: Node, error: Any) -> Problem | None:
 
 
 def quoted(text: str) -> str:
-    """Text of the user's in a message, as far as it helps to find it."""
+    """The user's text, quoted for a message and shortened."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
 def _written(path: Iterable[str | int]) -> tuple[str | int, ...]:
-    """A path of pydantic's as it stands in the file: without the branches of unions, and the mark of a key."""
+    """A pydantic error path as in the file: without union branches and key marks."""
     return tuple(step for step in path if step != "[key]" and step not in TAGS)
 
 
 def _called(path: tuple[Any, ...]) -> str:
-    """A value for people: its key, or which item of its list it is."""
+    """What to call a value in messages: its key, or its number in the list."""
     if not path:
         return "the manifest"
     return f"item {path[-1] + 1} of {path[-2]}" if isinstance(path[-1], int) else _plain(str(path[-1]))
@@ -193,7 +193,7 @@ def _described(model: type[BaseModel], path: tuple[Any, ...]) -> str:
 
 
 def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model that stands at a path of a validation error, through optionals, containers and tagged unions."""
+    """The model at the path of a validation error, through optionals, containers and tagged unions."""
     current: Any = model
     for step in path:
         current = _unwrap(current, step)
@@ -215,7 +215,7 @@ def _at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None
 
 
 def _unwrap(annotation: Any, step: Any) -> Any:
-    """Strip Annotated and None; of a union take the branch tagged `step`."""
+    """Strip Annotated and None; from a union, take the branch tagged `step`."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

@@ -1,4 +1,4 @@
-"""`${vars.NAME}` and `${env.NAME}`: put into values once, after parsing, and never into keys."""
+"""Replaces `${vars.NAME}` and `${env.NAME}` in values, once, after parsing; never in keys."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gdcbuild.manifest.yaml import Node
 
 _VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
 _LATER = ("vars", "environments")
-"""Sections that are left as they are: values stay as written, and environments are filled when one is chosen."""
+"""Sections that are left as they are: `vars` cannot contain variables, and environments are resolved when chosen."""
 
 
 def declared(node: Node) -> dict[str, Node]:
-    """The variables of a manifest. Those that can have no value are marked as refused."""
+    """The variables of a manifest. Invalid ones are marked as refused."""
     section = node.get("vars")
     return {name: replace(n, refused=_is_refused(n)) for name, n in section.items()} if section else {}
 
 
 def fill(node: Node, main: Node, variables: Mapping[str, str], problems: list[Problem]) -> Node:
-    """The manifest with variables put in: its own before those of the root manifest."""
+    """The manifest with variables resolved: its own first, then those of the root manifest."""
     known = {**declared(main), **declared(node)}
     value = {k: n if k in _LATER else put_in(n, known, variables, problems, (k,)) for k, n in node.items()}
     section = node.get("vars")
@@ -37,7 +37,7 @@ def fill(node: Node, main: Node, variables: Mapping[str, str], problems: list[Pr
 def put_in(
     node: Node, known: Mapping[str, Node], variables: Mapping[str, str], problems: list[Problem], path: tuple[str, ...] = ()
 ) -> Node:
-    """The value with variables put in. One that holds a variable which is not known is marked as refused."""
+    """The value with variables resolved. A value with an unknown variable is marked as refused."""
     if isinstance(node.value, dict):
         value = {k: put_in(n, known, variables, problems, (*path, k)) for k, n in node.value.items()}
         return replace(node, value=value)
@@ -73,7 +73,7 @@ def put_in(
 
 
 def _is_refused(variable: Node) -> bool:
-    """Whether all is said of it where it is declared."""
+    """Whether the variable is invalid, which is reported where it is declared."""
     return variable.refused or isinstance(variable.value, dict | list | None) or _holds_variable(variable)
 
 
@@ -82,7 +82,7 @@ def _holds_variable(node: Node) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """False for what came as bytes that are not UTF-8: no path and no command line of ours can have it."""
+    """False for bytes that are not UTF-8, which paths and commands cannot contain."""
     return not any("\ud800" <= c <= "\udfff" for c in value)
 
 

@@ -1,6 +1,6 @@
-"""From one version of a model to what its framework is asked: defaults merged in, names looked up, every path resolved.
+"""From a version in the manifest to the request to its framework: defaults merged, names looked up, paths resolved.
 
-What cannot be found is put down as it is called, so that the framework can judge the rest in the same run.
+Files that are not found stay in the request under their given names, so that the framework can check the rest in the same run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Served(NamedTuple):
 
 
 def merged(names: Names, main: File, file: File, identifier: VersionId, kind: str) -> Node:
-    """All keys of a version: those of the defaults of its kind, of its model, its own."""
+    """All keys of a version: the defaults of its framework, those of its model, and its own."""
     model = file.at("models", identifier.model)
     own = file.at("models", identifier.model, "versions", identifier.version)
     shared = Node({k: n for k, n in model.items() if k != "versions"}, model.where, model.keys)
@@ -62,7 +62,7 @@ def merged(names: Names, main: File, file: File, identifier: VersionId, kind: st
 def request(
     names: Names, file: File, identifier: VersionId, served: Served, node: Node, epoch: int | None, mistakes: Mistakes
 ) -> VersionRequest:
-    """The request for the version that `node` has all keys of. Raises ManifestError when they do not fit together."""
+    """The request for a version; `node` has all its keys. Raises ManifestError if they are not valid together."""
     version = validate(names.keys.version, node)
     if isinstance(version, list):
         raise ManifestError(*(fault.problem for fault in version if fault.problem is not None))
@@ -89,19 +89,19 @@ def request(
 
 
 def incomplete(asked: VersionRequest) -> list[Problem]:
-    """What no framework could do without."""
+    """What every framework requires and the request lacks."""
     if asked.export is None or asked.export.function:
         return []
     return [Problem("the export has no function", 'add function: "package.module:function"', asked.export.where)]
 
 
 def is_foreign(keys: Keys, asked: VersionRequest, node: Node) -> bool:
-    """Whether the only sources are those of other frameworks, so that nothing more need be said of the version."""
+    """Whether all sources belong to other frameworks, so that checking the version further makes no sense."""
     return not asked.sources and asked.export is None and any(place and place.value for place in map(node.get, keys.sources))
 
 
 def misplaced(keys: Keys, asked: VersionRequest, node: Node) -> Iterator[Problem]:
-    """What only other frameworks have a meaning for."""
+    """One problem for each key that only other frameworks have."""
     framework = keys.frameworks[asked.image.kind]
     hint = f"remove it; a {framework.title} model is made from one of {', '.join(key.name for key in framework.sources)}"
     for name, where in keys.foreign(framework, node):
@@ -110,7 +110,7 @@ def misplaced(keys: Keys, asked: VersionRequest, node: Node) -> Iterator[Problem
 
 
 def _values(names: Names, file: File, keys: Iterable[Key[Any]], given: BaseModel, node: Node, mistakes: Mistakes) -> Values:
-    """What was given for the keys, with all paths resolved."""
+    """The values of the keys, with all paths resolved."""
     found = Values()
     for key in keys:
         value, place = getattr(given, key.name), node.get(key.name)
@@ -139,7 +139,7 @@ def _value(names: Names, file: File, key: Key[Any], given: Named, where: Locatio
 
 
 def _one(names: Names, file: File, given: Named, mistakes: Mistakes) -> Input:
-    """The one file that is given."""
+    """The given file; if it is invalid, an input with its name."""
     with mistakes:
         return names.inputs(file).one(given)
     called = given.value if isinstance(given.value, str) else given.value.path
@@ -166,7 +166,7 @@ def _code(names: Names, file: File, given: Named, where: Location, mistakes: Mis
 
 
 def _entry(names: Names, file: File, key: EntryKey, name: str, where: Location, mistakes: Mistakes) -> Entry:
-    """The entry of that name: one that is declared before one that need not be."""
+    """The entry of that name: a declared one, else a built-in one."""
     scope = names.scope(file, key.section.name)
     if name not in scope:
         if name not in key.ready:
@@ -181,7 +181,7 @@ def _entry(names: Names, file: File, key: EntryKey, name: str, where: Location, 
 
 
 def _declared(key: EntryKey, file: str) -> str:
-    """How to declare an entry for a file that was given in the place of a name."""
+    """How to declare an entry for a file that was given instead of a name."""
     folder, base = posixpath.split(file.partition(":")[0])
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.basename(folder) or base.removesuffix(".py"))
     entry = f"{{{name}: {{{key.section.keys[0].name}: {as_value(file)}}}}}"
@@ -195,14 +195,14 @@ def declared(names: Names, file: File, section: Section, name: str, mistakes: Mi
 
 
 def inputs_of(entry: Entry) -> Iterator[Input]:
-    """All that an entry takes in."""
+    """All inputs of an entry."""
     for value in entry.values.values():
         found = value.file if isinstance(value, Code) else value
         yield from found if isinstance(found, tuple) else (found,) if isinstance(found, Input) else ()
 
 
 def _places(node: Node) -> dict[str, Location]:
-    """Where each key of a version stands, and as `config.KEY`, to any depth, those of its configuration."""
+    """The location of each key of a version, and, as `config.KEY` to any depth, of each key of its configuration."""
     found = {key: node.key(key) for key, _ in node.items() if key != "framework"}
     stack = [(key, child) for key, child in node.items() if key == "config"]
     while stack:

@@ -1,4 +1,4 @@
-"""What is wrong in a workspace, and with which of its things: the others can be built all the same."""
+"""Problems of a workspace by the entry they concern, so that everything else can still be built."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gdcbuild.manifest.model import ID, NAME
 from gdcbuild.manifest.yaml import Node
 
 Owner = tuple[str, str]
-"""A section and a name in it; a version is ("versions", "MODEL@VERSION")."""
+"""A section and the name of an entry; a version is ("versions", "MODEL@VERSION")."""
 
 _SECTIONS = {"models": ID, "steps": NAME, "frameworks": NAME, "roots": NAME}
-"""Sections whose entries may be wrong without harm to others, and what their names look like. Frameworks add theirs."""
+"""Section → pattern of its names, for sections whose entries may be wrong without affecting others. Frameworks add theirs."""
 
 
 class Wrong:
-    """Problems by the name of what they are about. What needs something that is wrong cannot be made either."""
+    """Problems by entry. An entry is affected by the problems of everything it needs."""
 
     def __init__(self) -> None:
         self._problems: dict[str, list[Problem]] = {}
@@ -30,7 +30,7 @@ class Wrong:
         self._needs.setdefault(name, set()).update(needs)
 
     def of(self, names: Iterable[str]) -> list[Problem]:
-        """What is wrong with these and all they need."""
+        """The problems of these entries and of everything they need."""
         seen: set[str] = set()
         stack = list(names)
         while stack:
@@ -45,7 +45,7 @@ class Wrong:
 
 
 class Places:
-    """Finds what a place in a manifest belongs to."""
+    """Finds the entry that a place in a manifest belongs to."""
 
     def __init__(self, manifest: Node, sections: Iterable[Section]) -> None:
         names = {**_SECTIONS, **{section.name: NAME for section in sections}}
@@ -54,13 +54,13 @@ class Places:
         self._owners = [starts[start] for start in self._starts]
 
     def owner(self, where: Location) -> Owner | None:
-        """None for what is everybody's."""
+        """The entry at a place; None outside any entry."""
         found = bisect(self._starts, (where.line, where.column))
         return self._owners[found - 1] if found else None
 
 
 def versions(manifest: Node) -> dict[str, tuple[str, ...]]:
-    """Model id → version ids, of all that have ids, whatever else may be wrong with them."""
+    """Model id → version ids, for every valid id, whatever else may be wrong."""
     found = {}
     models = manifest.get("models")
     for model, node in models.items() if models else ():
@@ -71,7 +71,7 @@ def versions(manifest: Node) -> dict[str, tuple[str, ...]]:
 
 
 def _starts(manifest: Node, names: Mapping[str, str]) -> Iterator[tuple[Location, Owner | None]]:
-    """Where everything begins that is somebody's, or everybody's."""
+    """Where each entry starts, and where each section does (None)."""
     for key, section in manifest.items():
         yield manifest.key(key), None
         for name, entry in section.items() if key in names else ():
@@ -84,7 +84,7 @@ def _starts(manifest: Node, names: Mapping[str, str]) -> Iterator[tuple[Location
 
 
 def by_owner(manifest: Node, problems: Iterable[Problem], sections: Iterable[Section]) -> Mapping[Owner | None, list[Problem]]:
-    """The problems of one manifest, each under what it is about."""
+    """The problems of one manifest by the entry they concern; None for the manifest as a whole."""
     places = Places(manifest, sections)
     found: dict[Owner | None, list[Problem]] = {}
     for problem in problems:

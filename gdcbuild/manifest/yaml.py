@@ -1,7 +1,7 @@
-"""YAML with a place for every value, and without its surprises.
+"""Strict YAML with a location for every value.
 
-A stricter YAML than PyYAML's: numbers and truth values are those of YAML 1.2, and what two YAML readers would read
-differently is refused (`no`, `1_000`, `12:30:45`, duplicate keys), as are anchors, aliases, tags and merge keys.
+Numbers and booleans are those of YAML 1.2. Values that parsers read differently (`no`, `1_000`, `12:30:45`) are refused, as
+are duplicate keys, anchors, aliases, tags and merge keys.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands. In a mapping, `keys` says where each key stands; `text` is a scalar as written.
+    """A value and its location. In a mapping, `keys` has the location of each key; `text` is a scalar as written.
 
-    `refused` is true for a value that has been told of already, so that nothing more need be said of it.
+    `refused` is true for a value that has already been reported, so that it is not reported twice.
     """
 
     value: dict[str, Node] | list[Node] | Scalar
@@ -38,7 +38,7 @@ class Node:
     refused: bool = False
 
     def plain(self) -> Any:
-        """The value without its places. (Nesting is limited, so recursion is too.)"""
+        """The value without locations. The nesting is limited, so the recursion is, too."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -47,7 +47,7 @@ class Node:
 
     @property
     def is_literal(self) -> bool:
-        """Whether it is text without a variable."""
+        """Whether it is a string without a variable."""
         return isinstance(self.value, str) and not self.refused and "${" not in self.value
 
     def get(self, key: str) -> Node | None:
@@ -57,11 +57,11 @@ class Node:
         return iter(self.value.items() if isinstance(self.value, dict) else ())
 
     def key(self, name: str) -> Location:
-        """Where a key of this mapping stands; the mapping itself if it has no such key."""
+        """The location of a key; that of the mapping if it has no such key."""
         return self.keys.get(name, self.where)
 
     def at(self, path: tuple[str | int, ...]) -> tuple[Location, Node]:
-        """The nearest place to a path into the value, and the deepest node on the way; steps that lead nowhere are skipped."""
+        """The location nearest to a path, and the deepest node on the way. Steps that do not exist are skipped."""
         node, where = self, self.where
         for step in path:
             if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
@@ -73,9 +73,9 @@ class Node:
 
 
 def parse(data: bytes, file: str, free: Set[str] = frozenset()) -> tuple[Node | None, list[Problem]]:
-    """The one document in `data`, and everything that is wrong with it as YAML. The node is None when nothing is left of it.
+    """Parse the one document in `data`. Returns its node, None if nothing can be used, and every problem.
 
-    Below the keys in `free`, a key may be any text.
+    Below the keys in `free`, a key may be any string.
     """
     if len(data) > MAX_BYTES:
         return None, [Problem(f"the manifest is larger than {MAX_BYTES >> 20} MiB", "split it and use include", Location(file))]
@@ -100,14 +100,14 @@ def parse(data: bytes, file: str, free: Set[str] = frozenset()) -> tuple[Node | 
 
 
 def _unreadable(error: yaml.reader.ReaderError, text: str, file: str) -> Problem:
-    """The parser in C counts in bytes and names the character by its number, the one in Python does neither."""
+    """Locate the character itself: the C parser counts bytes and gives a code point, the Python parser does neither."""
     number = error.character if isinstance(error.character, int) else ord(error.character)
     line = text.count("\n", 0, text.index(chr(number))) + 1
     return Problem(f"YAML does not allow the character U+{number:04X}", "remove it", Location(file, line, 1))
 
 
 class _Composer:
-    """Builds nodes from parser events with a stack of its own, so that depth is bounded and every problem is collected."""
+    """Builds nodes from parser events, with its own stack to limit the depth and to collect every problem."""
 
     def __init__(self, file: str, free: Set[str]) -> None:
         self.file = file
@@ -208,7 +208,7 @@ class _Composer:
             elif not isinstance(resolve(name), str) or is_ambiguous_key(name):
                 self.problem(event, f"{name} {reads_as(name)}", self._key_hint(name))
                 if not _NAME.match(name) and not self._is_free():
-                    name = f"\0{where}"  # which is no name in quotes either: all has been said
+                    name = f"\0{where}"  # not a valid name in quotes, either; reported above
         mapping = self.stack[-1]
         if name in mapping.keys:
             self.problem(event, f"duplicate key {name!r}; the first is at {mapping.keys[name]}", "keep one of them")
@@ -216,11 +216,11 @@ class _Composer:
         self.pending[-1] = (name, where)
 
     def _is_free(self) -> bool:
-        """Whether keys here may be any text."""
+        """Whether keys here may be any string."""
         return not self.free.isdisjoint(self.path)
 
     def _key_hint(self, name: str) -> str:
-        """What to write instead of a key that is not quoted."""
+        """What to write instead of an unquoted key."""
         if _NAME.match(name) or self._is_free():
             return f'write "{name}":'
         near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
@@ -246,5 +246,5 @@ class _Composer:
 
 
 def is_placeholder(key: str) -> bool:
-    """True for the stand-in of a key that was refused already: nothing more need be said of it. No key begins with a NUL."""
+    """True for the placeholder of a key that has already been reported. No valid key starts with a NUL."""
     return key.startswith("\0")

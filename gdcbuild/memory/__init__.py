@@ -1,1 +1,1 @@
-"""A source that remembers: what has not changed since the last run is not read again. Nothing but speed depends on it."""
+"""A source that skips reading what has not changed since the last run. Only speed depends on it."""

@@ -1,4 +1,4 @@
-"""What a snapshot tells of a workspace, as far as it still holds; and the parts that go into the next one."""
+"""Which parts of a snapshot are still valid, and the parts for the next one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
-    """What a snapshot rests on beside the workspace's files: this gdcbuild, this Python, these variables, this cache."""
+    """A digest of what a snapshot depends on besides the workspace's files: gdcbuild, Python, variables, and the cache."""
     package = Path(__file__).parent.parent
     code = sorted(f"{folder}/{f}" for folder, _, files in os.walk(package) for f in files if f.endswith((".py", ".json")))
     try:
@@ -35,7 +35,7 @@ def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
 
 
 class Held:
-    """The parts of a snapshot, and which of them still hold. `root` is the workspace's."""
+    """A snapshot, and which of its parts are still valid. `root` is the workspace's."""
 
     def __init__(self, snapshot: Snapshot, root: Path) -> None:
         self.snapshot = snapshot
@@ -44,7 +44,7 @@ class Held:
         self._desired: dict[str, dict[str, Desired]] = {}
 
     def closure(self, models: Iterable[str]) -> dict[str, Part | None]:
-        """The parts that these models rest on, as far as the snapshot tells, their own among them."""
+        """The parts of these models and of everything they depend on; None for parts that are not in the snapshot."""
         found: dict[str, Part | None] = {}
         stack = list(models)
         while stack:
@@ -55,7 +55,7 @@ class Held:
         return found
 
     def desired(self, models: Iterable[str]) -> dict[str, dict[str, Desired]]:
-        """Of these models, those for which nothing has changed: version id → what it should be. Each is looked at once."""
+        """For each model that has not changed: version id → the desired state. Each model is checked once."""
         return {model: found for model in models if (found := self._desired_of(model)) is not None}
 
     def _desired_of(self, model: str) -> dict[str, Desired] | None:
@@ -75,8 +75,8 @@ class Held:
         return stamp(self._root, part.paths).digest == part.stamp
 
     def _is_sound(self, name: str, sound: dict[str, bool]) -> bool:
-        """Whether nothing has changed for this part and all that it needs; `sound` says so of each that was looked at."""
-        needs: dict[str, tuple[str, ...]] = {}  # of those that wait for what is above them on the stack
+        """Whether this part and everything it needs are unchanged; `sound` records this for each part checked."""
+        needs: dict[str, tuple[str, ...]] = {}  # of parts that wait for those above them on the stack
         stack = [name]
         while stack:
             top = stack[-1]
@@ -100,9 +100,9 @@ class Held:
 def parts(
     graph: Graph, judged: Judged, rests_on: Callable[[Action], Iterable[Path]], root: Path, started: int
 ) -> Iterator[tuple[str, Part]]:
-    """Every model and step of which all that was judged is known, and at rest since before `started` (ns since 1970).
+    """The models and steps whose results are all known, and whose files have not changed since `started` (ns since 1970).
 
-    `rests_on` are files outside the workspace that an action's key depends on.
+    `rests_on` gives the files outside the workspace that an action's key depends on.
     """
     from gdcbuild.core.graph import SourceFile, owner
     from gdcbuild.core.verdict import Taken

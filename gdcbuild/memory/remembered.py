@@ -1,6 +1,6 @@
-"""A source around another one: what the last run came to is told from a snapshot, as far as it still holds.
+"""A source around another one: answers from a snapshot of the last run where that is still valid.
 
-The other one is asked for what has changed, and reads no more manifests than that takes. Without a snapshot it is asked
+The other source is used for what has changed, and reads only the manifests needed for that. Without a snapshot, it is used
 for everything.
 """
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class Chosen(NamedTuple):
-    """An environment that was chosen, and all it rests on beside the root manifest.
+    """A chosen environment, and what it depends on besides the root manifest.
 
-    `real` is where its bucket really lies when that is a folder: none of the inputs that a snapshot tells of lie in it.
+    `real` is the real path of a local bucket, which contains none of the snapshot's inputs.
     """
 
     environment: Environment
@@ -43,10 +43,9 @@ class Chosen(NamedTuple):
 
 
 class RememberedSource:
-    """The workspace of `manifest`. `read` reads it, without some of its included manifests.
+    """The workspace of `manifest`. `read` reads it, without the given included manifests.
 
-    `variables` are those that it is read with. A snapshot is kept below the folder `cache`; the one that is there is
-    believed only with `believe`.
+    The snapshot is in the folder `cache`; an existing one is used only with `believe`.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class RememberedSource:
         self._started = time.time_ns()
         self._file = cache / "snapshots" / hashlib.sha256(os.fsencode(manifest)).hexdigest()[:32]
         self._plain: PlainSource | None = None
-        self._files: set[str] = set()  # the included manifests it has read, while the snapshot tells of the others
+        self._files: set[str] = set()  # included manifests read so far; the snapshot covers the others
         self._edited: list[str] = []
         self._chosen: dict[str, Chosen] = {}
         self._told: dict[VersionId, Desired] = {}
@@ -96,7 +95,7 @@ class RememberedSource:
         plain = self._reading()
         chosen = self._choose(plain, name or "")
         if kept is None and self._old is not None and chosen.real not in (None, *self._old.snapshot.head.buckets.values()):
-            self._everything()  # of inputs that have not been read it is not known whether they lie in it
+            self._everything()  # inputs not read yet may be in this bucket
         return chosen.environment
 
     def where(self, *path: str) -> Location:
@@ -128,7 +127,7 @@ class RememberedSource:
         return {id: fresh[id] for id in wanted}
 
     def _known(self, wanted: Collection[VersionId]) -> Mapping[str, Mapping[str, Desired]]:
-        """What the snapshot still tells of these versions' models."""
+        """What the snapshot has for the models of these versions."""
         return self._old.desired({id.model for id in wanted}) if self._old is not None else {}
 
     def work(self, wanted: Collection[VersionId]) -> Work:
@@ -140,7 +139,7 @@ class RememberedSource:
         return found
 
     def _having(self, wanted: Collection[VersionId]) -> PlainSource:
-        """The workspace, with all that these versions need read."""
+        """The workspace, with everything read that these versions need."""
         files: set[str] = set()
         if self._old is not None:
             homes, closure = self._old.snapshot.head.models, self._old.closure({id.model for id in wanted})
@@ -155,7 +154,7 @@ class RememberedSource:
         return plain
 
     def _reading(self, files: Collection[str] = ()) -> PlainSource:
-        """The workspace: the root manifest and these beside what has been read, or everything without a snapshot."""
+        """The workspace with the root manifest, these files, and those read before; without a snapshot, all of it."""
         if self._plain is not None and (self._old is None or self._files.issuperset(files)):
             return self._plain
         wanted = self._files.union(files)
@@ -166,7 +165,7 @@ class RememberedSource:
         return self._take(plain)
 
     def _some(self, head: Head, files: Set[str]) -> PlainSource | None:
-        """The workspace with only these of its included manifests; None when they do not stand by themselves."""
+        """The workspace with only these included manifests; None if they depend on others."""
         try:
             plain = self._read(head.manifests.keys() - files)
         except ManifestError:
@@ -187,7 +186,7 @@ class RememberedSource:
             plain.take_verdicts(self._plain)
         self._plain = plain
         for name in self._chosen:
-            self._choose(plain, name)  # what has been read now may lie in its bucket
+            self._choose(plain, name)  # files read now may be in its bucket
         return plain
 
     def _choose(self, plain: PlainSource, name: str) -> Chosen:
@@ -198,7 +197,7 @@ class RememberedSource:
         return self._chosen[name]
 
     def _kept(self, name: str) -> Chosen | None:
-        """What the snapshot tells of an environment, if that still holds."""
+        """The environment from the snapshot, if it is still valid."""
         row = self._old.snapshot.head.environments.get(name) if self._old is not None else None
         if row is None:
             return None
@@ -211,7 +210,7 @@ class RememberedSource:
         return kept if holds else None
 
     def _opened(self, warn: Callable[[Problem], None]) -> Held | None:
-        """The snapshot, if what all of it rests on has not changed."""
+        """The snapshot, if what all its parts depend on has not changed."""
         snapshot = Snapshot.read(self._file, lambda: warn(damaged(self._file)))
         if snapshot is None:
             return None
@@ -219,13 +218,14 @@ class RememberedSource:
         if head.basis != basis(self._cache, self._variables.digests(head.variables)):
             return None
         if any(bucket_url.real(text, self.root) != real for text, real in head.buckets.items()):
-            return None  # a link leads elsewhere now: what is read may lie in that bucket
+            return None  # a link points elsewhere now: inputs may be in that bucket
         return Held(snapshot, self.root) if stamp(self.root, head.paths).digest == head.stamp else None
 
     def _remember(self, plain: PlainSource, judged: Judged | None) -> None:
-        """Write the snapshot: what has been judged, and of the old one what still holds.
+        """Write the snapshot: the new results, and the parts of the old one that are still valid.
 
-        What is wrong with a version is found again, as nothing is kept of its model; of anything else it would be forgotten.
+        Models with mistakes are left out, so that the mistakes are found again. With any other mistake, nothing is written:
+        it would be forgotten.
         """
         from gdcbuild.core.graph import STEP
         from gdcbuild.manifest import bucket_overlap
@@ -235,7 +235,7 @@ class RememberedSource:
         mistakes = {m: set(plain.wrong.of(f"{m}@{v}" for v in ids)) for m, ids in plain.models().items()}
         if not set(plain.wrong.all()) <= set().union(*mistakes.values()):
             return
-        idle = graph.idle if old is None or self._edited else ()  # what is edited may have been the last to use something
+        idle = graph.idle if old is None or self._edited else ()  # an edit may have removed the last use of something
         common = sorted({*graph.origins[""].looked, self._manifest, *(old.paths if old else ()), *idle})
         shared = stamp(self.root, common)
         manifests = dict(old.manifests) if old else {}
@@ -244,7 +244,7 @@ class RememberedSource:
             return
         together = stamp(self.root, manifests)
         if max(shared.newest, together.newest) > self._started - RACY_NS:
-            return  # what was read of them may be older than what they look like now
+            return  # they may have changed after they were read
         homes = {m: file for m, (file, _) in old.models.items()} if old else {}
         homes |= {model: file.path for file in loaded.files for model in file.versions}
         variables = sorted(self._variables.asked.union(old.variables if old else ()))
@@ -268,13 +268,13 @@ class RememberedSource:
         write(self._file, head, fresh, snapshot, kept)
 
     def _others(self, old: Head | None, judged: Judged | None) -> dict[str, Any]:
-        """The environments of the old snapshot, but for those in whose buckets something may lie that is read now."""
+        """The environments of the old snapshot, except those whose buckets may contain files read now."""
         as_it_was = judged is None and not self._edited
         return {n: row for n, row in old.environments.items() if as_it_was or Chosen(*row).real is None} if old else {}
 
 
 def _with_needs(graph: Graph, models: Set[str]) -> list[VersionId]:
-    """All versions of these models and of those they rest on: a model is remembered whole or not at all."""
+    """All versions of these models and of those they depend on: a snapshot has a model completely or not at all."""
     from gdcbuild.core.graph import owner
 
     found: set[str] = set()

@@ -1,9 +1,9 @@
-"""What a workspace came to the last time, by model, and how its files looked then: one read instead of many.
+"""The results of the last run by model, with the stat data of the files used: one read instead of many.
 
-A part (a model, or a step that models use) holds for as long as nothing that was looked at for it has changed: no file's
-size, times and inode, no folder's. It is a memo and may be deleted; whoever finds it damaged does without.
+A part (a model, or a step that models use) is valid while the size, times and inode of every file and folder used for it
+stay the same. A snapshot may be deleted at any time; a damaged one is ignored.
 
-The first line is JSON that says of each part how long it is, and its checksum; then come the parts.
+The first line is JSON with the length and checksum of each part; the parts follow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Rows = list[tuple[str, str, tuple[str, int], Any]]
 
 
 class Stamp(NamedTuple):
-    """How some files and folders look: size, inode, and times of change of content and of anything (ns since 1970) of each."""
+    """Stat data of files and folders: size, inode, mtime and ctime (ns since 1970) of each."""
 
     looks: list[int]
 
@@ -46,10 +46,9 @@ class Stamp(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One model or step. `manifest` is the file it stands in, `needs` the parts whose artifacts it reads.
+    """One model or step. `manifest` is the file that declares it, `needs` the parts whose artifacts it reads.
 
-    `rows` are (version, how its artifact comes about, its tree's hash and size, the tree as rows of path, hash, size); a
-    step has none.
+    `rows` are (version, how it is built, hash and size of its tree, the tree as rows of path, hash, size); a step has none.
     """
 
     manifest: str
@@ -60,13 +59,12 @@ class Part(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What holds for all parts.
+    """What all parts share.
 
-    `basis` is everything that is not a file: versions, variables, which cache. `stamp` is of the `paths` that all parts
-    share. `manifests` are path → its stamp, of the included ones, and `all_manifests` the stamp of all these together, in
-    order; `models` are id → (its manifest, its version ids). `variables` are those that reading asked for.
-    `environments` are those that were chosen, by name, "" for the default one; `buckets` are text → real path, of those
-    that are folders and written without a variable.
+    `basis` covers everything except files: versions, variables, the cache. `stamp` is that of `paths`, which all parts
+    depend on. `manifests` maps each included manifest to its stamp, and `all_manifests` is the stamp of all of them, in order.
+    `models` maps ids to (manifest, version ids). `variables` are the environment variables read. `environments` are those
+    chosen so far, by name, "" for the default one. `buckets` maps local buckets without variables to real paths.
     """
 
     basis: str
@@ -81,10 +79,10 @@ class Head(NamedTuple):
 
 
 def stamp(root: Path, paths: Iterable[str]) -> Stamp:
-    """Look at each path: relative to the folder `root`, or absolute. What is not there looks like nothing."""
+    """The stat data of each path, relative to the folder `root` or absolute. Missing files have a fixed value."""
     found: list[int] = []
-    stat, look = os.stat, _LOOK  # quick to reach: there may be many
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # its own way is gone only once
+    stat, look = os.stat, _LOOK  # local names are faster: there may be many paths
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # resolves the root only once
     try:
         for path in paths:
             try:
@@ -97,7 +95,7 @@ def stamp(root: Path, paths: Iterable[str]) -> Stamp:
 
 
 class Snapshot:
-    """A snapshot that has been opened; parts are read when asked for. Damage is as if nothing were there."""
+    """An open snapshot; parts are read on demand. A damaged part counts as missing."""
 
     def __init__(
         self, head: Head, index: Mapping[str, tuple[int, int, str]], file: BinaryIO, start: int, damaged: Callable[[], None]
@@ -110,7 +108,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, file: Path, damaged: Callable[[], None]) -> Snapshot | None:
-        """The snapshot in a file, None when there is none of ours; `damaged` is called when it is not as it was written."""
+        """The snapshot in a file, or None. Calls `damaged` if the file is damaged."""
         try:
             stream = file.open("rb")
             line = stream.readline()
@@ -124,7 +122,7 @@ class Snapshot:
             return None
 
     def names(self) -> Collection[str]:
-        """Of all parts."""
+        """The names of all parts."""
         return self._index.keys()
 
     def part(self, name: str) -> Part | None:
@@ -135,7 +133,7 @@ class Snapshot:
             return None
 
     def raw(self, name: str) -> bytes | None:
-        """The part as it is written, None when there is none or it is damaged."""
+        """The part as written; None if it is missing or damaged."""
         found = self._index.get(name)
         if found is None:
             return None
@@ -151,7 +149,7 @@ class Snapshot:
 
 
 def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | None, kept: Collection[str]) -> None:
-    """Replace the file: fresh `parts`, and of the `old` ones those in `kept`."""
+    """Replace the file with new `parts`, and those parts of `old` that are named in `kept`."""
     raw = {name: json.dumps(part, separators=(",", ":")).encode() for name, part in parts.items()}
     for name in kept:
         data = old.raw(name) if old is not None else None
@@ -166,7 +164,7 @@ def write(file: Path, head: Head, parts: Mapping[str, Part], old: Snapshot | Non
 
 
 def is_whole(file: Path) -> bool:
-    """Whether all of it is as it was written."""
+    """Whether no part is damaged."""
     wrong: list[bool] = []
     snapshot = Snapshot.read(file, lambda: wrong.append(True))
     if snapshot is not None:

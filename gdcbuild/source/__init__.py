@@ -1,1 +1,1 @@
-"""What a workspace says: its versions, its environments, the graph, and the verdict on every action of it."""
+"""A workspace: its versions, its environments, its graph, and the verdict on every action."""

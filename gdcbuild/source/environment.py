@@ -1,4 +1,4 @@
-"""Variables of ours that the manifest asks for, and the environment it makes of them."""
+"""Environment variables that the manifest uses, and the chosen environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Variables(Mapping[str, str]):
-    """Our environment, and which of its variables have been asked for."""
+    """The environment variables, and which of them have been read."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
@@ -27,7 +27,7 @@ class Variables(Mapping[str, str]):
 
     @contextmanager
     def apart(self) -> Iterator[set[str]]:
-        """Those that are asked for inside the context; outside it they do not count as asked for."""
+        """Collect the variables read inside the context separately."""
         outer, self.asked = self.asked, set()
         try:
             yield self.asked
@@ -35,7 +35,7 @@ class Variables(Mapping[str, str]):
             self.asked = outer
 
     def digests(self, names: Iterable[str]) -> dict[str, str | None]:
-        """What tells the variables' values apart, without telling them: they may be secrets."""
+        """Digests of the variables' values, which may be secrets."""
         found = {name: self._values.get(name) for name in sorted(names)}
         return {
             n: None if v is None else hashlib.sha256(f"{n}={v}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -44,7 +44,7 @@ class Variables(Mapping[str, str]):
 
 
 class Environment(NamedTuple):
-    """An environment that has been chosen, with its variables put in. `ca_file` is an absolute path."""
+    """The chosen environment, with its variables resolved. `ca_file` is an absolute path."""
 
     name: str
     bucket: str

@@ -1,4 +1,4 @@
-"""The workspace itself: every manifest is read, every file they name is looked at."""
+"""The workspace read from its files: every manifest, and every file they name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 
 class PlainSource:
-    """A workspace, read when this is made. Included manifests in `without` (paths below the root) are left out."""
+    """A workspace, read on construction. Included manifests in `without` (paths below the root) are not read."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class PlainSource:
         self._rebuilder_of = rebuilder_of
         self._warn = warn
         self.known = NOTHING
-        """What has been judged so far."""
+        """The verdicts so far."""
 
     @cached_property
     def rebuilder(self) -> Rebuilder:
-        """What judges and makes the actions. Looking at the workspace alone needs none, and so no cache."""
+        """What judges and runs the actions. Made on first use: reading the workspace needs no cache."""
         return self._rebuilder_of(self.graph)
 
     def models(self, below: str = "") -> dict[str, tuple[str, ...]]:
@@ -55,14 +55,14 @@ class PlainSource:
         self.judged(self.graph.versions if wanted is None else wanted)
 
     def refuse(self, wanted: Collection[VersionId] | None) -> None:
-        """The same, of manifests and which files there are; no file is read."""
+        """The same for manifests and missing files only; no other file is read."""
         mistakes = self.wrong.all()
         if mistakes:
             raise_all(ManifestError, mistakes if wanted is None else self.wrong.of(map(str, wanted)))
             self._warn(_elsewhere(mistakes))
 
     def environment(self, name: str | None) -> Environment:
-        """The environment, with its variables put in. Refuses a bucket that is a folder with inputs in it."""
+        """The environment, with its variables resolved. Refuses a local bucket that contains inputs."""
         name, given = self.loaded.environment(name)
         paths, ca_file = self.loaded.paths, None
         if given.ca_file is not None:
@@ -94,13 +94,13 @@ class PlainSource:
         return Work(self.graph, self.judged(wanted), self.rebuilder)
 
     def judged(self, wanted: Collection[VersionId]) -> Judged:
-        """The verdicts on all that the versions need; those that were asked for before are not judged again."""
+        """The verdicts on everything that the versions need. No action is judged twice."""
         found = judge(self.graph, wanted, self.rebuilder, self.known)
         self.known = Judged({**self.known.verdicts, **found.verdicts}, {**self.known.made, **found.made})
         return found
 
     def take_verdicts(self, earlier: PlainSource) -> None:
-        """Take over the verdicts of an earlier reading on all that is the same in both."""
+        """Reuse the verdicts of an earlier reading for actions that have not changed."""
         found, before, now = earlier.known, earlier.graph.actions, self.graph.actions
         same: set[str] = set()
         for id in earlier.graph.order:
@@ -110,7 +110,7 @@ class PlainSource:
 
 
 def _elsewhere(mistakes: Collection[Problem]) -> Problem:
-    """What to say of mistakes that the selection does not need to be without."""
+    """The warning about mistakes that do not affect the selection."""
     lines = sorted({f"{p.where}: {p.message}" if p.where else p.message for p in mistakes})
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     message = f"{len(lines)} mistake{'s' * (len(lines) != 1)} outside the selection"

@@ -1,4 +1,4 @@
-"""What planning, building and applying need to know of a workspace."""
+"""What planning, building and applying need to know about a workspace."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Source(Judge, Protocol):
-    """One workspace, as it was when it was read. Every action is judged once, whoever asks, and nothing is run.
+    """A workspace as it was when it was read. Every action is judged at most once, and nothing is run.
 
-    Raises ManifestError for what is wrong with the workspace as a whole.
+    Raises ManifestError for problems of the workspace as a whole.
     """
 
     @property
@@ -26,20 +26,20 @@ class Source(Judge, Protocol):
         ...
 
     def models(self, below: str = "") -> Mapping[str, Collection[str]]:
-        """Model id → its version ids, of the manifests whose path begins so; those that are wrong, too."""
+        """Model id → version ids, for manifests whose path starts with `below`; includes invalid versions."""
         ...
 
     def environment(self, name: str | None) -> Environment:
-        """The environment of that name, or the default one. Only now its variables are needed."""
+        """The environment of that name, or the default one, with its variables resolved."""
         ...
 
     def where(self, *path: str) -> Location:
-        """The place of a key of the root manifest."""
+        """The location of a key in the root manifest."""
         ...
 
     def check(self, wanted: Collection[VersionId] | None) -> None:
-        """Raise ManifestError for what is wrong with these versions and with all they need, or with anything at all (None).
+        """Raise ManifestError for problems of these versions and of everything they need; for None, of the whole workspace.
 
-        Warns of what is wrong with anything else.
+        Warn about all other problems.
         """
         ...

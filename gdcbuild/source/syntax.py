@@ -1,4 +1,4 @@
-"""Files that do not parse, found before anything is built from them."""
+"""Finds files that do not parse before anything is built from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gdcbuild.frameworks import FRAMEWORKS
 
 
 def refuse_mistakes(graph: Graph, wanted: Iterable[VersionId], root: Path) -> None:
-    """Raise ManifestError with every file below `root` that these versions are made from and whose syntax is wrong."""
+    """Raise ManifestError with every syntax error in the files that these versions are built from."""
     raise_all(ManifestError, _mistakes(graph, wanted, root))
 
 
