@@ -1,1 +1,1 @@
-"""Files of this machine: read, copied, remembered and recognised. No meaning of a build or a bucket."""
+"""Local files: read, copy, remember and recognise them. Knows nothing of builds or bucket contents."""

@@ -1,4 +1,4 @@
-"""What may be a bucket: the one rule for manifests and for whoever opens it."""
+"""What a valid bucket is: the one rule, for manifests and for whoever opens the bucket."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 
 from gdcbuild.errors import ManifestError, Problem
 
-_S3_NAME = "a bucket's name is of small letters, digits, - and ., at most 63, as s3://my-bucket"
+_S3_NAME = "a bucket name has 1 to 63 lowercase letters, digits, - and ., as in s3://my-bucket"
 
 KINDS: Mapping[str, Sequence[tuple[str, str]]] = {
     "s3": (
         (r"((?![^/]*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?|arn:[^/]+)(/.*)?", _S3_NAME),
-        (r"(?!.*/\.\.?(/|\Z)).*", "write the prefix without . and .., which are names like any other on S3"),
+        (r"(?!.*/\.\.?(/|\Z)).*", "write the prefix without . and .., which S3 treats as ordinary names"),
     ),
 }
 """Scheme → patterns for what follows SCHEME://, each with what to write instead. `gdcbuild.remotes.SCHEME` opens it.
 
-These are rules of the protocol; what else a store may refuse, the store says.
+These are rules of the protocol; a store may refuse more, with a message of its own.
 """
 
-_FORM = "write s3://NAME, s3://NAME/PREFIX, or a folder, with /; or set its variable"
+_FORM = "write s3://NAME, s3://NAME/PREFIX or a folder path with /; if it comes from a variable, correct that"
 
 
 def folder(text: str, root: Path) -> Path | None:
     """The folder that is the bucket, relative to the workspace `root`; None for one at an address.
 
-    Raises ManifestError for what is no bucket, and for a folder that holds the workspace.
+    Raises ManifestError for an invalid bucket, and for a folder that contains the workspace.
     """
     if not text.strip():
         raise ManifestError(Problem("the bucket is empty", _FORM))
@@ -41,29 +41,29 @@ def folder(text: str, root: Path) -> Path | None:
     if separator:
         return None
     if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(root / text)):
-        hint = "what is published would lie among its sources: name a folder of its own, as bucket"
+        hint = "published files would end up among its sources: choose a separate folder, such as `bucket`"
         raise ManifestError(Problem(f"the bucket {text!r} is the workspace itself, or contains it", hint))
     return root / text
 
 
 def real(text: str, root: Path) -> str | None:
-    """Where the folder that is the bucket really lies, with all links followed; None for one at an address."""
+    """The real path of the bucket's folder, with all links resolved; None for one at an address."""
     return None if "://" in text else os.path.realpath(root / text)
 
 
 def _no_address(scheme: str, rest: str) -> str:
-    """What to write instead of SCHEME://REST; "" when it is a bucket."""
+    """What to write instead of SCHEME://REST; "" when it is valid."""
     if scheme not in KINDS:
         return _FORM
     return next((hint for pattern, hint in KINDS[scheme] if not re.fullmatch(pattern, rest, re.DOTALL)), "")
 
 
 def _no_folder(text: str) -> str:
-    """What to write instead of a folder; "" when it can be one."""
+    """What to write instead of this path; "" when it is valid."""
     if text.startswith("~"):
         home = text == "~" or text.startswith("~/")
-        return f'write "${{env.HOME}}{text[1:]}"' if home else "write the folder out, from / on"
+        return f'write "${{env.HOME}}{text[1:]}"' if home else "write the full path, starting with /"
     if text.startswith("s3:"):
         return f"write s3://{text.removeprefix('s3:').lstrip('/')}"
-    begun, address, _ = text.partition(":/")  # nobody means a folder by what begins as an address
+    begun, address, _ = text.partition(":/")  # such as gs:/name: meant as an address, not as a folder
     return _FORM if "\\" in text or (address and begun.isalnum()) else ""

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 
 _FICLONE = 0x4004_9409
-"""The request of linux/fs.h."""
+"""FICLONE in linux/fs.h."""
 
 _AHEAD = 4
-"""Pieces that the quickest may be before the slowest."""
+"""Most pieces that the fastest consumer may be ahead of the slowest."""
 
 _FLUSHED = 1 << 25
-"""Bytes that the disk is asked for at a time."""
+"""Bytes after which writing to disk is started."""
 
 
 class FileReader(io.FileIO):
-    """A file that is read. When that fails, the error says of which file: the system says it only of what cannot be opened."""
+    """A file open for reading whose read errors name the file; the system names it only in errors of opening."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -49,12 +49,12 @@ class FileReader(io.FileIO):
             raise self.failed(error) from error
 
     def failed(self, error: OSError) -> Exception:
-        """What to raise when the file cannot be read."""
+        """The error to raise when the file cannot be read."""
         return named(error, str(self.name))
 
 
 class FileBlob(NamedTuple):
-    """A blob that lies in a file."""
+    """A blob stored in a file."""
 
     digest: Digest
     path: Path
@@ -71,7 +71,7 @@ def chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 class Search:
-    """Whether some bytes occur in a stream whose pieces `look` gets, across the borders of pieces too."""
+    """Search for some bytes in a stream passed to `look` piece by piece, also across the borders of pieces."""
 
     def __init__(self, wanted: bytes) -> None:
         self.found = False
@@ -87,9 +87,9 @@ class Search:
 
 
 def beside(stream: BinaryIO, *works: Callable[[bytes], object]) -> Iterator[bytes]:
-    """The stream's bytes in pieces of at most 1 MiB; each `work` gets them too, in their order, in a thread of its own.
+    """The stream's bytes in pieces of at most 1 MiB; each of `works` also gets every piece, in order, in its own thread.
 
-    All works are done when the iteration ends. What one of them raises ends it.
+    When the iteration ends, all works are done. An exception in one of them ends it.
     """
     from collections import deque
     from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +115,7 @@ def _ended(futures: Iterable[Future[object]]) -> None:
 
 
 def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None) -> Digest:
-    """Digest of all that is left in the stream; each piece also goes to `write`, in the same pass."""
+    """Digest of the rest of the stream; each piece is also passed to `write`."""
     hasher, size = hashlib.sha256(), 0
     for data in chunks(stream):
         hasher.update(data)
@@ -126,7 +126,7 @@ def hash_stream(stream: BinaryIO, write: Callable[[bytes], object] | None = None
 
 
 def hash_and_crc(stream: BinaryIO) -> tuple[Digest, int]:
-    """Digest and CRC-32 of all that is left in the stream, found beside each other."""
+    """Digest and CRC-32 of the rest of the stream, computed in parallel."""
     hasher, size, crc = hashlib.sha256(), 0, 0
 
     def checksum(data: bytes) -> None:
@@ -140,15 +140,15 @@ def hash_and_crc(stream: BinaryIO) -> tuple[Digest, int]:
 
 
 def copy_verified(blob: Blob, write: Callable[[bytes], object]) -> None:
-    """Write the blob's bytes out and raise BlobDamaged if they turn out to be others."""
+    """Write the blob's bytes; raise BlobDamaged if they do not match its digest."""
     with blob.open() as stream:
         refuse_other(blob, hash_stream(stream, write))
 
 
 def place(blob: Blob, file: BinaryIO, seen: Callable[[bytes], object] = len) -> None:
-    """Put the blob's bytes into an empty file, open for reading too; raise BlobDamaged if they turn out to be others.
+    """Put the blob's bytes into an empty file that is also open for reading; raise BlobDamaged if they do not match its digest.
 
-    Where the file system can, it shares the blocks of the blob's own file, and nothing is copied. `seen` gets each piece.
+    Where the file system can share the blocks of the blob's own file, nothing is copied. `seen` gets each piece.
     """
     with blob.open() as source:
         if not _cloned(source, file):
@@ -157,20 +157,20 @@ def place(blob: Blob, file: BinaryIO, seen: Callable[[bytes], object] = len) -> 
     try:
         found = hash_stream(file, seen)
     except OSError:
-        copy_verified(blob, len)  # its blocks are the blob's: if that is what cannot be read, the blob says so
+        copy_verified(blob, len)  # the blocks are shared: if the blob itself cannot be read, this raises its error
         raise
     refuse_other(blob, found)
 
 
 def flushing(file: BinaryIO) -> Callable[[bytes], object]:
-    """To be called with each piece written to the file: the disk begins with it, so that a sync in the end waits less."""
+    """A function to call with each piece written to the file; it starts writing to disk early, so the final sync waits less."""
     start, written = file.tell(), 0
 
     def begin(data: bytes) -> None:
         nonlocal start, written
         written += len(data)
         if written >= _FLUSHED:
-            # said of what is not on the disk yet, this means: go and write it; hardly any of it leaves memory
+            # for data not on disk yet this starts the write; hardly any of it leaves memory
             os.posix_fadvise(file.fileno(), start, written, os.POSIX_FADV_DONTNEED)
             start, written = start + written, 0
 
@@ -178,18 +178,18 @@ def flushing(file: BinaryIO) -> Callable[[bytes], object]:
 
 
 def _cloned(source: BinaryIO, target: BinaryIO) -> bool:
-    """Whether the file system has made the target share all blocks of the source."""
+    """Make the target share all blocks of the source; False where the file system cannot."""
     import fcntl
 
     try:
         fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
-    except OSError:  # it cannot, they are on two file systems, or the source is no file
+    except OSError:  # not supported, on two file systems, or the source is not a file
         return False
     return True
 
 
 def refuse_other(blob: Blob, found: Digest) -> None:
-    """Raise BlobDamaged when what was read of the blob has another digest than it."""
+    """Raise BlobDamaged when the bytes read from the blob have another digest."""
     if found != blob.digest:
         place = f" ({blob.path})" if isinstance(blob, FileBlob) else ""
         raise BlobDamaged(Problem(f"expected {blob.digest}, {blob.digest.size} bytes; read {found}, {found.size} bytes{place}"))

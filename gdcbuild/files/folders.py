@@ -1,4 +1,4 @@
-"""Removing folders that user code has written in."""
+"""Remove folders that user code has written to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, or a link that has its name; what is read-only too. What cannot be removed stays."""
+    """Remove a folder, or a link in its place, including read-only content. What cannot be removed stays."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.is_symlink() or not folder.is_dir():
         with suppress(OSError):
@@ -17,8 +17,8 @@ def remove(folder: Path) -> None:
         return
     with suppress(OSError):
         folder.chmod(0o700)
-        for path, names, _ in os.walk(folder):  # which looks into each of these after they have been made accessible
+        for path, names, _ in os.walk(folder):  # walks into each of these only after they are made accessible
             for name in names:
-                if not os.path.islink(inner := f"{path}/{name}"):  # noqa: PTH114 - quick, and there may be many
+                if not os.path.islink(inner := f"{path}/{name}"):  # noqa: PTH114 - faster, and there may be many
                     os.chmod(inner, 0o700)  # noqa: PTH101
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Memos: files in the cache that only save time. One is there whole or not at all, and says itself whether it is sound.
+"""Memos: files in the cache that only save time. A memo exists as a whole or not at all, and carries its own checksums.
 
-Its first line has a checksum of its own; what comes after it, the line has checksums of. It is not waited for the disk:
-what a power failure leaves half-written, a checksum tells.
+The first line has its own checksum, and contains the checksums of the rest. Writing does not wait for the disk: a checksum
+detects what a power failure leaves half-written.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 RACY_NS = 1_000_000_000
-"""What changed so shortly before it was looked at may change again within one tick of its clock: it is not remembered."""
+"""A file changed less than this before it was read may change again within one clock tick, so it is not remembered."""
 
 UNFINISHED = ".memo-"
-"""How the name of one begins that is still being written."""
+"""Name prefix of a memo that is still being written."""
 
 
 def checksum(data: bytes) -> str:
@@ -25,27 +25,27 @@ def checksum(data: bytes) -> str:
 
 
 def sealed(text: bytes) -> bytes:
-    """A first line."""
+    """The first line of a memo, with its checksum."""
     return checksum(text).encode() + text + b"\n"
 
 
 def opened(line: bytes) -> bytes | None:
-    """What was sealed in this line; None when it is not as it was written."""
+    """The text of a sealed line; None when the line is damaged."""
     text = line[32:-1]
     return text if sealed(text) == line else None
 
 
 def is_trusted(file: Path) -> bool:
-    """Whether nobody else can have written it: it is there, and it, its folder and the cache above that are ours alone."""
+    """Whether nobody else can have written the file: it exists, and only we can write to it, its folder and the cache."""
     try:
-        found = [os.stat(path) for path in (file, file.parent, file.parent.parent)]  # noqa: PTH116 - quick to reach
+        found = [os.stat(path) for path in (file, file.parent, file.parent.parent)]  # noqa: PTH116 - faster
     except OSError:
         return False
     return all(s.st_uid == os.geteuid() and not s.st_mode & 0o022 for s in found)
 
 
 def replace(file: Path, pieces: Iterable[bytes]) -> None:
-    """Write it anew. A memo is not worth a complaint."""
+    """Replace the memo. Errors are ignored: a memo only saves time."""
     import tempfile
 
     with suppress(OSError):
@@ -54,7 +54,7 @@ def replace(file: Path, pieces: Iterable[bytes]) -> None:
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.writelines(pieces)
-            os.replace(temporary, file)  # noqa: PTH105 - both are plain names
+            os.replace(temporary, file)  # noqa: PTH105 - both are plain strings
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108

@@ -1,4 +1,4 @@
-"""Tells how far large files have been read: a few times a second at most, and not at all of what is read at once."""
+"""Report progress while large files are read: at most a few times a second, and not for what is read at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY = 0.1
 """Seconds between two events."""
 
 Watched: TypeAlias = Callable[[str, int, BinaryIO], BinaryIO]
-"""Path, size and stream of a file → what to read instead of the stream."""
+"""Path, size and stream of a file → the stream to read instead."""
 
 
 def unwatched(_path: str, _size: int, stream: BinaryIO) -> BinaryIO:
@@ -21,7 +21,7 @@ def unwatched(_path: str, _size: int, stream: BinaryIO) -> BinaryIO:
 
 
 class Watch:
-    """Watches files that are read, by the action `job`, or for their digests when it is ""."""
+    """Watch files while they are read: by the action `job`, or for their digests when it is ""."""
 
     def __init__(self, emit: Callable[[Event], None], job: str = "") -> None:
         self._emit = emit
@@ -29,26 +29,26 @@ class Watch:
         self._due = time.monotonic() + EVERY
 
     def counter(self, path: str, size: int) -> Callable[[bytes], None]:
-        """What is to be given each piece of a file of that size. The end of a file that was told of is told, too."""
-        done, told = 0, False
+        """A function to call with each piece of a file of that size. A file once reported is also reported when it ends."""
+        done, reported = 0, False
 
         def seen(data: bytes) -> None:
-            nonlocal done, told
+            nonlocal done, reported
             done += len(data)
             now = time.monotonic()
-            if now >= self._due or (told and done >= size):
-                self._due, told = now + EVERY, True
+            if now >= self._due or (reported and done >= size):
+                self._due, reported = now + EVERY, True
                 self._emit(Reading(self._job, path, done, size))
 
         return seen
 
     def stream(self, path: str, size: int, stream: BinaryIO) -> BinaryIO:
-        """The stream, watched while it is read."""
+        """The stream, reporting while it is read."""
         return shown(stream, self.counter(path, size))
 
 
 def shown(stream: BinaryIO, seen: Callable[[bytes], object]) -> BinaryIO:
-    """The stream; each piece that is read of it is shown to `seen`, which may raise to stop."""
+    """The stream, passing each piece read to `seen`, which may raise to stop."""
     return cast(BinaryIO, _Shown(stream, seen))
 
 

@@ -1,4 +1,4 @@
-"""What looks like a secret: keys and passwords that a glob or a folder would carry into a model by accident."""
+"""Recognise secrets: keys and passwords that a glob or a folder would publish by accident."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gdcbuild.core.digest import Blob
 from gdcbuild.errors import Caution, Problem
 
 MAX_BYTES = 64 << 10
-"""Of a file whose content is looked at; keys are not larger."""
+"""Largest file whose content is searched; keys are not larger."""
 
 VERSION = 1
-"""Raise it when more is told than before: what was checked once is then checked again."""
+"""Raise it when more is recognised than before, so that versions already checked are checked again."""
 
 UNSURE = ""
-"""A name from which one cannot tell: look at the content."""
+"""The name alone does not decide: look at the content."""
 
 _FOLDERS = {
     ".aws": "AWS credentials",
@@ -53,17 +53,17 @@ _SUSPICIOUS = re.compile(
 _CODE = (".py", ".pyi", ".so", ".pt", ".pth", ".npy", ".npz", ".onnx", ".safetensors", ".pb")
 
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?![\"'])|^PuTTY-User-Key-File-", re.MULTILINE)
-"""Code that looks for such a line has it in quotes, and no key behind it."""
+"""Code that searches for such a line has it in quotes, without a key after it."""
 
 _ACCOUNT, _ACCOUNT_KEY = re.compile(rb'"type"\s*:\s*"service_account"'), re.compile(rb'"private_key"\s*:')
 _AWS = re.compile(
     rb"^\s*aws_secret_access_key[ \t]*[=:][ \t]*(?:\"[^\"\n]+\"|'[^'\n]+'|[^\s\"'()\[{,$]+[ \t\r]*$)",
     re.MULTILINE | re.IGNORECASE,
 )
-"""The value itself: not an expression of code that has it from elsewhere."""
+"""A literal value, not an expression that reads it from elsewhere."""
 
 _REGISTRY = re.compile(rb'"auths"\s*:\s*\{'), re.compile(rb'"(?:auth|identitytoken|password)"\s*:\s*"[^"\s]{8,}"')
-"""What `docker login` writes, unless the password is kept elsewhere."""
+"""What `docker login` writes, unless a credential helper keeps the password."""
 
 _TOKENS = tuple(
     (kind, prefixes, re.compile(rb"(?<![\w-])" + form + rb"(?![\w-])"))
@@ -77,24 +77,24 @@ _TOKENS = tuple(
         ("a Hugging Face token", (b"hf_",), rb"hf_([A-Za-z]{34})"),
     )
 )
-"""Tokens that are told by their form: what it is, how it begins (which is quick to look for), and its exact shape."""
+"""Tokens recognised by their form: what it is, its prefixes (quick to search for), and its exact shape."""
 
-_FEW = 8
-"""Different characters that a placeholder (xxxx, 1234) has at most, and a token of thirty random ones practically never."""
+_PLACEHOLDER_MAX = 8
+"""Most distinct characters in a placeholder (xxxx, 1234). Thirty random characters practically always have more."""
 
 _CLUSTER = re.compile(rb"^\s*(?:- )?(?:client-key-data|token)\s*:\s*\S", re.MULTILINE)
 
 
 def by_path(path: str) -> str | None:
-    """What a file looks like from its path, None when it looks like nothing. UNSURE when the content decides."""
+    """The kind of secret a path looks like: None for none, UNSURE when the content decides."""
     folder, _, name = path.rpartition("/")
     return _by_folder(folder) or _by_name(name)
 
 
 @cache
 def _by_folder(folder: str) -> str | None:
-    """Remembered, as names are: planning asks it of every file found, and most lie and are called as many others do."""
-    return next((f"{_FOLDERS[part]}, as they lie in {part}/" for part in folder.split("/") if part in _FOLDERS), None)
+    """Cached, as names are: planning asks for every file found, and most share a folder or a name with many others."""
+    return next((f"{_FOLDERS[part]}, usually kept in {part}/" for part in folder.split("/") if part in _FOLDERS), None)
 
 
 @cache
@@ -105,18 +105,18 @@ def _by_name(name: str) -> str | None:
     if name in _FILES:
         return _FILES[name]
     if name.endswith(_STORES):
-        return "a store of keys"
+        return "a key store"
     return UNSURE if _SUSPICIOUS.search(name) and not name.endswith(_CODE) else None
 
 
 def by_content(data: bytes) -> str | None:
-    """What kind of secret a file's bytes are, None when they are none. A certificate is public."""
+    """The kind of secret in a file's bytes, or None. A certificate is public."""
     if len(data) > MAX_BYTES:
         return None
     if _PRIVATE.search(data):
         return "a private key"
     if _ACCOUNT.search(data) and _ACCOUNT_KEY.search(data):
-        return "the key of a service account"
+        return "a service account key"
     if _AWS.search(data):
         return "AWS credentials"
     if b"kind: Config" in data and _CLUSTER.search(data):
@@ -128,12 +128,12 @@ def by_content(data: bytes) -> str | None:
 
 def _tokens(data: bytes) -> Iterator[str]:
     for kind, prefixes, form in _TOKENS:
-        if any(prefix in data for prefix in prefixes) and any(len(set(m[1])) > _FEW for m in form.finditer(data)):
+        if any(prefix in data for prefix in prefixes) and any(len(set(m[1])) > _PLACEHOLDER_MAX for m in form.finditer(data)):
             yield kind
 
 
 def problems(artifact: Mapping[str, Blob], named: frozenset[str]) -> Iterator[Problem]:
-    """All that would be published and looks like a secret. `named`: SHA-256 of files that the manifest names by themselves."""
+    """Files to be published that look like secrets. `named`: SHA-256 of files that the manifest names individually."""
     for path, blob in artifact.items():
         what = looks_like(path, blob.digest.size, partial(_start, blob))
         if what:
@@ -141,19 +141,19 @@ def problems(artifact: Mapping[str, Blob], named: frozenset[str]) -> Iterator[Pr
 
 
 def looks_like(path: str, size: int, start: Callable[[], bytes]) -> str | None:
-    """What a file that would be published looks like; `start` gives its first MAX_BYTES, and is asked for small ones only."""
+    """The kind of secret a file looks like; `start` returns its first MAX_BYTES and is called for small files only."""
     return by_path(path) or (by_content(start()) if size <= MAX_BYTES else None)
 
 
 def problem(path: str, what: str, named: bool) -> Problem:
-    """A refusal; only a Caution for a file that somebody named by itself, and so meant."""
+    """A refusal; only a Caution for a file that the manifest names individually, which is deliberate."""
     message = f"{path!r} looks like a secret: {what}"
     if named:
-        return Caution(message, "leave it out, unless all who can load the model may have it")
+        return Caution(message, "remove it, unless everyone who can load the model may read it")
     return Problem(
         message,
-        "leave it out; or, if all who can load the model may have it, name that file by itself in the manifest (for one in an"
-        " existing archive: take it out of there first)",
+        "remove it; or, if everyone who can load the model may read it, list that file on its own in the manifest (a file in an"
+        " existing archive: remove it from the archive first)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Small files that stand for other ones: what is checked out of Git where the data itself has not been fetched."""
+"""Recognise placeholders for data that has not been fetched: Git LFS and git-annex pointers, DVC files, empty files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 from gdcbuild.errors import Location, Problem
 
 MAX_BYTES = 4096
-"""Of a stand-in. No larger file is looked at."""
+"""Largest stand-in. Larger files are not looked at."""
 
 VERSION = 1
-"""Raise it when more is found than before: what was checked once is then checked again."""
+"""Raise it when more is recognised than before, so that versions already checked are checked again."""
 
 _LFS = re.compile(
     rb"version (?:https://git-lfs\.github\.com/spec/|https://hawser\.github\.com/spec/|http://git-media\.io/v/)\S+\r?\n"
@@ -30,25 +30,25 @@ _NEVER_EMPTY = (
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt"),
 )
-"""How names of weights, models, tokenizers and archives end: none of them is ever empty."""
+"""Endings of the names of weights, models, tokenizers and archives, which are never empty."""
 
 
 class StandIn(NamedTuple):
-    """What a file stands for: `sha256` is the digest of the data, `path` its name, as far as the file says."""
+    """A placeholder file; `sha256` is the digest of the data and `path` its path, as far as the file says."""
 
     kind: Literal["lfs", "annex", "dvc", "empty"]
     sha256: str = ""
     path: str = ""
 
     def problem(self, shown: str, path: str = "", repository: str = "", where: Location | None = None) -> Problem:
-        """The refusal of a file, as it is shown.
+        """The refusal of a file shown as `shown`.
 
-        `path` is that of the file where the command that fetches it is run: for Git LFS, in the folder `repository`. Without
-        it the file is in something that was made of others, which are to be fetched first.
+        `path` is relative to where the command that fetches it is run: the folder `repository` for Git. Without a path, the
+        file is in something made from other files, which must be fetched first.
         """
         if self.kind == "empty":
-            hint = "put the whole file there: copying or fetching it was cut off"
-            return Problem(f"{shown!r} is empty, and no model, weights or tokenizer is", hint, where)
+            hint = "copy or fetch it again: the transfer was probably interrupted"
+            return Problem(f"{shown!r} is empty; models, weights and tokenizers never are", hint, where)
         what, *command = _KINDS[self.kind]
         if repository:
             command[1:1] = ["-C", shlex.quote(repository)]
@@ -57,20 +57,20 @@ class StandIn(NamedTuple):
             return Problem(f"{shown!r} is {what}", hint, where)
         hint = f"fetch it: {' '.join(filter(None, command))} {shlex.quote(path)}"
         if self.kind == "dvc":
-            hint += f"; and name {self.path!r} instead"
+            hint += f"; then write {self.path!r} instead"
         return Problem(f"{shown!r} is {what}", hint, where)
 
 
 _KINDS = {
     "lfs": ("a Git LFS pointer, not the file itself", "git", "lfs pull", "--include"),
     "annex": ("a git-annex pointer, not the file itself", "git", "annex get", ""),
-    "dvc": ("a DVC file, not the data it stands for", "dvc", "pull", ""),
+    "dvc": ("a DVC file, not the data it describes", "dvc", "pull", ""),
 }
-"""Kind → what the file is, and the command that fetches the data: all of it, or with the last word and a path that alone."""
+"""Kind → what the file is, and the command that fetches the data: all of it, or one file with the last word and a path."""
 
 
 def recognise(name: str, data: bytes) -> StandIn | None:
-    """What the whole content of a file says that it stands for; None when it stands for itself."""
+    """The stand-in that a file with this content is; None for a file with content of its own."""
     if not data:
         return StandIn("empty") if name.lower().endswith(_NEVER_EMPTY) else None
     if len(data) > MAX_BYTES:
@@ -88,9 +88,9 @@ def recognise(name: str, data: bytes) -> StandIn | None:
 
 
 def among(members: Mapping[str, int], read: Callable[[str], bytes], never_empty: Collection[str] = ()) -> dict[str, StandIn]:
-    """The stand-ins among what would be published, given by path and size.
+    """The stand-ins among the files to be published, given by path and size.
 
-    A DVC file beside its data is none. `never_empty`: members that hold something, whatever they are called.
+    A DVC file next to its data is not one. `never_empty`: members that must not be empty, whatever their names.
     """
     found = {path: recognise(path, read(path)) for path, size in members.items() if size <= MAX_BYTES}
     found.update({path: StandIn("empty") for path in never_empty if members.get(path) == 0})
@@ -98,6 +98,6 @@ def among(members: Mapping[str, int], read: Callable[[str], bytes], never_empty:
 
 
 def annex(text: bytes) -> StandIn | None:
-    """What a file of git-annex, or the target of one of its links, stands for."""
+    """The stand-in in the content of a git-annex file, or in the target of one of its links."""
     found = _ANNEX.match(text)
     return StandIn("annex", (found[1] or b"").decode()) if found else None

@@ -1,4 +1,4 @@
-"""The serving containers gdcbuild knows: data, in images.json beside this file. A manifest can add its own."""
+"""The serving containers gdcbuild knows, listed in images.json next to this file. A manifest can add its own."""
 
 from __future__ import annotations
 

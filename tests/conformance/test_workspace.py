@@ -95,7 +95,7 @@ def test_a_stand_in_is_told_until_the_file_is_there(place: Place) -> None:
     told = {name: place.workspace.standin(name) for name in ("w.pt", "deep/w.pt", "plain", "__init__.py")}
     assert {name: problem.message for name, problem in told.items() if problem} == {
         "w.pt": "'w.pt' is a Git LFS pointer, not the file itself",
-        "deep/w.pt": "'deep/w.pt' is empty, and no model, weights or tokenizer is",
+        "deep/w.pt": "'deep/w.pt' is empty; models, weights and tokenizers never are",
     }
     place.workspace.digest("w.pt")
     assert place.workspace.standin("w.pt") == told["w.pt"]

@@ -1,4 +1,4 @@
-"""Beside the archiver's own command line: whatever it is asked for, gdcbuild's archive has the same members and manifest."""
+"""Compare with torch-model-archiver: for every option, gdcbuild's archive has the same members and manifest."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ handlers:
 
 @dataclass(frozen=True)
 class Case:
-    """The same wish twice: keys of a model in the manifest, and arguments of the archiver."""
+    """One case, as keys of a model in the manifest and as arguments of the archiver."""
 
     keys: str
     arguments: str

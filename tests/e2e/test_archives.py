@@ -51,7 +51,7 @@ LOCALES = ["C", "C.UTF-8", "POSIX", "tr_TR.UTF-8", "de_DE.ISO-8859-1"]  # what t
 
 @dataclass(frozen=True)
 class Around:
-    """What may differ around a build and must not go into it."""
+    """Conditions of a build that must not change its result."""
 
     folder: str
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Around:
 
 
 def arounds() -> list[Around]:
-    """Twenty, each unlike the others in most that can differ. The clock goes on by itself."""
+    """Twenty environments that differ in as much as possible, including the time."""
     chosen = random.Random(7)
     return [
         Around(
@@ -143,7 +143,7 @@ def test_source_date_epoch_is_every_time_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "1700000000 ", "٣"])
-def test_source_date_epoch_that_is_no_number(tmp_path: Path, value: str) -> None:
+def test_an_invalid_source_date_epoch(tmp_path: Path, value: str) -> None:
     workspace = Workspace(tmp_path / "w", tmp_path / "cache", {"SOURCE_DATE_EPOCH": value})
     workspace.write(FILES)
     result = workspace.run("build")
@@ -186,7 +186,7 @@ def test_a_hundred_models_called_model_at_once(tmp_path: Path) -> None:
 
 
 def own_files(number: int, version: int) -> dict[str, bytes]:
-    """What nobody else's archive has."""
+    """Content that no other archive has."""
     mark = f"{number}.{version}"
     return {
         "w.bin": f"weights {mark} ".encode() * 20_000,
@@ -223,7 +223,7 @@ ODD: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("given", ["labels/odd", "{from: labels/, to: labels/}", '"labels/*"'])
-def test_what_is_no_file_of_the_workspace_is_refused(tmp_path: Path, kind: str, given: str) -> None:
+def test_special_files_are_refused(tmp_path: Path, kind: str, given: str) -> None:
     workspace = Workspace(tmp_path / "w", tmp_path / "cache")
     workspace.write({**FILES, "gdcbuild.yaml": MANIFEST.replace("w.bin}", f"w.bin, files: [{given}]}}")})
     ODD[kind](workspace.root / "labels/odd")

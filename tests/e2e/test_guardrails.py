@@ -1,4 +1,4 @@
-"""What must not be published, through the command line: hostile archives, secrets, pickles, weights that are none."""
+"""Files that must not be published, through the command line: hostile archives, secrets, pickles, invalid weights."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ SAMPLE = [
 
 
 def words(text: str) -> str:
-    """What was printed, without the breaks between lines."""
+    """The output without line breaks."""
     return " ".join(text.split())
 
 
@@ -117,7 +117,7 @@ def test_secrets_are_refused_unless_named(workspace: Workspace, files: str, secr
     workspace.ok("build")
 
 
-def test_secrets_by_content_are_told_before_anything_is_built(workspace: Workspace) -> None:
+def test_secrets_by_content_are_reported_before_anything_is_built(workspace: Workspace) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
     workspace.write({"extra/creds.ini": "[default]\naws_secret_access_key = wJalrXUtnFEMI\n", "extra/p8": key})
     workspace.write(
@@ -129,7 +129,7 @@ def test_secrets_by_content_are_told_before_anything_is_built(workspace: Workspa
         assert (done.code, done.err.count("looks like a secret")) == (65, 3), done.err
 
 
-def test_every_secret_is_told_at_once(workspace: Workspace) -> None:
+def test_every_secret_is_reported_at_once(workspace: Workspace) -> None:
     workspace.write({"extra/.env": "", "extra/id_rsa": "", "extra/a.txt": ""})
     workspace.write({"gdcbuild.yaml": HEAD + OWN.replace("FILES", "extra/*")})
     done = workspace.run("validate")
@@ -176,7 +176,7 @@ def test_a_key_under_an_innocent_name_is_refused_unless_named(workspace: Workspa
         done = workspace.run("apply")
         assert done.code == 1
         assert "notes.txt' looks like a secret: a private key" in words(done.err)
-        assert "name that file by itself in the manifest" in words(done.err)
+        assert "list that file on its own in the manifest" in words(done.err)
         assert "error" in done.err
     assert not (workspace.root / "bucket").exists() or not workspace.served()
     workspace.write({"gdcbuild.yaml": HEAD + STEP + OWN.replace("FILES", by_itself)})
@@ -198,7 +198,7 @@ def test_a_secret_in_an_existing_archive_is_refused(workspace: Workspace, name: 
     done = workspace.run("apply")
     assert done.code == 1
     assert f"m@1: '{name}' looks like a secret" in words(done.err)
-    assert "take it out of there first" in words(done.err)
+    assert "remove it from the archive first" in words(done.err)
     assert not (workspace.root / "bucket").exists()
     workspace.write({"old.mar": made(members[0], manifest)})
     workspace.ok("apply")
@@ -222,7 +222,7 @@ def test_what_is_done_about_pickles_is_a_policy(workspace: Workspace, policy: st
     for _ in range(2):  # what was checked before is told again
         done = workspace.run("apply" if code else "build")
         assert done.code == code
-        told = "m@1: w/data.pkl in w.pt: unpickling it reaches for os.system" in words(done.err)
+        told = "m@1: w/data.pkl in w.pt: unpickling it imports os.system" in words(done.err)
         assert told == ("allow" not in policy)
         assert ("warning" in done.err) == (policy == "")
     assert not (workspace.root / "bucket").exists()
@@ -236,14 +236,14 @@ def test_pickles_are_found_in_packed_files(workspace: Workspace, name: str) -> N
     done = workspace.run("apply")
     assert done.code == 1
     place = f"a.tgz in {name}" if name == "extra.zip" else name
-    assert f"w/data.pkl in w.pt in {place}: unpickling it reaches for os.system" in words(done.err)
+    assert f"w/data.pkl in w.pt in {place}: unpickling it imports os.system" in words(done.err)
     assert not (workspace.root / "bucket").exists()
     workspace.write({name: gzip.compress(tarred(("labels.txt", b"x"), ("w.pt", STATE)))})
     workspace.ok("apply")
 
 
 def test_what_cannot_be_searched_for_pickles_is_refused(workspace: Workspace) -> None:
-    """By content, and wherever it is; and what only looks like a pickle at first is none."""
+    """Pickles are found by content anywhere; a file that only starts like one is not reported."""
     sound = {"labels.bin": b"cat\ndog\n", "floats.bin": b"c\xa0\x3f\n\x8e\xbf\n\x3f" * 99, "x.tar.bz2": bz2.compress(tarred())}
     packed = {
         "one.txt": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(24),
@@ -258,7 +258,7 @@ def test_what_cannot_be_searched_for_pickles_is_refused(workspace: Workspace) ->
     assert done.code == 1
     for place, why in {
         "one.txt": "it is compressed with 7-Zip",
-        "setup.sh": "it is a zip file with something before it",
+        "setup.sh": "it is a zip file with data before it",
         "a.pkl.lz4 in more.tar": "it is compressed with lz4",
     }.items():
         assert f"{place} cannot be searched for pickles: {why}" in words(done.err)
@@ -270,20 +270,20 @@ def test_another_policy_is_another_check(workspace: Workspace) -> None:
         assert workspace.run("build").code == code
 
 
-def test_a_policy_stands_in_the_root(workspace: Workspace) -> None:
+def test_a_policy_must_be_in_the_root_manifest(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\npolicy: {pickle: no}\n"})
     workspace.write({"a/gdcbuild.yaml": "schema: 1\npolicy: {pickle: deny}\n"})
     done = workspace.run("validate")
     assert "policy is not allowed in an included manifest" in done.err
 
 
-NO_STATE = (1, "and TorchServe loads a state dict; it would say:")
+NO_STATE = (1, "but TorchServe needs a state dict; TorchServe:")
 
 
 @pytest.mark.parametrize(
     ("weights", "refused"),
     [
-        (b"", (65, "'w.pt' is empty, and no model, weights or tokenizer is")),
+        (b"", (65, "'w.pt' is empty; models, weights and tokenizers never are")),
         (b"junk", NO_STATE),
         (STATE[:-20], NO_STATE),
         (b"\x80\2}.", NO_STATE),
@@ -313,7 +313,7 @@ def test_configuration_that_would_be_ignored_is_refused(workspace: Workspace) ->
         assert said in words(done.err)
 
 
-def test_a_sound_archive_of_another_tool_is_taken(workspace: Workspace) -> None:
+def test_a_valid_archive_of_another_tool_is_accepted(workspace: Workspace) -> None:
     manifest = {
         "runtime": "python",
         "model": {"modelName": "x", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"},
@@ -328,7 +328,7 @@ def test_a_sound_archive_of_another_tool_is_taken(workspace: Workspace) -> None:
 
 @pytest.mark.toolchain
 def test_a_toolchain_is_what_its_file_pins(workspace: Workspace) -> None:
-    """pip installs what a pinned package needs, in whatever version is the newest: that must be pinned too."""
+    """pip installs the newest version of what a pinned package needs, so that must be pinned too."""
     manifest = (
         ONE_STEP.replace('[sh, -c, "%s"]', "[python, make.py, '${out}/w.pt']")
         + """\

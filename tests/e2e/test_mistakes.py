@@ -93,7 +93,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "two sources": (
         MODEL + '      "1": {keras: model.keras, saved_model: sm/}\n',
-        ["gdcbuild.yaml:11:13: error: m@1 has more than one source: saved_model and keras", "remove all but one"],
+        ["gdcbuild.yaml:11:13: error: m@1 has more than one source: saved_model and keras", "keep one of them"],
     ),
     "no source": (MODEL + '      "1": {}\n', ["gdcbuild.yaml:11:7: error:", "saved_model"]),
     "cycle": (
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "unpinned toolchain": (
         HEAD.replace("{image: tf2-cpu.2-18}", "{image: tf2-cpu.2-18, toolchain: {requirements: requirements.txt}}"),
-        ["requirements.txt:1:1: error: 'numpy>=1' does not say exactly what is installed", "NAME==VERSION"],
+        ["requirements.txt:1:1: error: 'numpy>=1' is not pinned to an exact version", "NAME==VERSION"],
     ),
     "unset variable": (
         MODEL + '      "1": {keras: "${env.NOT_SET_ANYWHERE}"}\n',
@@ -150,11 +150,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "bucket whose variable is empty": (
         HEAD.replace("{bucket: bucket}", '{bucket: "${env.EMPTY}"}'),
-        ["gdcbuild.yaml:3:11: error: the bucket is empty", "set its variable"],
+        ["gdcbuild.yaml:3:11: error: the bucket is empty", "if it comes from a variable, correct that"],
     ),
     "bucket that is the workspace": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket/..}"),
-        ["gdcbuild.yaml:3:11: error: the bucket 'bucket/..' is the workspace itself, or contains it", "a folder of its own"],
+        [
+            "gdcbuild.yaml:3:11: error: the bucket 'bucket/..' is the workspace itself, or contains it",
+            "choose a separate folder",
+        ],
     ),
     "bucket that contains the workspace": (
         HEAD.replace("{bucket: bucket}", "{bucket: ../}"),
@@ -190,7 +193,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "bucket with a backslash": (
         HEAD.replace("{bucket: bucket}", "{bucket: 'C:\\models'}"),
-        ["gdcbuild.yaml:3:11: error: 'C:\\\\models' is not a bucket", "a folder, with /"],
+        ["gdcbuild.yaml:3:11: error: 'C:\\\\models' is not a bucket", "a folder path with /"],
     ),
     "bucket that no client takes": (
         HEAD.replace("{bucket: bucket}", "{bucket: 's3://my bucket'}"),
@@ -198,7 +201,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "bucket whose name S3 does not take": (
         HEAD.replace("{bucket: bucket}", "{bucket: s3://Foo_Bar}"),
-        ["gdcbuild.yaml:3:11: error: 's3://Foo_Bar' is not a bucket", "small letters, digits"],
+        ["gdcbuild.yaml:3:11: error: 's3://Foo_Bar' is not a bucket", "lowercase letters, digits"],
     ),
     "bucket with a prefix that goes up": (
         HEAD.replace("{bucket: bucket}", "{bucket: s3://abc/../x}"),
@@ -377,7 +380,7 @@ def test_a_setting_that_looks_misspelt_is_warned_of_when_it_is_built(workspace: 
     for text in (
         "gdcbuild.yaml:13:7: warning: m@1: model-config.yaml: TorchServe does not know BatchSize, and leaves it to the handler",
         "did you mean batchSize?",
-        "model-config.yaml: minWorkers is 0; TorchServe takes it as 1",
+        "model-config.yaml: minWorkers is 0; TorchServe uses 1 instead",
     ):
         assert text in result.err
 
@@ -389,8 +392,8 @@ def test_files_that_replace_modules_of_the_server_are_told_where_they_are_named(
     result = workspace.run("validate")
     assert result.code == 65
     for text in (
-        "gdcbuild.yaml:12:36: error: types.py would replace the module `types` that TorchServe's worker itself imports",
-        "put it in a folder and import it from there: {from: .../types.py, to: lib/}",
+        "gdcbuild.yaml:12:36: error: types.py would replace the module `types` that TorchServe's worker imports",
+        "move it to a folder and import it from there: {from: .../types.py, to: lib/}",
         "gdcbuild.yaml:13:22: error: random.py would replace the module `random`",
     ):
         assert text in result.err
@@ -429,7 +432,7 @@ def test_files_that_do_not_parse_are_told_before_anything_is_built(workspace: Wo
     for text in (
         "h.py:1:11: error: '(' was never closed",
         "lib/net.py:2:1: error: 'return' outside function",
-        "c.yaml:3:1: error: not YAML that TorchServe reads",
+        "c.yaml:3:1: error: invalid YAML",
         f"newer Python than 3.{sys.version_info.minor}",
     ):
         assert text in result.err

@@ -1,4 +1,4 @@
-"""What is published is served: real servers and loaders read the held-out digits with every version of the examples."""
+"""Real servers and loaders read the held-out digits with every published version of the examples."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def digits(held_out: Path, torchserve_bin: Path) -> Digits:
 
 @pytest.fixture(scope="module")
 def servers(torchserve_bin: Path) -> Iterator[Callable[[str | None], TorchServe]]:
-    """Envelope → TorchServe set up with it, started when it is first asked for."""
+    """Envelope → a TorchServe with it, started on first use."""
     with ExitStack() as stack:
         yield cache(lambda envelope: stack.enter_context(TorchServe(torchserve_bin, envelope)))
 
@@ -127,7 +127,7 @@ def test_torchserves_own_handler(published: Path, servers: Callable[[str | None]
         assert right(servers("json"), name, digits) >= ENOUGH
 
 
-def test_torchserves_own_handler_reads_no_json(published: Path, servers: Callable[[str | None], TorchServe]) -> None:
+def test_torchserves_own_handler_does_not_read_json(published: Path, servers: Callable[[str | None], TorchServe]) -> None:
     server = servers(None)
     with registered(server, published, BASE_HANDLER) as name:
         assert [worker["status"] for worker in server.describe(name)["workers"]] == ["READY"]
@@ -136,7 +136,7 @@ def test_torchserves_own_handler_reads_no_json(published: Path, servers: Callabl
         assert caught.value.status >= 500
 
 
-def test_a_bad_request_is_told_what_is_wanted(published: Path, servers: Callable[[str | None], TorchServe]) -> None:
+def test_a_bad_request_gets_an_explanation(published: Path, servers: Callable[[str | None], TorchServe]) -> None:
     server = servers(None)
     with registered(server, published, "digits-eager/1") as name:
         with pytest.raises(TorchServeError, match="64 numbers") as caught:
@@ -251,7 +251,7 @@ def test_deflated_is_smaller(kinds: Path) -> None:
     assert sizes["folder"] > len(WEIGHTS) > 2 * sizes["repacked"]
 
 
-def test_a_compiled_handler_is_taken_but_has_no_worker(kinds: Path, servers: Callable[[str | None], TorchServe]) -> None:
+def test_a_compiled_handler_is_accepted_but_has_no_worker(kinds: Path, servers: Callable[[str | None], TorchServe]) -> None:
     """TorchServe's packages have no C++ backend: it registers and describes the archive, and cannot start a worker for it."""
     server = servers(None)
     server.register(kinds / "native/1/model.mar", "native", workers=0)

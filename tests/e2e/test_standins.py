@@ -1,4 +1,4 @@
-"""Files that only stand for others are refused in every role, before anything is built or published."""
+"""Placeholder files are refused in every role, before anything is built or published."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ FILES: dict[str, str | bytes] = {
     "tokenizer.model": POINTER,
 }
 LFS = "is a Git LFS pointer, not the file itself"
-EMPTY = "is empty, and no model, weights or tokenizer is"
+EMPTY = "is empty; models, weights and tokenizers never are"
 EXPECTED = [
     f"9:22: error: 'own.weights' {LFS} fetch it: git lfs pull --include own.weights",
     f"10:22: error: 'net.onnx' {EMPTY}",
-    "11:22: error: 'data.bin.dvc' is a DVC file, not the data it stands for fetch it: dvc pull data.bin.dvc",
+    "11:22: error: 'data.bin.dvc' is a DVC file, not the data it describes fetch it: dvc pull data.bin.dvc",
     f"12:18: error: 'old.mar' {LFS} fetch it: git lfs pull --include old.mar",
     "14:39: error: 'vocabs/a.txt' is a git-annex pointer, not the file itself fetch it: git annex get vocabs/a.txt",
     f"14:51: error: 'assets/table' {LFS}",
@@ -72,7 +72,7 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "build", "apply"])
-def test_in_every_role_and_all_at_once(workspace: Workspace, command: str) -> None:
+def test_placeholders_in_every_role_are_reported_at_once(workspace: Workspace, command: str) -> None:
     workspace.write(FILES)
     done = workspace.run(command)
     told = " ".join(done.err.split())
@@ -82,7 +82,7 @@ def test_in_every_role_and_all_at_once(workspace: Workspace, command: str) -> No
     assert not (workspace.root / "bucket").exists()
 
 
-def test_what_one_model_lacks_is_asked_of_that_model(workspace: Workspace) -> None:
+def test_only_the_selected_models_need_their_files(workspace: Workspace) -> None:
     workspace.write({**FILES, "tokenizer.model": b"words"})
     other = '  o:\n    framework: pytorch-cpu.2-4\n    handler: h\n    versions: {"1": {weights: good.pt}}\n'
     workspace.write({"gdcbuild.yaml": MANIFEST.replace("  t:\n", f"{other}  t:\n")})
@@ -90,8 +90,8 @@ def test_what_one_model_lacks_is_asked_of_that_model(workspace: Workspace) -> No
     assert workspace.run("apply", "t").code == 65
 
 
-def test_a_pointer_in_place_of_what_was_published(workspace: Workspace) -> None:
-    """Of the same path and with the same manifest: a checkout without Git LFS on the next runner."""
+def test_a_pointer_instead_of_published_weights(workspace: Workspace) -> None:
+    """Same path and same manifest, as in a checkout without Git LFS on another runner."""
     workspace.write({"gdcbuild.yaml": ONE_VERSION, "h.py": HANDLER, "w.pt": b"weights"})
     workspace.ok("apply")
     workspace.age()
@@ -106,7 +106,7 @@ def test_a_pointer_in_place_of_what_was_published(workspace: Workspace) -> None:
 
 
 def test_a_pointer_that_a_step_makes_is_not_published(workspace: Workspace) -> None:
-    """As by a step that copies what it found where no input is declared."""
+    """Such as a step that copies a file that is not one of its inputs."""
     (workspace.root / "elsewhere").write_bytes(POINTER)
     workspace.write({"gdcbuild.yaml": ONE_STEP % f"cp {workspace.root}/elsewhere ${{out}}/w.pt", "h.py": HANDLER})
     done = workspace.run("apply")
@@ -116,7 +116,7 @@ def test_a_pointer_that_a_step_makes_is_not_published(workspace: Workspace) -> N
     assert workspace.served() == {}
 
 
-def test_what_dvc_and_annex_keep_is_to_be_fetched(workspace: Workspace, tmp_path: Path) -> None:
+def test_missing_dvc_and_annex_files_get_a_command(workspace: Workspace, tmp_path: Path) -> None:
     key = f"SHA256E-s7--{hashlib.sha256(b'weights').hexdigest()}.pt"
     workspace.write({"gdcbuild.yaml": ONE_VERSION, "h.py": HANDLER, "w.pt.dvc": FILES["data.bin.dvc"]})
     done = workspace.run("plan")

@@ -50,4 +50,4 @@ def test_damaged_variables_are_refused_and_nothing_is_written(
 def test_a_data_file_that_is_not_read_is_a_caution(ready: Workspace) -> None:
     ready.write({"sm/variables/variables.data-00001-of-00002": b"left behind"})
     done = ready.ok("apply")
-    assert "m@1: variables/variables.data-00001-of-00002 would be published and never read" in " ".join(done.err.split())
+    assert "m@1: variables/variables.data-00001-of-00002 would be published but never read" in " ".join(done.err.split())

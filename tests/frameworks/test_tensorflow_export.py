@@ -142,7 +142,7 @@ class Box:
         self.python, self.tmp, self.runs = python, tmp, 0
 
     def run(self, params: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> tuple[Path, dict[str, str] | None]:
-        """The output folder and the error report of a run of the worker in a fresh process, in a place of its own."""
+        """The output folder and the error report of the worker, run in a new process and folder."""
         self.runs += 1
         place = self.tmp / ("deeper/" * self.runs) / f"run-{self.runs}"
         folder, out, temporary = place / "folder", place / "out", place / "tmp"
@@ -309,7 +309,7 @@ def test_a_module_without_a_signature_is_left_to_the_contract(tf218: Box) -> Non
         ("models:one_in_a_tuple", "returned tuple, which cannot be written as a SavedModel"),
     ],
 )
-def test_what_cannot_be_written_is_told_with_what_can(tf218: Box, function: str, message: str) -> None:
+def test_results_that_cannot_be_written_get_a_hint(tf218: Box, function: str, message: str) -> None:
     error = tf218.mistake(function)
     assert error["message"] == message
     assert error["hint"].startswith("return a Keras model, a tf.Module")

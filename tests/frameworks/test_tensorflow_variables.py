@@ -85,7 +85,7 @@ def write(path: str, change: Callable[[bytes], bytes]) -> Callable[[Path], objec
 
 
 def flip(at: float) -> Callable[[bytes], bytes]:
-    """Turn a bit: of the byte at a part of the file, or so many bytes before its end."""
+    """Flip a bit of the byte at a fraction of the file, or this many bytes before its end."""
 
     def flipped(data: bytes) -> bytes:
         place = int(at * len(data)) if at >= 0 else len(data) + int(at)
@@ -152,7 +152,7 @@ WORSE = {
     "no variables/": Case("v1", remove("variables"), ""),
     "a damaged index, of no variables": Case("plain", put(INDEX, b"x"), ""),
 }
-"""TensorFlow loads these, and we refuse them: no prediction works without variables; and what is damaged was whole once."""
+"""TensorFlow loads these but the check refuses them: predictions need variables, and damage is never intended."""
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ class Box:
         self.python, self.tmp, self.runs = python, tmp, 0
 
     def run(self, function: str, method: str | None = None, **args: Any) -> tuple[Path, dict[str, str] | None]:
-        """The output folder and the error report of a run of the worker in a fresh process, in a place of its own."""
+        """The output folder and the error report of the worker, run in a new process and folder."""
         self.runs += 1
         place = self.tmp / ("deeper/" * self.runs) / f"run-{self.runs}"
         folder, out, request, error = place / "folder", place / "out", place / "request.json", place / "error.json"
@@ -186,7 +186,7 @@ def blobs(folder: Path) -> dict[str, Blob]:
 
 
 def packed(inputs: Mapping[str, Blob], out: Path, handler: str = "base_handler") -> Path:
-    """The archive of an export, after the contract has nothing against it."""
+    """The archive of an export, which must pass the check."""
     out.mkdir()
     pack.run({"handler": handler, "version": "1", "runtime": "python", "config": None}, inputs, out)
     assert contract.check(blobs(out), Image("site", "pytorch", "2.13")) == []
@@ -255,7 +255,7 @@ def test_the_same_bytes_anywhere_and_a_model_that_loads(
 
 
 def test_another_seed_or_argument_gives_other_bytes(box: Box) -> None:
-    """So that the test above is one of sameness and not of blindness."""
+    """Shows that the test above would notice a difference."""
     assert (
         blobs(box.built("trained"))["weights/model.pt"].digest
         != blobs(box.built("trained", units=9))["weights/model.pt"].digest
@@ -269,7 +269,7 @@ print(json.dumps([reader.get_record_offset(n) % 64 for n in reader.get_all_recor
 """
 
 
-def test_torchscript_holds_no_paths_and_stays_aligned(box: Box) -> None:
+def test_torchscript_contains_no_paths_and_stays_aligned(box: Box) -> None:
     file = box.built("scripted") / "weights/model.pt"
     data = file.read_bytes()
     assert str(box.tmp).encode() not in data
@@ -281,7 +281,7 @@ def test_torchscript_holds_no_paths_and_stays_aligned(box: Box) -> None:
     assert set(box.ask(ALIGNED, file)) == {0}
 
 
-def test_programs_hold_no_paths_and_stay_aligned(box: Box) -> None:
+def test_programs_contain_no_paths_and_stay_aligned(box: Box) -> None:
     file = box.built("program") / "weights/model.pt2"
     data = file.read_bytes()
     assert str(box.tmp).encode() not in data
@@ -291,7 +291,7 @@ def test_programs_hold_no_paths_and_stay_aligned(box: Box) -> None:
     assert set(box.ask(ALIGNED.replace('"data/" in n', '"weights/weight_" in n'), file)) == {0}
 
 
-def test_programs_of_older_releases_hold_no_paths(tmp_path: Path) -> None:
+def test_programs_of_older_releases_contain_no_paths(tmp_path: Path) -> None:
     """Before 2.7 a program was a plain zip file, with the time in it."""
     graph: dict[str, Any] = {
         "graph_module": {"graph": {"nodes": [{"name": "relu", "metadata": {"stack_trace": "File /a/b", "torch_fn": "r"}}]}}
@@ -323,10 +323,10 @@ def test_other_formats_are_left_alone(box: Box) -> None:
         ("with_inputs", None, "returned tuple", "method: trace or export a pair"),
         ("trained", "trace", "returned digits.net.Net, which cannot be traced", "return a pair (module, example_inputs)"),
         ("trained", "export", "returned digits.net.Net, which cannot be exported", "return a pair (module, example_inputs)"),
-        ("sequential", None, "torch.nn.modules.container.Sequential, whose class does not stand", "method: script"),
-        ("local", None, "local.<locals>.Inner, whose class does not stand", "method: script"),
-        ("two_files", None, "wrote a.pt, b.pt, where one weights file is wanted", "exactly one file"),
-        ("no_file", None, "wrote nothing, where one weights file is wanted", "exactly one file"),
+        ("sequential", None, "torch.nn.modules.container.Sequential, whose class is not defined", "method: script"),
+        ("local", None, "local.<locals>.Inner, whose class is not defined", "method: script"),
+        ("two_files", None, "wrote a.pt, b.pt instead of one weights file", "exactly one file"),
+        ("no_file", None, "wrote nothing instead of one weights file", "exactly one file"),
         ("by_itself", "script", "`method: script` has no effect", "remove one"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the real PyTorch writes, and what it says of what it cannot read: the check knows both."""
+"""Files and errors of the real PyTorch, compared with the check."""
 
 from __future__ import annotations
 

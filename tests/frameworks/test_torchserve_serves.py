@@ -1,4 +1,4 @@
-"""What is refused or accepted of an archive is what a real TorchServe can or cannot start a worker with."""
+"""The check accepts an archive exactly when a real TorchServe can start a worker for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads a SavedModel with the C API, which is how TensorFlow Serving does it: tag, graph and session, and no Python.
+"""Load a SavedModel with the C API, as TensorFlow Serving does: tag, graph and session, without Python.
 
 Run in a toolchain's Python, of which it uses the shared libraries, the protocol buffers and numpy:
 
@@ -81,7 +81,7 @@ def meta_graph(folder: Path, data: bytes) -> Any:
 
 
 class Model:
-    """A loaded SavedModel. Raises RuntimeError with TensorFlow's own words when it cannot be loaded or run."""
+    """A loaded SavedModel. Raises RuntimeError with TensorFlow's own message when it cannot be loaded or run."""
 
     def __init__(self, folder: Path, saved_model: str) -> None:
         self.tf = library(folder)

@@ -1,4 +1,4 @@
-"""Loads many SavedModels with the C API, each in a process of its own. Run in a toolchain's Python:
+"""Load many SavedModels with the C API, each in its own process. Run in a toolchain's Python:
 
 c_api_many.py SAVED_MODEL...  ->  {"SAVED_MODEL": "", "SAVED_MODEL": "Checksum does not match"}
 """
@@ -15,7 +15,7 @@ from c_api_loader import Model  # type: ignore[import-not-found] # beside this s
 
 
 def answer(folder: Path, saved_model: str) -> str:
-    """What TensorFlow says of a model: nothing when it loads it."""
+    """TensorFlow's error for a model, empty when it loads."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

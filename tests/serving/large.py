@@ -1,4 +1,4 @@
-"""Builds an archive of more than 4 GiB, and has a real TorchServe read it: python -m tests.serving.large TORCHSERVE_BIN [GIB]
+"""Build an archive of more than 4 GiB, and load it in a real TorchServe: python -m tests.serving.large TORCHSERVE_BIN [GIB]
 
 TORCHSERVE_BIN is the bin folder of an environment with torchserve (tests/serving/requirements.txt). Needs 5 times the size on
 disk, in TMPDIR, so it is no part of the tests.

@@ -1,4 +1,4 @@
-"""Loads a SavedModel as Python users do and reads the held-out digits with it. Run in a toolchain's Python:
+"""Load a SavedModel as Python users do, and read the held-out digits with it. Run in a toolchain's Python:
 
 tensorflow_loader.py SAVED_MODEL DIGITS.npz  ->  {"accuracy": 0.97, "signatures": ["serving_default"]}
 """

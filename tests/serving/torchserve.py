@@ -1,4 +1,4 @@
-"""A real TorchServe for tests: on free ports of the loopback address, in a folder of its own, gone afterwards."""
+"""A real TorchServe for tests, on free loopback ports, in its own folder, stopped and removed afterwards."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TorchServe:
         self._request("management", f"/models?{query}", method="POST")
 
     def unregister(self, name: str) -> None:
-        """Serve it no longer; its worker ends."""
+        """Unregister the model; its worker ends."""
         self._request("management", f"/models/{name}", method="DELETE")
 
     def scale(self, name: str, workers: int) -> None:
@@ -141,7 +141,7 @@ class TorchServe:
             time.sleep(0.1)
 
     def _stop(self) -> None:
-        """End the server, Java and the workers: all are of the session that was started here, and nothing else is."""
+        """Stop the server, Java and the workers, which are the whole session started here."""
         for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             try:
                 os.killpg(self._process.pid, number)
@@ -182,7 +182,7 @@ def alive(leader: subprocess.Popen[bytes]) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listened on a moment ago, all different."""
+    """Different loopback ports that were free a moment ago."""
     with ExitStack() as stack:
         found = []
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""Print the modules that a TorchServe worker cannot do without: run with the Python of an environment that has TorchServe.
+"""Print the modules that a TorchServe worker needs: run with the Python of an environment that has TorchServe.
 
 The folder of a model comes first in the worker's path. Each module that a worker imports from a file is put there once as
 an empty file; those with which the worker can no longer load a model are printed, one on a line.

@@ -1,4 +1,4 @@
-"""The variables of a SavedModel: an index of tensors, and the files with their bytes, read without TensorFlow."""
+"""Read the variables of a SavedModel without TensorFlow: an index of tensors, and the files with their bytes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _WIDTHS = {
     **dict.fromkeys((2, 8, 9, 23), 8),  # double, complex64, 64 bit integers
     18: 16,  # complex128
 }
-"""Bytes of an element, by the number of its type. Strings and variants have no fixed length; later types are not looked at."""
+"""Bytes per element, by data type number. Strings and variants have no fixed length; newer types are not checked."""
 
 
 class Damage(NamedTuple):
-    """What is wrong with a file, and what TensorFlow says when it reads it."""
+    """What is wrong with a file, and TensorFlow's error when it reads the file."""
 
     file: str
     what: str
@@ -50,9 +50,9 @@ class Tensor(NamedTuple):
 
 
 class Index(NamedTuple):
-    """What is in the index. `order` is the byte order of the machine that wrote it.
+    """The content of the index. `order` is the byte order of the machine that wrote it.
 
-    `names` are also those of tensors that are stored in slices, which `tensors` has one by one.
+    `names` also has tensors stored in slices; `tensors` has each slice instead.
     """
 
     shards: int
@@ -61,7 +61,7 @@ class Index(NamedTuple):
     tensors: list[Tensor]
 
     def files(self) -> dict[str, list[Tensor]]:
-        """The tensors of every file that has any, by its path."""
+        """File path → its tensors."""
         found: dict[str, list[Tensor]] = {}
         for tensor in self.tensors:
             found.setdefault(f"variables/variables.data-{tensor.shard:05}-of-{self.shards:05}", []).append(tensor)
@@ -69,7 +69,7 @@ class Index(NamedTuple):
 
 
 def read(stream: BinaryIO) -> Index:
-    """The index in a seekable stream. Raises Malformed."""
+    """Read the index from a seekable stream. Raises Malformed."""
     entries = rows(stream)
     key, value = next(entries, (b"", None))
     if key or value is None:
@@ -87,7 +87,7 @@ def read(stream: BinaryIO) -> Index:
 
 
 def _tensor(name: str, entry: Message) -> Tensor | None:
-    """The tensor of an entry; None of one whose slices have entries of their own."""
+    """The tensor of an entry; None for a tensor whose slices have their own entries."""
     found = dict.fromkeys((1, 3, 4, 5, 6), 0)
     elements = 1
     for number, value in entry.fields():
@@ -116,7 +116,7 @@ def _elements(name: str, shape: Message) -> int:
 
 
 def faults(index: Index, artifact: Mapping[str, Blob]) -> Iterator[Damage]:
-    """What is wrong with the files that hold the tensors; those that are missing are not looked for. Reads each once."""
+    """Damage to the files with the tensors. Reads each file once; ignores missing files."""
     for file, tensors in index.files().items():
         if file in artifact:
             yield from _shard(file, artifact[file], sorted(tensors, key=lambda t: (t.offset, t.size)), index.order)
@@ -125,13 +125,13 @@ def faults(index: Index, artifact: Mapping[str, Blob]) -> Iterator[Damage]:
 def _shard(file: str, blob: Blob, tensors: list[Tensor], order: Order) -> Iterator[Damage]:
     needed, size = max(t.offset + t.size for t in tensors), blob.digest.size
     if size < needed:
-        yield Damage(file, f"has {size:,} bytes, and {INDEX} says {needed:,}", "Read less bytes than requested")
+        yield Damage(file, f"has {size:,} bytes, but {INDEX} needs {needed:,}", "Read less bytes than requested")
         return
     wrong, end = [], 0
     with blob.open() as stream:
         for tensor in tensors:
             if tensor.offset < end:
-                yield Damage(INDEX, f"is damaged: {tensor.name} begins inside of another tensor")
+                yield Damage(INDEX, f"is damaged: {tensor.name} overlaps another tensor")
                 return
             end = tensor.offset + tensor.size
             stream.seek(tensor.offset)
@@ -142,12 +142,12 @@ def _shard(file: str, blob: Blob, tensors: list[Tensor], order: Order) -> Iterat
             if masked(crc) != tensor.crc:
                 wrong.append(tensor.name)
     if wrong:
-        what = f"is not what {INDEX} was written with: the checksums of {len(wrong)} of its {len(tensors)} tensors differ"
+        what = f"does not match {INDEX}: the checksums of {len(wrong)} of its {len(tensors)} tensors differ"
         yield Damage(file, f"{what} ({some(wrong)})", "Checksum does not match")
 
 
 class _Span:
-    """The next `left` bytes of a stream, and the checksum of what was read and added."""
+    """The next `left` bytes of a stream, and the checksum of what was added."""
 
     def __init__(self, stream: BinaryIO, left: int) -> None:
         from google_crc32c import extend
@@ -160,7 +160,7 @@ class _Span:
     def read(self, size: int) -> bytes:
         data = self._stream.read(min(size, self.left))
         if len(data) < size:
-            raise Malformed("cut off")
+            raise Malformed("truncated")
         self.left -= size
         return data
 
@@ -168,19 +168,19 @@ class _Span:
         self.crc = self._extend(self.crc, data)
 
     def add_next(self, size: int) -> None:
-        """Add the next bytes, as they stand."""
+        """Add the next bytes unchanged."""
         while size > 0:
             self.add(self.read(min(size, CHUNK)))
             size -= CHUNK
 
     def agrees(self, order: Order) -> bool:
-        """Whether the checksum so far is the one that is next; it is added."""
+        """Whether the checksum so far equals the next 4 bytes, which are then added."""
         data, crc = self.read(4), self.crc
         self.add(data)
         return int.from_bytes(data, order) == masked(crc)
 
     def lengths(self, count: int) -> Iterator[list[int]]:
-        """The next numbers, some at a time. Each takes a byte or more: so many bytes can be read at once."""
+        """The next `count` varints, in batches. Each has at least one byte, so `count` bytes can be read at once."""
         value = shift = 0
         while count:
             found = []
@@ -191,13 +191,13 @@ class _Span:
                     found.append(value)
                     value = shift = 0
                 elif shift >= 70:
-                    raise Malformed("a length does not end")
+                    raise Malformed("a length is too long")
             count -= len(found)
             yield found
 
 
 def _checksum(span: _Span, tensor: Tensor, order: Order) -> int:
-    """The checksum over the bytes of a tensor, in which TensorFlow has the lengths of strings and variants as fixed numbers."""
+    """The checksum of a tensor. TensorFlow computes it with the lengths of strings and variants as fixed-size numbers."""
     if tensor.kind == _STRING and tensor.size:
         total = 0
         for lengths in span.lengths(tensor.elements):
@@ -217,5 +217,5 @@ def _checksum(span: _Span, tensor: Tensor, order: Order) -> int:
 
 
 def some(names: list[str]) -> str:
-    """At most five of them, for a message."""
+    """At most five of the names, for a message."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"

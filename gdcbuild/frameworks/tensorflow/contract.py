@@ -1,4 +1,4 @@
-"""What TensorFlow Serving asks of a SavedModel, checked before it is uploaded and without TensorFlow."""
+"""Check that TensorFlow Serving would load and serve a SavedModel, without TensorFlow and before it is uploaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gdcbuild.frameworks.tensorflow.bundle import some
 from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read
 from gdcbuild.frameworks.tensorflow.wire import Malformed, TooLarge
 
-CHECK_VERSION = 4
-"""Raise it when `check` would now find something else."""
+CHECK_VERSION = 5
+"""Raise it when `check` would return something else for the same files."""
 
 ENTRY = "saved_model.pb"
 TAG = "serve"
@@ -29,7 +29,7 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 
 def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
-    """Everything for which the image's server would not load the files, or not answer a prediction with them."""
+    """Every reason why the image's server would not load the files or answer predictions."""
     if ENTRY not in artifact:
         return [_misplaced(artifact)]
     absent = standins.among({p: b.digest.size for p, b in artifact.items()}, partial(_read, artifact), [ENTRY])
@@ -41,8 +41,8 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     except Malformed as error:
         return [
             Problem(
-                f'{ENTRY} is no SavedModel: {error}. The server would say: "Can\'t parse {ENTRY} as binary proto"',
-                "export the model again; the file may have been cut off when it was copied",
+                f'{ENTRY} is not a valid SavedModel: {error}. The server would say: "Can\'t parse {ENTRY} as binary proto"',
+                "export the model again, or copy it again: the file may be truncated",
             )
         ]
     served = next((g for g in graphs if g.tags == {TAG}), None)
@@ -67,26 +67,26 @@ def _misplaced(artifact: Mapping[str, Blob]) -> Problem:
     folders = sorted(path.removesuffix(ENTRY) for path in artifact if path.endswith(f"/{ENTRY}"))
     if folders:
         return Problem(
-            f"{ENTRY} lies in {some(folders)}, not at the root. {said}",
-            f"make {folders[0]} itself the source, or have the function write into `export_dir` and not below it",
+            f"{ENTRY} is in {some(folders)}, not at the root. {said}",
+            f"give the folder {folders[0]} itself as `saved_model`; a function must write directly into `export_dir`",
         )
     if "saved_model.cpb" in artifact:
         return Problem(
-            f"there is only saved_model.cpb, the form in pieces for graphs above 2 GB, and no {ENTRY}. {said}",
-            "save without `experimental_image_format`, and keep large constants in variables",
+            f"there is only saved_model.cpb, the split format for graphs over 2 GB, and no {ENTRY}. {said}",
+            "save without `experimental_image_format`, and store large constants as variables",
         )
     if "saved_model.pbtxt" in artifact:
         return Problem(
-            f"there is only the text form, saved_model.pbtxt, and no {ENTRY}",
-            f"save in the binary form: with a SavedModelBuilder, save(as_text=False) writes {ENTRY}",
+            f"there is only saved_model.pbtxt, the text format, and no {ENTRY}",
+            f"save in the binary format: SavedModelBuilder.save(as_text=False) writes {ENTRY}",
         )
-    return Problem(f"there is no {ENTRY}. {said}", "give the folder of a SavedModel, the one that holds that file")
+    return Problem(f"there is no {ENTRY}. {said}", f"give the folder that contains {ENTRY}")
 
 
 def _untagged(graphs: tuple[MetaGraph, ...]) -> Problem:
     tags = some(sorted(f"{{ {' '.join(sorted(g.tags))} }}" for g in graphs))
     return Problem(
-        f'no graph is tagged {{ {TAG} }} alone; there is: {tags}. The server would say: "Could not find meta graph def'
+        f'no graph has exactly the tag {{ {TAG} }}; found: {tags}. The server would say: "Could not find meta graph def'
         f' matching supplied tags: {{ {TAG} }}"',
         f'with a SavedModelBuilder, write add_meta_graph_and_variables(session, ["{TAG}"], ...)',
     )
@@ -97,15 +97,15 @@ def _signature(graph: MetaGraph) -> Iterator[Problem]:
     if method is None:
         others = some(sorted(name for name in graph.signatures if not name.startswith("__")))
         yield Problem(
-            f"there is no signature {SIGNATURE}; there is: {others}. The server would load the model and answer every"
-            f' prediction: "Serving signature name: \\"{SIGNATURE}\\" not found in signature def"',
+            f"there is no signature {SIGNATURE}; found: {others}. The server would load the model, and answer every"
+            f' prediction with: "Serving signature name: \\"{SIGNATURE}\\" not found in signature def"',
             f'return (module, {{"{SIGNATURE}": fn}}), where fn is a tf.function with an input_signature',
         )
     elif method not in METHODS:
         yield Problem(
-            f"the method name of signature {SIGNATURE} is {method!r}. The server would answer every prediction:"
+            f"the method name of signature {SIGNATURE} is {method!r}. The server would answer every prediction with:"
             f' "Expected prediction signature method_name to be one of {{{", ".join(METHODS)}}}. Was: {method}"',
-            f'make it with predict_signature_def(inputs, outputs), or build_signature_def(..., method_name="{METHODS[0]}")',
+            f'use predict_signature_def(inputs, outputs), or build_signature_def(..., method_name="{METHODS[0]}")',
         )
 
 
@@ -113,14 +113,14 @@ def _version(graph: MetaGraph, image: Image) -> Iterator[Problem]:
     exporter, server = _RELEASE.match(graph.tensorflow_version), _RELEASE.match(image.version)
     if exporter and server and tuple(map(int, exporter.groups())) > tuple(map(int, server.groups())):
         yield Problem(
-            f"it was exported by TensorFlow {graph.tensorflow_version}, and {image.name} has {image.version}. Where the graph"
-            ' uses what came later, the server would say: "Op type not registered" or "NodeDef mentions attr ... not in Op"',
-            f"use a toolchain with tensorflow {image.version}, or an image of {'.'.join(exporter.groups())} or newer",
+            f"exported by TensorFlow {graph.tensorflow_version}, but {image.name} has {image.version}. If the graph uses newer"
+            ' ops, the server would say: "Op type not registered" or "NodeDef mentions attr ... not in Op"',
+            f"use a toolchain with tensorflow {image.version}, or an image with {'.'.join(exporter.groups())} or newer",
         )
 
 
 def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Problem]:
-    """What is wrong with the tensors that loading the graph restores."""
+    """Problems of the tensors that are restored when the graph is loaded."""
     needed = graph.restores - {OBJECT_GRAPH}
     if bundle.INDEX not in artifact:
         if needed:
@@ -147,15 +147,15 @@ def _variables(graph: MetaGraph, artifact: Mapping[str, Blob]) -> Iterator[Probl
     stray = sorted(path for path in artifact if (shard := _SHARD.fullmatch(path)) and int(shard[2]) != index.shards)
     if stray:
         yield Caution(
-            f"{some(stray)} would be published and never read: {bundle.INDEX} is for files -of-{index.shards:05}",
-            "remove files that an earlier export left behind",
+            f"{some(stray)} would be published but never read: {bundle.INDEX} belongs to the files -of-{index.shards:05}",
+            "remove the files of an earlier export",
         )
 
 
 def _damaged(fault: bundle.Damage) -> Problem:
     return Problem(
         f"{fault.file} {fault.what}" + (f'. The server would say: "{fault.said}"' if fault.said else ""),
-        f"export the model again, or copy it again as a whole: {ENTRY} and variables/ must come from one export",
+        f"export the model again, or copy all of it again: {ENTRY} and variables/ must come from one export",
     )
 
 
@@ -171,13 +171,13 @@ def _warmup(artifact: Mapping[str, Blob]) -> Iterator[Problem]:
             said = warmup.fault(stream)
         if said:
             yield Problem(
-                f'{warmup.REQUESTS} cannot be read, and the server would not serve the model: "{said}"',
-                f"write it again with tf.io.TFRecordWriter, {warmup.MAX_RECORDS} requests at most, or remove it",
+                f'{warmup.REQUESTS} is invalid, and the server would not serve the model: "{said}"',
+                f"write it again with tf.io.TFRecordWriter, at most {warmup.MAX_RECORDS} requests, or remove it",
             )
 
 
 def _missing(folder: str, files: list[str], said: str) -> Problem:
     return Problem(
         f'{some(files)} {"are" if len(files) > 1 else "is"} missing. The server would say: "{said}"',
-        f"give all files of the export's folder {folder}/ (does a .gitignore leave them out?)",
+        f"add all files of the export's folder {folder}/ (does .gitignore exclude them?)",
     )

@@ -1,4 +1,4 @@
-"""TensorFlow for the rest of gdcbuild: a version of a model becomes the action that makes its SavedModel."""
+"""The TensorFlow framework: turn a version of a model into the action that makes its SavedModel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gdcbuild.files import secrets, standins
 from gdcbuild.frameworks.tensorflow import contract
 
 ADAPTER_VERSION = 1
-"""Raise it when the worker would now write other bytes from the same inputs."""
+"""Raise it when the worker would write different bytes from the same inputs."""
 
 SAVED_MODEL = FolderKey("saved_model", "a SavedModel directory, taken as it is.")
 KERAS = FileKey("keras", "a .keras or .h5 file, converted.")
@@ -29,7 +29,7 @@ _WORKER = Worker("gdcbuild.frameworks.tensorflow.worker")
 
 
 class TensorFlow:
-    """The TensorFlow adapter."""
+    """The TensorFlow framework: a version is a SavedModel."""
 
     kind = "tensorflow"
     title = "TensorFlow"
@@ -40,32 +40,32 @@ class TensorFlow:
     check_version = contract.CHECK_VERSION + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:
-        """TensorFlow Serving takes a folder for a version if its name is a number, and passes over others in silence."""
+        """TensorFlow Serving serves folders whose names are numbers, and silently ignores others."""
         if not (version.isascii() and version.isdigit()):
-            return f'TensorFlow Serving passes over version {version!r} in silence: write a positive whole number, such as "1"'
+            return f'TensorFlow Serving silently ignores version {version!r}: write a positive whole number, such as "1"'
         number = int(version[:20])  # enough to tell that it is too large
         if number == 0 or number > MAX_VERSION:
-            return f'TensorFlow Serving wants a version from 1 to {MAX_VERSION}, not {version!r}: write "1", or the like'
+            return f'TensorFlow Serving needs a version from 1 to {MAX_VERSION}, not {version!r}: write a number such as "1"'
         if version != str(number):
-            return f'TensorFlow Serving takes version {version!r} for {number}: write "{number}"'
+            return f'TensorFlow Serving reads version {version!r} as {number}: write "{number}"'
         return None
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
-        """One action, whose id is the version's."""
+        """One action with the version's id."""
         problems = list(_problems(request))
         return problems or Lowered((_action(request),))
 
     def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:  # noqa: ARG002
-        """None: what its actions read is parsed by whoever runs it."""
+        """None: the inputs of these actions are parsed only when they run."""
         return None
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
-        """Everything for which TensorFlow Serving would refuse the artifact, and what must not be published."""
+        """Every reason why TensorFlow Serving would refuse the artifact, and anything that must not be published."""
         return [*contract.check(artifact, image), *secrets.problems(artifact, policy.named)]
 
 
 def _action(request: VersionRequest) -> Action:
-    """The action of a request without problems."""
+    """The action for a request without problems."""
     name = str(request.id)
     export = request.export
     if export is not None:
@@ -105,19 +105,19 @@ def _problems(request: VersionRequest) -> Iterator[Problem]:
         yield Problem(f"{request.id} has no source", f"give exactly one of {known}", request.where)
     for key, where in list(places.items())[1:]:
         yield Problem(
-            f"{request.id} has more than one source: {' and '.join(places)}", f"remove all but one, here `{key}`", where
+            f"{request.id} has more than one source: {' and '.join(places)}", f"keep one of them, or remove `{key}` here", where
         )
     for source in request.sources:
         if source.key == KERAS.name and not _is_keras_file(source):
             yield Problem(
-                f"{request.id}: `keras` must be one file, {' or '.join(KERAS_SUFFIXES[:2])}",
-                "a folder that Keras 2 saved is a SavedModel: give it as `saved_model`",
+                f"{request.id}: `keras` must be one file ending in {' or '.join(KERAS_SUFFIXES[:2])}",
+                "a folder saved by Keras 2 is a SavedModel: give it as `saved_model`",
                 source.where,
             )
     if export is not None and "export_dir" in export.args:
         yield Problem(
-            f"{request.id}: `args` gives export_dir, which is for gdcbuild to give",
-            "remove it; the function gets the folder to write into",
+            f"{request.id}: `args` sets export_dir, which gdcbuild sets itself",
+            "remove it; gdcbuild passes the folder to write into",
             export.where,
         )
 

@@ -1,6 +1,6 @@
-"""What a server looks at in `saved_model.pb`, read without TensorFlow: tags, signatures, exporter's version.
+"""Read what a server uses from `saved_model.pb`, without TensorFlow: tags, signatures and the exporter's version.
 
-Knows nothing of what an image asks for.
+Knows nothing of what an image requires.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import BinaryIO
 from gdcbuild.frameworks.tensorflow.wire import Message, TooLarge, Wire
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""The only tensor of a model without variables. What serves the model does not read it."""
+"""The only tensor of a model without variables. Servers do not read it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetaGraph:
     """One graph of a SavedModel.
 
-    `tensorflow_version` is the exporter's, "" when not written. `signatures` are name → method name. `restores` are
-    the names of the tensors that loading it takes from `variables/`. `assets` are file names below `assets/`.
+    `tensorflow_version` is the exporter's, "" when missing. `signatures` are name → method name. `restores` are the names
+    of the tensors read from `variables/` when it is loaded. `assets` are file names below `assets/`.
     """
 
     tags: frozenset[str]
@@ -59,9 +59,10 @@ def _meta_graph(message: Message) -> MetaGraph:
 
 
 def _restored(graph: Message, operation: str) -> frozenset[str]:
-    """The names that an operation restores: beside it in a graph of TensorFlow 1, in the function it calls in one of 2.
+    """The names of the tensors an operation restores.
 
-    Empty for a graph that is too large to look through.
+    In a graph of TensorFlow 1 they are next to the operation, in one of TensorFlow 2 in the function it calls. Empty for a
+    graph that is too large to search.
     """
     graph = Message(Wire(graph.wire.stream), graph.start, graph.end)
     scope, _, name = operation.rpartition("/")
@@ -82,6 +83,6 @@ def _restored(graph: Message, operation: str) -> frozenset[str]:
 
 
 def _names(nodes: Iterable[Message], operation: str) -> frozenset[str]:
-    """The texts in the constants that are the names of the tensors which such operations restore."""
+    """The strings in the constants that name the tensors these operations restore."""
     constants = (n for n in nodes if (name := n.first_text(1)).startswith(operation) and name.endswith("/tensor_names"))
     return frozenset(text.text() for constant in constants for text in constant.follow(5, 2, 8, 8))

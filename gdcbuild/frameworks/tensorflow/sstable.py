@@ -1,7 +1,8 @@
-"""Reads a sorted string table, the format of `variables.index`: LevelDB's, as TensorFlow writes it.
+"""Read a sorted string table, the format of `variables.index`: LevelDB's, as TensorFlow writes it.
 
-A footer with a magic number points to the block of blocks; each block has a checksum, and keys that share the beginning
-of the key before. Nothing in the file makes it read the same bytes twice, or hold more than a block in memory.
+A footer with a magic number points to the index block. Each block has a checksum, and its keys leave out the prefix they
+share with the key before. Nothing in the file can cause the same bytes to be read twice, or more than one block to be held
+in memory.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import BinaryIO
 from gdcbuild.frameworks.tensorflow.wire import MAX_TEXT, Malformed, TooLarge, varint
 
 MAX_BLOCK = 1 << 24
-"""Bytes of a block: TensorFlow begins a new one at 256 KiB."""
+"""Largest block in bytes; TensorFlow starts a new one at 256 KiB."""
 
 MAX_NAMES = 1 << 26
-"""Bytes of all keys together, with some for each row: 400,000 tensors with names of 100 bytes."""
+"""Bytes of all keys together, plus some for each row: enough for 400,000 tensors with names of 100 bytes."""
 
 _PER_ROW = 64
 _FOOTER, _TRAILER = 48, 5
@@ -24,12 +25,12 @@ _MAGIC = bytes.fromhex("57fb808b247547db")
 
 
 def masked(crc: int) -> int:
-    """A CRC-32C as it is stored: masked, so that the checksum of bytes that hold checksums is a good one too."""
+    """A CRC-32C as it is stored: masked, so that a checksum over data that contains checksums stays reliable."""
     return ((crc >> 15 | crc << 17) + 0xA282_EAD8) & 0xFFFF_FFFF
 
 
 def rows(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a seekable stream, in ascending order. Raises Malformed, in TensorFlow's words."""
+    """Keys and values of a seekable stream, in ascending order. Raises Malformed with TensorFlow's message."""
     size = stream.seek(0, io.SEEK_END)
     if size < _FOOTER:
         raise Malformed("file is too short to be an sstable")
@@ -37,17 +38,17 @@ def rows(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     footer = io.BytesIO(stream.read(_FOOTER))
     if not footer.getvalue().endswith(_MAGIC):
         raise Malformed("not an sstable (bad magic number)")
-    _handle(footer)  # of a block about blocks, which is always empty
+    _handle(footer)  # of the meta index block, which is always empty
     last, left, least = None, MAX_NAMES, 0
     for end, handle in _block(stream, *_handle(footer)):
         start, length = _handle(io.BytesIO(handle))
         if start < least:
-            raise Malformed(f"bad block handle: a block at byte {start}, inside of the one before")
+            raise Malformed(f"bad block handle: the block at byte {start} overlaps the one before")
         least = start + length
         for key, value in _block(stream, start, length):
             left -= len(key) + _PER_ROW
             if left < 0:
-                raise TooLarge(f"more names than {MAX_NAMES >> 20} MiB hold")
+                raise TooLarge(f"its names take more than {MAX_NAMES >> 20} MiB")
             if (last is not None and key <= last) or key > end:
                 raise Malformed(f"bad entry in block: its keys are not in order at {key[:100]!r}")
             last = key
@@ -55,7 +56,7 @@ def rows(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(stream: BinaryIO) -> tuple[int, int]:
-    """Where a block begins, and its length."""
+    """Start and length of a block."""
     try:
         return varint(stream, _FOOTER), varint(stream, _FOOTER)
     except Malformed as error:
@@ -63,7 +64,7 @@ def _handle(stream: BinaryIO) -> tuple[int, int]:
 
 
 def _block(stream: BinaryIO, start: int, length: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block: its rows, the offsets of those that share nothing, their number."""
+    """Keys and values of a block, which holds the rows, the offsets of rows with a complete key, and their number."""
     from google_crc32c import value as crc32c
 
     if length > MAX_BLOCK:

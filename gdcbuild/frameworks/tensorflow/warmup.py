@@ -1,4 +1,4 @@
-"""The requests that TensorFlow Serving sends to a model before it serves it: a file of records, each with two checksums."""
+"""Warm-up requests, which TensorFlow Serving sends to a model before serving it: a file of records with two checksums each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_RECORDS = 1000
 
 
 def fault(stream: BinaryIO) -> str | None:
-    """What TensorFlow Serving says of the stream, None when it can read the records."""
+    """The error TensorFlow Serving would report for the stream, or None when it can read all records."""
     from google_crc32c import extend
 
     at = 0
     for _ in range(MAX_RECORDS + 1):
         head = stream.read(12)
-        if len(head) < 12:  # so TensorFlow: what is less than a beginning is the end
+        if len(head) < 12:  # as in TensorFlow: an incomplete header is the end
             return None
         if masked(extend(0, head[:8])) != int.from_bytes(head[8:], "little"):
             return f"corrupted record at {at}"

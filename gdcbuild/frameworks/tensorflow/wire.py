@@ -1,6 +1,6 @@
-"""Reads protocol buffers without their definitions: varints, fixed numbers, length-delimited fields.
+"""Read protocol buffers without their definitions: varints, fixed numbers, length-delimited fields.
 
-Skips what is not asked for by seeking, so a file of 2 GB costs no more memory than a small one.
+Seeks past fields that are not needed, so a file of 2 GB takes no more memory than a small one.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from itertools import chain
 from typing import BinaryIO
 
 MAX_TEXT = 1 << 16
-"""Longest name (bytes) that is read; TensorFlow's own are far shorter."""
+"""Longest name in bytes that is read; TensorFlow's own are far shorter."""
 
 MAX_FIELDS = 1_000_000
-"""Most fields that are looked at in one file: some seconds' work. A real one has hundreds."""
+"""Most fields read from one file, which takes seconds. A real file has hundreds."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 
 class Malformed(ValueError):
-    """The bytes are not what they should be; the message says what is wrong, and where."""
+    """The bytes are not valid; the message says what is wrong, and where."""
 
 
 class TooLarge(Malformed):
-    """There is more than is looked at, and more than a real file has."""
+    """The file has more content than is read, and more than any real file has."""
 
 
 def varint(stream: BinaryIO, end: int) -> int:
-    """The number at the stream's position, as an unsigned 64 bit integer. It must not reach beyond `end`."""
+    """The number at the stream's position, as an unsigned 64-bit integer. It must not extend past `end`."""
     value = shift = 0
     while True:
         at = stream.tell()
         byte = stream.read(1)
         if at >= end or not byte:
-            raise Malformed(f"cut off at byte {at}")
+            raise Malformed(f"truncated at byte {at}")
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF
         shift += 7
         if shift >= 70:
-            raise Malformed(f"a number at byte {at - 9} does not end")
+            raise Malformed(f"the number at byte {at - 9} is too long")
 
 
 class Wire:
-    """A seekable stream, and how many fields may still be read from it."""
+    """A seekable stream, and the number of fields that may still be read from it."""
 
     def __init__(self, stream: BinaryIO, left: int | None = None) -> None:
         self.stream = stream
@@ -60,14 +60,14 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A span of the stream that holds one message, or bytes."""
+    """A part of the stream that is one message, or bytes."""
 
     wire: Wire
     start: int
     end: int
 
     def fields(self) -> Iterator[tuple[int, int | Message]]:
-        """Number and value of every field: an unsigned int, or the span of a length-delimited one."""
+        """Number and value of every field: an unsigned int, or a Message for a length-delimited field."""
         position, stream = self.start, self.wire.stream
         while position < self.end:
             self.wire.left -= 1
@@ -88,29 +88,29 @@ class Message:
                 after = stream.tell() + _FIXED[kind]
                 value = int.from_bytes(stream.read(_FIXED[kind]), "little")
             else:
-                raise Malformed(f"a field of unknown type {kind} at byte {position}")
+                raise Malformed(f"the field at byte {position} has the unknown type {kind}")
             if number == 0 or after > self.end:
-                raise Malformed(f"the field at byte {position} is damaged or cut off")
+                raise Malformed(f"the field at byte {position} is damaged or truncated")
             yield number, value
             position = after
 
     def messages(self, wanted: int) -> Iterator[Message]:
-        """The length-delimited fields of that number."""
+        """The length-delimited fields with that number."""
         return (value for number, value in self.fields() if number == wanted and isinstance(value, Message))
 
     def follow(self, *wanted: int) -> Iterator[Message]:
-        """The length-delimited fields of the last number, in those of the number before it, and so on."""
+        """The length-delimited fields at a path of numbers, from the outermost to the innermost."""
         found = iter([self])
         for number in wanted:
             found = chain.from_iterable(map(partial(Message.messages, wanted=number), found))
         return found
 
     def first_text(self, wanted: int) -> str:
-        """As `text_of`, of what has the field once, in front: the rest is not looked at."""
+        """The first occurrence of the field as text, "" when it is missing; reads no further."""
         return next((message.text() for message in self.messages(wanted)), "")
 
     def text_of(self, wanted: int) -> str:
-        """The field as text, "" when it is left out; of several the last counts, as in protobuf."""
+        """The field as text, "" when it is missing; the last of several counts, as in protobuf."""
         text = ""
         for message in self.messages(wanted):
             text = message.text()
@@ -118,6 +118,6 @@ class Message:
 
     def text(self) -> str:
         if self.end - self.start > MAX_TEXT:
-            raise Malformed(f"a name of {self.end - self.start} bytes at byte {self.start}")
+            raise Malformed(f"the name at byte {self.start} has {self.end - self.start} bytes")
         self.wire.stream.seek(self.start)
         return self.wire.stream.read(self.end - self.start).decode(errors="replace")

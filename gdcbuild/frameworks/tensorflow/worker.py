@@ -1,7 +1,7 @@
-"""Writes a SavedModel from user code or a Keras file, with the same bytes every time.
+"""Write a SavedModel from user code or a Keras file, with the same bytes every time.
 
-Runs in the toolchain, which has no gdcbuild: imports only the standard library and, when it starts, TensorFlow
-(2.8 or newer). One export a process: TensorFlow numbers its functions on through the life of a process.
+Runs in the toolchain, where gdcbuild is not installed: imports only the standard library and, at run time, TensorFlow
+(2.8 or newer). One export per process: TensorFlow keeps numbering its functions for as long as a process lives.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ ACCEPTED = (
 
 
 class TensorFlowChild(Protocol):
-    """What the process this runs in offers for dealing with user code."""
+    """What the child process offers for running user code."""
 
     Mistake: Callable[[str, str], Exception]
-    """An error to raise, of a message and a hint."""
+    """The error to raise, made from a message and a hint."""
 
     def function(self, reference: str) -> Callable[..., Any]: ...
 
@@ -54,7 +54,7 @@ def run(params: Mapping[str, Any], out: Path, child: TensorFlowChild) -> None:
 
 
 def make_deterministic() -> None:
-    """Take chance, clock and memory addresses out of what TensorFlow and Keras write. Before any user code."""
+    """Remove randomness, time and memory addresses from what TensorFlow and Keras write. Call before any user code."""
     import tensorflow as tf
     from tensorflow.python.framework import func_graph
     from tensorflow.python.ops import lookup_ops
@@ -62,31 +62,31 @@ def make_deterministic() -> None:
 
     tf.keras.utils.set_random_seed(SEED)  # Python's, NumPy's and TensorFlow's
     tf.config.experimental.enable_op_determinism()
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # sums depend on how the work is split
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # sums depend on how work is split
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-    # A graph of the v1 API has a seed of its own; without one, op determinism refuses random ops in it.
+    # A graph of the v1 API has its own seed; without one, op determinism refuses random ops in it.
     seed = tf.Graph.seed
     tf.Graph.seed = property(lambda graph: SEED if seed.fget(graph) is None else seed.fget(graph), seed.fset)
 
-    # The set is walked to number the variables of a SavedModel, and TensorFlow's walks by memory address.
+    # Variables of a SavedModel are numbered in the order of this set, and TensorFlow's own is ordered by memory address.
     func_graph.object_identity = types.SimpleNamespace(
         **{**vars(object_identity), "ObjectIdentityWeakSet": OrderedWeakSet},
     )
 
-    # A table that is read from a file is named after its path.
+    # TensorFlow names a table read from a file after the file's path.
     shared_name = lookup_ops.TextFileInitializer._shared_name
     lookup_ops.TextFileInitializer._shared_name = property(
         lambda table: by_content(shared_name.fget(table), str(table._filename_arg))
     )
 
-    # Keras 2 names functions of recurrent layers by uuid4, which no seed reaches.
+    # Keras 2 names the functions of recurrent layers with uuid4, which has no seed.
     numbers = itertools.count(1)
     uuid.uuid4 = lambda: uuid.UUID(int=next(numbers), version=4)
 
 
 def by_content(name: str, file: str) -> str:
-    """A name made of a file's path, made of the file's base name and content instead."""
+    """Replace the file's path in a name by the file's base name and digest."""
     path = Path(file)
     if not path.is_file():
         return name
@@ -94,14 +94,14 @@ def by_content(name: str, file: str) -> str:
 
 
 class OrderedWeakSet:
-    """Weak references to objects told apart by identity, in the order in which they were added."""
+    """Weak references to objects, compared by identity, in insertion order."""
 
     def __init__(self) -> None:
         self._references: dict[int, weakref.ref[Any]] = {}
 
     def add(self, item: Any) -> None:
         known = self._references.get(id(item))
-        if known is None or known() is not item:  # an address may come back with another object
+        if known is None or known() is not item:  # an address may be reused by another object
             self._references.pop(id(item), None)
             self._references[id(item)] = weakref.ref(item)
 
@@ -113,7 +113,7 @@ class OrderedWeakSet:
 
 
 def export(function: Callable[..., Any], args: dict[str, Any], out: Path, child: TensorFlowChild) -> None:
-    """Call the user's function and write what it returns, or let it write."""
+    """Call the user's function and write what it returns, unless it writes the model itself."""
     if "export_dir" in inspect.signature(function).parameters:
         child.call(function, **{**args, "export_dir": str(out)})
         return
@@ -124,7 +124,7 @@ def export(function: Callable[..., Any], args: dict[str, Any], out: Path, child:
 
 
 def write(result: Any, out: Path, child: TensorFlowChild) -> None:
-    """Write what a function returned, in the way that fits its type."""
+    """Write what a function returned, depending on its type."""
     import tensorflow as tf
 
     model, companion = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
@@ -147,9 +147,9 @@ def write(result: Any, out: Path, child: TensorFlowChild) -> None:
 
 
 def keras_of(model: Any) -> Any:
-    """The Keras the model is of (there may be two: keras and tf_keras), None if it is no Keras model.
+    """The Keras module a model belongs to (keras or tf_keras; both may be loaded), None if it is not a Keras model.
 
-    A model's Keras has been imported by whoever made it; this imports none.
+    Imports nothing: the code that made the model has imported its Keras.
     """
     for name in ("keras", "tf_keras"):
         module = sys.modules.get(name)
@@ -165,7 +165,7 @@ def kind(value: Any) -> str:
 
 
 def load_keras(file: str, child: TensorFlowChild) -> Any:
-    """The model of a `.keras` or `.h5` file, which holds no code and gets none to run."""
+    """Load the model of a `.keras` or `.h5` file, without running code from it."""
     import tensorflow as tf
 
     try:
@@ -174,21 +174,21 @@ def load_keras(file: str, child: TensorFlowChild) -> Any:
         keras = sys.modules[tf.keras.Model.__module__.partition(".")[0]]
         raise child.Mistake(
             f"Keras {keras.__version__} cannot load {file}: {type(error).__name__}: {error}",
-            "use a toolchain with the Keras that saved it; a model with layers of its own needs `export` instead of `keras`",
+            "use a toolchain with the Keras that saved it; a model with custom layers needs `export` instead of `keras`",
         ) from error
 
 
 def lift(out: Path) -> None:
-    """Move the content of the only folder in `out` up: an estimator writes into one named after the time."""
+    """Move the content of the only folder in `out` up: an estimator writes into a folder named after the time."""
     (folder,) = out.iterdir()
-    folder = folder.rename(out / "estimator")  # a name that none of its files has
+    folder = folder.rename(out / "estimator")  # a name that none of its files can have
     for path in list(folder.iterdir()):
         path.rename(out / path.name)
     folder.rmdir()
 
 
 def fix_fingerprint(file: Path) -> None:
-    """Replace the random uuid of a fingerprint by one derived from its other fields, all of them hashes of content."""
+    """Replace the random uuid of a fingerprint by one derived from its other fields, which are hashes of content."""
     if not file.exists():
         return
     from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef

@@ -1,1 +1,1 @@
-"""PyTorch models as TorchServe archives: `model.mar`."""
+"""PyTorch: TorchServe archives, `model.mar`."""

@@ -13,7 +13,7 @@ from gdcbuild.errors import Location
 from gdcbuild.frameworks.torchserve.check.handlers import DEFAULT_HANDLERS
 
 NATIVE_HANDLERS = ("BaseHandler", "TorchScriptHandler")
-"""Handlers that TorchServe's C++ backend brings with it."""
+"""Handlers built into TorchServe's C++ backend."""
 
 _FILE = CodeKey("file", "file.py, or file.py:function.")
 _MORE = FilesKey("files", "More files it needs in the archive.")
@@ -39,7 +39,7 @@ COMPRESSION = ChoiceKey("compression", "how the archive's members are packed; th
 METHOD = ChoiceKey("method", "save as TorchScript, or as a torch.export program.", ("script", "trace", "export"))
 
 IN_ARCHIVE = (HANDLER, MODEL_FILE, CONFIG, FILES, REQUIREMENTS, RUNTIME)
-"""What an archive that exists brings with it."""
+"""Keys for what an existing archive already has."""
 
 WEIGHTS = FileKey("weights", "a state dict (with model_file) or a TorchScript file.")
 MAR = FileKey("mar", "an existing archive, checked and repacked.", [key.name for key in IN_ARCHIVE])
@@ -50,7 +50,7 @@ EXPORT = ExportKey("export", "a function that makes the model.", (METHOD,))
 class Handler:
     """A default handler by `name`, or the file `file`, with an entry `function` or none.
 
-    The inputs of `files` lie under their name in the archive.
+    The paths of the inputs in `files` are those in the archive.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Request(VersionRequest):
     files: tuple[Input, ...] = ()
     config: Input | Mapping[str, Any] | None = None
     requirements: Input | None = None
-    """Those of the archive; the handler may bring some of its own instead."""
+    """The archive's requirements; the handler may have its own instead."""
     runtime: str = "python"
     deflate: bool = False
 

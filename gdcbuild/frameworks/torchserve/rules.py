@@ -1,4 +1,4 @@
-"""What PyTorch asks of a version, and the actions that make one: an export if need be, then the archive."""
+"""The PyTorch framework: check a version's keys, and make its actions: an export if there is one, then the archive."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class TorchServe:
     sources: Sequence[Key[Any]] = (WEIGHTS, MAR, EXPORT)
     keys: Sequence[Key[Any]] = (*IN_ARCHIVE, COMPRESSION)
     policy: Sequence[ChoiceKey] = (PICKLE,)
-    check_version: int = 7 + secrets.VERSION + standins.VERSION
+    check_version: int = 8 + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
-        """None: TorchServe takes any version as it is."""
+        """None: TorchServe accepts any version."""
         return None
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
-        """The actions that make this version, or every reason why there can be none."""
+        """The actions that make this version, or every problem that prevents them."""
         request = Request.of(request)
         roles = _roles(request)
         problems = [*_refusals(request), *_clashes(request, roles), *_shadows(request, roles), *_configured(request)]
@@ -64,7 +64,7 @@ class TorchServe:
         return Lowered((pack,) if request.export is None else (_export(request, request.export), pack))
 
     def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:
-        """Why a handler, a model file or a configuration does not parse."""
+        """The syntax error in a handler, a model file or a configuration."""
         role = item.path.partition("/")[0] if action.kind == PACK else ""
         if role in ("handler", "model_file") and item.path.endswith(".py"):
             return handlers.mistake(start, item.path)
@@ -74,12 +74,12 @@ class TorchServe:
         return found if isinstance(found, Problem) and not isinstance(found, Caution) else None
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
-        """Everything for which TorchServe would refuse the artifact, and what to know of it."""
+        """Every reason why TorchServe would refuse the artifact, and cautions about it."""
         return contract.check(artifact, image, policy)
 
 
 def _refusals(request: Request) -> Iterator[Problem]:
-    """What is missing, and what does not go together."""
+    """Keys that are missing or conflict."""
     given = {source.key: source.where for source in request.sources}
     if request.export is not None:
         given["export"] = request.export.where
@@ -90,20 +90,20 @@ def _refusals(request: Request) -> Iterator[Problem]:
             request.where,
         )
     if len(given) > 1:
-        yield Problem(f"{request.id} has {len(given)} sources: {', '.join(given)}", "leave one of them", [*given.values()][-1])
+        yield Problem(f"{request.id} has {len(given)} sources: {', '.join(given)}", "keep one of them", [*given.values()][-1])
     parts = [key for key in ("model_file", "handler", "files", "config", "requirements") if getattr(request, key)]
     parts += ["runtime"] if "runtime" in request.given else []
     if "mar" in given:
         for key in parts:
             yield Problem(
-                f"`{key}` has no effect on an archive that exists, which holds its own",
-                f"remove it, or give {key} only to the versions that are packed here",
+                f"`{key}` has no effect: the existing archive has its own",
+                f"remove it, or set `{key}` only on versions without `mar`",
                 request.given.get(key, request.where),
             )
         return
     if "model_file" in parts and [*given] == ["export"]:
         yield Problem(
-            "`model_file` goes with `weights`: an export brings the source of an eager model itself",
+            "`model_file` only works with `weights`: an export adds the source of an eager model itself",
             "remove model_file",
             request.given.get("model_file", request.where),
         )
@@ -124,7 +124,7 @@ def _refusals(request: Request) -> Iterator[Problem]:
 
 
 def _may_lack_weights(request: Request) -> bool:
-    """Whether the model is made from its source alone, or the handler may find it by itself; the contract warns of both."""
+    """Whether the model needs only its source, or the handler may find the weights itself; the contract warns about both."""
     handler = request.handler
     return request.model_file is not None or (
         handler is not None and (handler.file is not None or handler.name in LOADS_ITSELF)
@@ -132,16 +132,16 @@ def _may_lack_weights(request: Request) -> bool:
 
 
 def _configured(request: Request) -> Iterator[Problem]:
-    """What TorchServe would ignore of a configuration given as a mapping, each at its key; of a file the contract tells."""
+    """Settings TorchServe would ignore in a `config` mapping, each at its key. The contract checks files."""
     if isinstance(request.config, Mapping):
         base = request.handler is not None and request.handler.file is None
         for keys, problem in config.located(request.config, "config", base):
-            if not isinstance(problem, Caution):  # which the contract tells
+            if not isinstance(problem, Caution):  # the contract reports cautions
                 yield problem._replace(where=request.given.get(".".join(("config", *keys))) or request.given.get("config"))
 
 
 def _misfit(request: Request, handler: Handler) -> Iterator[Problem]:
-    """A handler that is not of the kind its runtime runs."""
+    """A handler that the runtime cannot run."""
     native = request.runtime == NATIVE
     if handler.file is not None:
         file = handler.file.path
@@ -165,7 +165,7 @@ def _misfit(request: Request, handler: Handler) -> Iterator[Problem]:
 
 
 def _roles(request: Request) -> list[tuple[str, Input]]:
-    """Every file of the archive but an export's, with its role."""
+    """Every file of the archive with its role, except those of an export."""
     found = [("weights", item) for source in request.sources if source.key == "weights" for item in source.inputs]
     handler = request.handler
     if request.model_file is not None:
@@ -182,7 +182,7 @@ def _roles(request: Request) -> list[tuple[str, Input]]:
 
 
 def _clashes(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
-    """Two files for one name that differ; what is only known after another action has run, packing finds."""
+    """Different files with the same name; packing checks files that another action makes."""
     where = request.given.get("config", request.where)
     first: dict[str, tuple[str, SourceFile | MadeBy | None, Location | None]] = {}
     first[MANIFEST] = ("the archive's manifest", None, None)
@@ -197,13 +197,13 @@ def _clashes(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[P
             at = f" ({place})" if place else ""
             yield Problem(
                 f"two files for {item.path!r} in the archive: {other}{at} and {described}",
-                "rename one, or lay one elsewhere: {from: ..., to: ...}",
+                "rename one, or move one to a folder: {from: ..., to: ...}",
                 item.where,
             )
 
 
 def _shadows(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[Problem]:
-    """Files that would replace modules of TorchServe's worker. Where packages are installed among them, the contract tells."""
+    """Files that would replace modules of TorchServe's worker. With installed packages among them, the contract decides."""
     if request.runtime == NATIVE or any(shadows.is_record(item.path) for _, item in roles):
         return
     for role, item in roles:
@@ -214,7 +214,7 @@ def _shadows(request: Request, roles: Iterable[tuple[str, Input]]) -> Iterator[P
 
 def _pack(request: Request, roles: Iterable[tuple[str, Input]]) -> Action:
     inputs: dict[object, Input] = {}
-    for role, item in sorted(roles, key=lambda r: not r[1].named):  # of files in one place, one that is named: all are the same
+    for role, item in sorted(roles, key=lambda r: not r[1].named):  # of identical files, prefer a named one
         folder = item.path == "" or item.path.endswith("/")
         inputs.setdefault((item.path, item.origin) if folder else item.path, replace(item, path=f"{role}/{item.path}"))
     laid = list(inputs.values())
@@ -238,7 +238,7 @@ def _pack(request: Request, roles: Iterable[tuple[str, Input]]) -> Action:
 
 
 def _entry_point(handler: Handler) -> str:
-    """The handler as it stands in the archive's manifest: for a function, the archiver knows no other spelling."""
+    """The handler as written in the archive's manifest; the archiver accepts a function in this form only."""
     if handler.file is None:
         return handler.name
     name = posixpath.basename(handler.file.path)
@@ -248,7 +248,7 @@ def _entry_point(handler: Handler) -> str:
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    """Parameters of writing that are there only when asked for. Another zlib may deflate to other bytes."""
+    """Optional parameters of writing the archive. Another zlib may deflate to different bytes."""
     epoch = {} if request.epoch is None else {EPOCH: request.epoch}
     return {**epoch, DEFLATE: zlib.ZLIB_RUNTIME_VERSION} if request.deflate else epoch
 

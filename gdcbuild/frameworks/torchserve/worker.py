@@ -1,9 +1,9 @@
-"""Writes a PyTorch model from user code, with the same bytes every time.
+"""Write a PyTorch model from user code, with the same bytes every time.
 
-Runs in the toolchain, which has no gdcbuild: imports only the standard library and, when it starts, PyTorch (2.1 or
-newer). String hashing is fixed by whoever starts the process: TorchScript writes constants in the order of a set.
+Runs in the toolchain, where gdcbuild is not installed: imports only the standard library and, at run time, PyTorch (2.1 or
+newer). The parent process fixes string hashing, because TorchScript writes constants in the order of a set.
 
-What it writes lies in folders by role: `weights/NAME`, and for an eager model `model_file/NAME.py`.
+Output goes to one folder per role: `weights/NAME`, and for an eager model `model_file/NAME.py`.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
 }
-"""Sums and random numbers come out differently on another device, with a newer CPU's kernels, or with more threads."""
+"""Sums and random numbers differ on another device, with a newer CPU's kernels, or with more threads."""
 
 ACCEPTED = (
-    "return a torch.nn.Module, a ScriptModule or an ExportedProgram; with method: trace or export a pair (module,"
+    "return a torch.nn.Module, a ScriptModule or an ExportedProgram; with method: trace or export, a pair (module,"
     " example_inputs); or give the function a parameter `export_dir` and write one weights file there"
 )
 
 NAME, PROGRAM = "model.pt", "model.pt2"
-"""PyTorch writes the file's name into the file, so it is part of its bytes."""
+"""PyTorch writes the file's name into the file, so the name changes its bytes."""
 
 ALIGNMENT = 64
-"""PyTorch lays tensors at multiples of this many bytes, so that they can be mapped into memory."""
+"""PyTorch aligns tensors to this many bytes, so that they can be mapped into memory."""
 
 
 class TorchChild(Protocol):
-    """What the process this runs in offers for dealing with user code."""
+    """What the child process offers for running user code."""
 
     Mistake: Callable[[str, str], Exception]
-    """An error to raise, of a message and a hint."""
+    """The error to raise, made from a message and a hint."""
 
     def function(self, reference: str) -> Callable[..., Any]: ...
 
@@ -63,7 +63,7 @@ def run(params: Mapping[str, Any], out: Path, child: TorchChild) -> None:
     """Write one model to `out`, an empty folder.
 
     `params` are {"function": "module:name", "args": {...}, "method": None, "script", "trace" or "export"}. A function with a
-    parameter `export_dir` is given a folder in which to write exactly one file, the weights.
+    parameter `export_dir` gets a folder to which it must write exactly one file, the weights.
     """
     os.environ.update(ENVIRONMENT)
     child.framework("torch", "torch==2.4.1")
@@ -73,7 +73,9 @@ def run(params: Mapping[str, Any], out: Path, child: TorchChild) -> None:
     weights.mkdir()
     if "export_dir" in inspect.signature(function).parameters:
         if method is not None:
-            raise child.Mistake(f"the function writes by itself, so `method: {method}` has no effect", "remove one of them")
+            raise child.Mistake(
+                f"the function writes to export_dir itself, so `method: {method}` has no effect", "remove one of them"
+            )
         child.call(function, **{**args, "export_dir": str(weights)})
         only_weights(weights, child)
     else:
@@ -83,7 +85,7 @@ def run(params: Mapping[str, Any], out: Path, child: TorchChild) -> None:
 
 
 def make_deterministic() -> None:
-    """Fix what PyTorch, NumPy and Python draw at random. Before any user code."""
+    """Seed the random numbers of PyTorch, NumPy and Python. Call before any user code."""
     import torch
 
     random.seed(SEED)
@@ -97,7 +99,7 @@ def make_deterministic() -> None:
 
 
 def write(result: Any, method: str | None, weights: Path, child: TorchChild) -> None:
-    """Write what a function returned into the folder `weights`, in the way that fits its type and `method`."""
+    """Write what a function returned to the folder `weights`, depending on its type and `method`."""
     import torch
 
     file = weights / NAME
@@ -129,14 +131,14 @@ def write(result: Any, method: str | None, weights: Path, child: TorchChild) -> 
 
 
 def source_of(model: Any, child: TorchChild) -> Path:
-    """The declared file in which the model's class stands, for a server to make the model from."""
+    """The declared file that defines the model's class, from which a server creates the model."""
     cls = type(model)
     module = sys.modules.get(cls.__module__)
     file = Path(getattr(module, "__file__", None) or "/").absolute()
     if not file.is_relative_to(Path.cwd()) or getattr(module, cls.__name__, None) is not cls:
         raise child.Mistake(
-            f"returned {kind(model)}, whose class does not stand at the top of a file among the export's `files`",
-            "write method: script, or define a class of your own there: the archive must hold the source of an eager model",
+            f"returned {kind(model)}, whose class is not defined at the top level of one of the export's `files`",
+            "set method: script, or define the class there: the archive of an eager model needs its source",
         )
     return file
 
@@ -146,9 +148,8 @@ def only_weights(folder: Path, child: TorchChild) -> None:
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     if len(files) != 1 or "/" in files[0]:
         raise child.Mistake(
-            f"wrote {', '.join(files) or 'nothing'}, where one weights file is wanted",
-            "write exactly one file into the folder given as `export_dir`; declare what else the archive needs under the"
-            " model's `files`",
+            f"wrote {', '.join(files) or 'nothing'} instead of one weights file",
+            "write exactly one file to the folder `export_dir`; list other files for the archive under the model's `files`",
         )
 
 
@@ -159,10 +160,10 @@ def kind(value: Any) -> str:
 
 
 def make_canonical(file: Path) -> None:
-    """Take the paths of source files out of a TorchScript file or a `torch.export` program; others are left as they are.
+    """Remove the paths of source files from a TorchScript file or a `torch.export` program; leave other files unchanged.
 
-    They stand in debug records and stack traces, which only serve to show Python lines in an error, and go into the file's
-    identifier. PyTorch's layout is kept: stored records, in order, aligned.
+    The paths are in debug records and stack traces, which only show Python lines in errors, and change the file's
+    identifier. Keeps PyTorch's layout: stored records, in order, aligned.
     """
     if not zipfile.is_zipfile(file):
         return
@@ -194,7 +195,7 @@ def make_canonical(file: Path) -> None:
 
 
 def is_program(name: str, folder: str) -> bool:
-    """Whether a record holds the graph of a `torch.export` program; PyTorch before 2.7 knew the second name only."""
+    """Whether a record holds the graph of a `torch.export` program; PyTorch before 2.7 used only the second name."""
     return (name.startswith(f"{folder}/models/") and name.endswith(".json")) or name == "serialized_exported_program.json"
 
 
@@ -206,7 +207,7 @@ def without_traces(value: Any) -> Any:
 
 
 def aligned(name: str, size: int, offset: int) -> zipfile.ZipInfo:
-    """The head of a record that will start at `offset`, padded in PyTorch's way so that its data is aligned."""
+    """The header of a record that starts at `offset`, padded as PyTorch does so that its data is aligned."""
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     info.file_size = size
     padding = -(offset + 30 + len(name.encode()) + 4) % ALIGNMENT

@@ -1,4 +1,4 @@
-"""How far files are read is told at most so often, and where it was told, to the end."""
+"""Read progress is reported at most so often, and to the end once it was reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gdcbuild.files import read_progress
 
 
 class Clock:
-    """Time that passes when told to."""
+    """A clock set by the test."""
 
     now = 100.0
 
@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_what_is_read_at_once_is_not_told(clock: Clock) -> None:
+def test_quick_reads_are_not_reported(clock: Clock) -> None:
     told: list[Event] = []
     found = read_progress.Watch(told.append)
     for name in "abc":
@@ -35,7 +35,7 @@ def test_what_is_read_at_once_is_not_told(clock: Clock) -> None:
     assert told == []
 
 
-def test_it_is_told_at_most_so_often_and_at_the_end(clock: Clock) -> None:
+def test_progress_is_reported_at_most_so_often_and_at_the_end(clock: Clock) -> None:
     told: list[Event] = []
     with read_progress.Watch(told.append, "m@1").stream("w.pt", 6, BytesIO(b"123456")) as stream:
         for _ in range(3):
@@ -45,7 +45,7 @@ def test_it_is_told_at_most_so_often_and_at_the_end(clock: Clock) -> None:
     assert stream.closed
 
 
-def test_many_files_share_the_time(clock: Clock) -> None:
+def test_many_files_share_one_interval(clock: Clock) -> None:
     told: list[Event] = []
     found = read_progress.Watch(told.append)
     for name in "abcd":

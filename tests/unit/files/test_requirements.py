@@ -1,4 +1,4 @@
-"""What a toolchain's requirements file may say."""
+"""Which lines of a toolchain's requirements file are pinned, and which are refused."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ six==1.17.0 \\
 """
 
 
-def test_what_says_exactly_what_is_installed() -> None:
+def test_pinned_packages_are_accepted() -> None:
     assert [*unpinned(PINNED)] == []
     assert names(PINNED + "Typing.Extensions==1") == {"jinja2", "torch", "numpy", "six", "markupsafe", "typing-extensions"}
 
 
 VAGUE = {
-    "numpy>=1": ("'numpy>=1' does not say exactly", "NAME==VERSION"),
-    "numpy": ("'numpy' does not say exactly", "NAME==VERSION"),
-    "numpy==1.*": ("does not say exactly", "NAME==VERSION"),
+    "numpy>=1": ("'numpy>=1' is not pinned", "NAME==VERSION"),
+    "numpy": ("'numpy' is not pinned", "NAME==VERSION"),
+    "numpy==1.*": ("is not pinned to an exact version", "NAME==VERSION"),
     "--index-url https://u:secret@index/simple": (
         "'--index-url' belongs in pip's configuration",
         "PIP_INDEX_URL, or `index-url` in",
@@ -35,8 +35,8 @@ VAGUE = {
     "--extra-index-url=https://u:secret@i": ("'--extra-index-url' belongs", "PIP_EXTRA_INDEX_URL"),
     "-f wheels": ("'-f' belongs", "PIP_FIND_LINKS"),
     "--pre": ("'--pre' belongs", "PIP_PRE"),
-    "-r other.txt": ("'-r' reads another file", "write the lines of that file here"),
-    "--constraint c.txt": ("'--constraint' reads another file", "write the lines of that file here"),
+    "-r other.txt": ("'-r' reads another file", "copy the lines of that file here"),
+    "--constraint c.txt": ("'--constraint' reads another file", "copy the lines of that file here"),
     "-e ./mine": ("'-e' installs a link to a folder", "PIP_FIND_LINKS"),
     "./wheels/six-1.17.0-py3-none-any.whl": ("names a file, not a version", "PIP_FIND_LINKS"),
     "six @ https://u:secret@host/six.whl#sha256=00": ("'six @ https://host/six.whl#sha256=00' names a file", "NAME==VERSION"),
@@ -45,7 +45,7 @@ VAGUE = {
 
 
 @pytest.mark.parametrize("line", VAGUE)
-def test_what_does_not_says_what_to_write_instead(line: str) -> None:
+def test_unpinned_lines_get_a_hint(line: str) -> None:
     ((number, problem, hint),) = unpinned(f"six==1.17.0\n{line}\n")
     assert number == 2
     assert VAGUE[line][0] in problem

@@ -1,4 +1,4 @@
-"""What looks like a secret, and what only looks as if it did."""
+"""Secrets recognised by name and content, and files that only resemble them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gdcbuild.files.secrets import MAX_BYTES, UNSURE, by_content, by_path
         *("a/ID_ED25519", "kubeconfig", "store.p12", "store.PFX", "trust.jks", "application_default_credentials.json"),
     ],
 )
-def test_names_that_tell(path: str) -> None:
+def test_names_of_secrets(path: str) -> None:
     assert by_path(path)
 
 
@@ -29,7 +29,7 @@ def test_names_that_tell(path: str) -> None:
         *("creds.ini", "setup.cfg", "app.conf", "app.properties", "a.toml", "p8", "ssh/x", "AuthKey.p8", "config.json"),
     ],
 )
-def test_names_that_do_not_tell(path: str) -> None:
+def test_names_that_do_not_decide(path: str) -> None:
     assert by_path(path) == UNSURE
 
 
@@ -65,8 +65,8 @@ KEY = b"-----BEGIN %sPRIVATE KEY-----\nMIIE\n-----END %sPRIVATE KEY-----\n"
         (b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n", "a private key"),
         (b"bag attributes\n" + KEY % (b"", b""), "a private key"),
         (b"PuTTY-User-Key-File-3: ssh-rsa\n", "a private key"),
-        (json.dumps({"type": "service_account", "private_key": "x"}).encode(), "the key of a service account"),
-        (json.dumps({"private_key": "x", "type": "service_account"}, indent=2).encode(), "the key of a service account"),
+        (json.dumps({"type": "service_account", "private_key": "x"}).encode(), "a service account key"),
+        (json.dumps({"private_key": "x", "type": "service_account"}, indent=2).encode(), "a service account key"),
         (b"[default]\naws_access_key_id = A\naws_secret_access_key = B\n", "AWS credentials"),
         (b"token: ghp_%s\n" % MIXED[:36], "a GitHub token"),
         (b"'github_pat_%s_%s'" % (MIXED[:22], MIXED[:59]), "a GitHub token"),

@@ -1,4 +1,4 @@
-"""What is told from a file's bytes to stand for another one, and what is not."""
+"""Placeholder files recognised by their bytes, and files that are not placeholders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = f"SHA256E-s12345--{OID}.pt"
         (REMOTE, StandIn("dvc", path="deep/my data")),
     ],
 )
-def test_a_file_that_stands_for_another_one(data: str, expected: StandIn) -> None:
+def test_placeholder_files(data: str, expected: StandIn) -> None:
     assert recognise("deep/file.dvc", data.encode()) == expected
 
 
@@ -49,14 +49,14 @@ def test_a_file_that_stands_for_another_one(data: str, expected: StandIn) -> Non
         LFS + "x" * MAX_BYTES,
     ],
 )
-def test_a_file_that_stands_for_itself(data: str) -> None:
+def test_files_with_content_of_their_own(data: str) -> None:
     assert recognise("deep/file.dvc", data.encode()) is None
 
 
 @pytest.mark.parametrize(
     "name", ["w.pt", "old.mar", "a/NET.ONNX", "h.so", "m.keras", "m.h5", "tokenizer.model", "tokenizer.json", "bert-vocab.txt"]
 )
-def test_what_is_never_empty(name: str) -> None:
+def test_files_that_are_never_empty(name: str) -> None:
     assert recognise(name, b"") == StandIn("empty")
     assert recognise(name, b"\n") is None
 
@@ -64,11 +64,11 @@ def test_what_is_never_empty(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["__init__.py", ".gitkeep", "labels.txt", "settings.yaml", "py.typed", "fingerprint.pb", "weights"]
 )
-def test_what_may_be_empty(name: str) -> None:
+def test_files_that_may_be_empty(name: str) -> None:
     assert recognise(name, b"") is None
 
 
-def test_what_would_be_published() -> None:
+def test_placeholders_among_published_files() -> None:
     files = {
         "w.pt": LFS.encode(),
         "data.dvc": b"outs:\n- md5: 22a1\n  path: data\n",
@@ -95,11 +95,11 @@ def test_what_would_be_published() -> None:
         (StandIn("lfs"), ("a b/w.pt",), "fetch it: git lfs pull --include 'a b/w.pt'"),
         (StandIn("lfs"), ("w.pt", "sub"), "fetch it: git -C sub lfs pull --include w.pt"),
         (StandIn("annex"), ("w.pt",), "fetch it: git annex get w.pt"),
-        (StandIn("dvc", path="w.pt"), ("w.pt.dvc",), "fetch it: dvc pull w.pt.dvc; and name 'w.pt' instead"),
+        (StandIn("dvc", path="w.pt"), ("w.pt.dvc",), "fetch it: dvc pull w.pt.dvc; then write 'w.pt' instead"),
         (StandIn("lfs"), (), "fetch the files before the model is saved or packed: git lfs pull"),
         (StandIn("annex"), (), "fetch the files before the model is saved or packed: git annex get"),
         (StandIn("dvc"), (), "fetch the files before the model is saved or packed: dvc pull"),
     ],
 )
-def test_the_command_is_told(standin: StandIn, arguments: tuple[Any, ...], hint: str) -> None:
+def test_the_hint_has_the_command_to_run(standin: StandIn, arguments: tuple[Any, ...], hint: str) -> None:
     assert standin.problem("shown", *arguments).hint == hint

@@ -1,4 +1,4 @@
-"""Writes variables as TensorFlow does, and as it never would: tables of sorted strings, and bundles of tensors in them."""
+"""Write variables as TensorFlow does, and damaged in ways it never would: sorted string tables and tensor bundles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fixed(number: int) -> bytes:
 
 
 def block(rows: Iterable[tuple[bytes, bytes]], kind: int = 0) -> bytes:
-    """A block and its trailer. Every key shares what it can with the one before."""
+    """A block and its trailer. Every key shares its longest prefix with the key before."""
     out, before = b"", b""
     for key, value in rows:
         shared = next((n for n, (a, b) in enumerate(zip(before, key, strict=False)) if a != b), min(len(before), len(key)))
@@ -72,7 +72,7 @@ def table(*blocks: bytes, ends: Sequence[bytes] = (b"\xff" * 9,)) -> bytes:
 
 
 class Tensor(NamedTuple):
-    """A tensor to write. `data` are its bytes as they stand in the file, `crc` their checksum, not masked."""
+    """A tensor to write. `data` are its bytes in the file, `crc` their checksum, not masked."""
 
     data: bytes
     shape: tuple[int, ...]
@@ -94,7 +94,7 @@ def strings(*texts: bytes, order: str = "<") -> Tensor:
 
 
 def variants(*messages: bytes) -> Tensor:
-    """Each with its length before and a checksum of all so far behind it."""
+    """Each with its length before it, and after it a checksum of everything so far."""
     data = summed = b""
     for message in messages:
         summed += struct.pack("<Q", len(message)) + message
@@ -115,7 +115,7 @@ def header(shards: int = 1, order: str = "<") -> bytes:
 
 
 def bundle(tensors: Mapping[str, Tensor], shards: int = 1, order: str = "<") -> dict[str, bytes]:
-    """The files below variables/: an index of two blocks, and the tensors by turns in so many data files."""
+    """The files below variables/: an index of two blocks, and the tensors spread over the data files."""
     data = [b""] * shards
     rows = [(b"", header(shards, order))]
     for number, (name, tensor) in enumerate(sorted(tensors.items())):

@@ -13,7 +13,7 @@ _FIELDS = {field.name for field in fields(VersionRequest)}
 
 
 def having(request: VersionRequest, **changes: Any) -> VersionRequest:
-    """The request with other fields, or with other values of the framework's keys; None takes one away."""
+    """The request with other fields, or other values of the framework's keys; None removes one."""
     values = {**request.values, **{key: value for key, value in changes.items() if key not in _FIELDS}}
     given = {key: _entry(value) if isinstance(value, Handler) else value for key, value in values.items() if value is not None}
     return replace(request, values=Values(given), **{key: value for key, value in changes.items() if key in _FIELDS})

@@ -1,4 +1,4 @@
-"""Variables of a SavedModel, whole and damaged, through the contract. What TensorFlow makes of them: tests/frameworks."""
+"""Check intact and damaged variables of a SavedModel. tests/frameworks compares with TensorFlow itself."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_a_tensor_in_slices() -> None:
     assert "checksums of 1 of its 2 tensors differ" in check({**sliced(), SHARD: bytes(8) + sliced()[SHARD][8:]})[0].message
 
 
-def test_data_files_of_another_count_are_told_and_published() -> None:
+def test_stray_data_files_are_reported_and_published() -> None:
     (problem,) = check({**WHOLE, "variables/variables.data-00001-of-00002": b"x"})
     assert isinstance(problem, Caution)
-    assert problem.message.startswith("variables/variables.data-00001-of-00002 would be published and never read")
+    assert problem.message.startswith("variables/variables.data-00001-of-00002 would be published but never read")
 
 
 def test_data_files_of_another_count_are_not_those_that_are_missing() -> None:
@@ -110,12 +110,12 @@ HALF = len(WHOLE[SHARD]) // 2
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({SHARD: b""}, f'{SHARD} has 0 bytes, and {INDEX} says {len(WHOLE[SHARD])}. The server would say: "Read less bytes'),
+        ({SHARD: b""}, f'{SHARD} has 0 bytes, but {INDEX} needs {len(WHOLE[SHARD])}. The server would say: "Read less bytes'),
         ({SHARD: WHOLE[SHARD][:HALF]}, f"{SHARD} has {HALF} bytes"),
         ({SHARD: bytes(len(WHOLE[SHARD]))}, "the checksums of 5 of its 6 tensors differ (a, nowhere, table/keys, variant, z)"),
         ({SHARD: WHOLE[SHARD][::-1]}, 'The server would say: "Checksum does not match"'),
         ({INDEX: bundle({**TENSORS, "a": floats(3, 2, 1)})[INDEX]}, "the checksums of 1 of its 6 tensors differ (a)"),
-        ({INDEX: bundle({"a": floats(*range(999))})[INDEX]}, f"{SHARD} has {len(WHOLE[SHARD])} bytes, and {INDEX} says 3,996"),
+        ({INDEX: bundle({"a": floats(*range(999))})[INDEX]}, f"{SHARD} has {len(WHOLE[SHARD])} bytes, but {INDEX} needs 3,996"),
         ({INDEX: b""}, f'{INDEX} is damaged. The server would say: "file is too short to be an sstable"'),
         ({INDEX: WHOLE[INDEX][: len(WHOLE[INDEX]) // 2]}, "not an sstable (bad magic number)"),
         ({INDEX: bytes(500)}, "not an sstable (bad magic number)"),
@@ -134,12 +134,12 @@ HALF = len(WHOLE[SHARD]) // 2
         ({INDEX: table(sealed(b"\x05\x00\x00" + bytes(4)))}, "wrong lengths at byte 0 of the block"),
         ({INDEX: table(sealed(b"\x00\x7f\x00" + bytes(4)))}, "wrong lengths at byte 0 of the block"),
         ({INDEX: table(sealed(b"\x00" + varint(1 << 40) + varint(1 << 40) + bytes(4)))}, "wrong lengths at byte 0"),
-        ({INDEX: table(sealed(b"\xff\xff" + bytes(4)))}, "bad entry in block: cut off"),
+        ({INDEX: table(sealed(b"\xff\xff" + bytes(4)))}, "bad entry in block: truncated"),
         ({INDEX: table(block([(b"", header()), (b"b", b""), (b"a", b"")]))}, "its keys are not in order at b'a'"),
         ({INDEX: table(block([(b"", header()), (b"", b"")]))}, "its keys are not in order at b''"),
         ({INDEX: table(block([(b"", header()), (b"w", b"")]), ends=[b"v"])}, "its keys are not in order at b'w'"),
-        (one("w", b"\xff"), "cut off at byte 1"),
-        (one("w", b"\x0b"), "a field of unknown type 3"),
+        (one("w", b"\xff"), "truncated at byte 1"),
+        (one("w", b"\x0b"), "has the unknown type 3"),
         (one("w", entry(floats(1), 0, 0, size=5)), "Invalid size in bundle entry: key w; stored size 5; expected size 4"),
         (one("w", entry(Tensor(b"", (1 << 40, 1 << 40)), 0, 0)), f"stored size 0; expected size {4 << 80}"),
         (one("w", entry(Tensor(b"", (1 << 63,)), 0, 0)), "Invalid tensor shape: w"),
@@ -163,21 +163,21 @@ def test_tensors_that_share_bytes_are_refused_before_any_is_read_twice() -> None
     rows = [(b"", header()), *((b"%03d" % n, entry(Tensor(bytes(64), (16,)), 0, n % 60)) for n in range(999))]
     (problem,) = check({INDEX: table(block(rows)), SHARD: bytes(200)})
     assert f"{INDEX} is damaged: " in problem.message
-    assert "begins inside of another tensor" in problem.message
+    assert "overlaps another tensor" in problem.message
 
 
 def test_a_block_is_not_read_twice() -> None:
     rows = block([(b"", header())])
     listed = block([(b"%d" % n, handle(0, len(rows) - 5)) for n in range(9)])
     (problem,) = check({INDEX: rows + listed + footer(len(rows), len(listed) - 5), SHARD: b""})
-    assert "a block at byte 0, inside of the one before" in problem.message
+    assert "the block at byte 0 overlaps the one before" in problem.message
 
 
 def test_more_names_than_a_model_has_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sstable, "MAX_NAMES", 1 << 20)
     name = b"n" * 60_000
     (problem,) = check({INDEX: table(block([(b"", header()), *((name + b"%d" % n, b"") for n in range(10, 99))])), SHARD: b""})
-    assert problem.message == f"{INDEX} is damaged: more names than 1 MiB hold"
+    assert problem.message == f"{INDEX} is damaged: its names take more than 1 MiB"
 
 
 def test_more_fields_than_a_model_has_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,13 +195,13 @@ def test_pointers_of_git_lfs_are_named(files: list[str]) -> None:
 
 
 def flipped(data: bytes) -> list[bytes]:
-    """The data with each of its bits turned, one by one."""
+    """The data with one bit flipped, for each bit."""
     number = int.from_bytes(data)
     return [(number ^ 1 << bit).to_bytes(len(data)) for bit in range(8 * len(data))]
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_no_bit_of_a_tensor_can_turn(name: str) -> None:
+def test_a_flipped_bit_in_a_tensor_is_found(name: str) -> None:
     files = bundle({name: TENSORS[name]})
     for data in flipped(files[SHARD]):
         assert "Checksum does not match" in check({**files, SHARD: data})[0].message
@@ -212,14 +212,14 @@ def harmless(index: bytes) -> bool:
     return reader.read(io.BytesIO(index)) == reader.read(io.BytesIO(WHOLE[INDEX]))
 
 
-def test_no_bit_of_the_index_can_turn_what_it_says() -> None:
+def test_a_flipped_bit_in_the_index_is_found_or_harmless() -> None:
     unseen = [index for index in flipped(WHOLE[INDEX]) if not check({**WHOLE, INDEX: index})]
     assert all(map(harmless, unseen))
     assert len(unseen) < 8 * sstable._FOOTER  # the padding before the magic number
 
 
 @pytest.mark.parametrize("cut", [lambda data, n: data[:n], lambda data, n: data[n + 1 :]])
-def test_no_part_of_the_index_is_enough(cut: Callable[[bytes, int], bytes]) -> None:
+def test_a_truncated_index_is_found(cut: Callable[[bytes, int], bytes]) -> None:
     for length in range(len(WHOLE[INDEX])):
         assert check({**WHOLE, INDEX: cut(WHOLE[INDEX], length)})
 

@@ -94,19 +94,19 @@ def test_does_not_read_what_it_does_not_need() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\x12", "cut off at byte 1"),
-        (b"\x12\x05ab", "the field at byte 0 is damaged or cut off"),
-        (b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "the field at byte 0 is damaged or cut off"),
-        (b"\x08" + b"\xff" * 11, "a number at byte 1 does not end"),
-        (b"\x0b\x0c", "a field of unknown type 3 at byte 0"),
-        (b"\x00\x00", "the field at byte 0 is damaged or cut off"),
-        (b"\x09\x00", "the field at byte 0 is damaged or cut off"),
-        (b"<!DOCTYPE html>", "a field of unknown type 4 at byte 0"),
-        (field(2, field(1, b"\x22")), "cut off at byte 5"),
-        (model(graph(version="x" * 100_000)), "a name of 100000 bytes at byte 25"),
+        (b"\x12", "truncated at byte 1"),
+        (b"\x12\x05ab", "the field at byte 0 is damaged or truncated"),
+        (b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "the field at byte 0 is damaged or truncated"),
+        (b"\x08" + b"\xff" * 11, "the number at byte 1 is too long"),
+        (b"\x0b\x0c", "the field at byte 0 has the unknown type 3"),
+        (b"\x00\x00", "the field at byte 0 is damaged or truncated"),
+        (b"\x09\x00", "the field at byte 0 is damaged or truncated"),
+        (b"<!DOCTYPE html>", "the field at byte 0 has the unknown type 4"),
+        (field(2, field(1, b"\x22")), "truncated at byte 5"),
+        (model(graph(version="x" * 100_000)), "the name at byte 25 has 100000 bytes"),
     ],
 )
-def test_damage_is_told_with_its_place(data: bytes, message: str) -> None:
+def test_damage_is_reported_with_its_position(data: bytes, message: str) -> None:
     with pytest.raises(Malformed, match=message):
         read(data)
 
@@ -173,22 +173,22 @@ def test_what_the_server_loads_is_accepted(files: Mapping[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("files", "message", "hint"),
     [
-        ({}, "there is no saved_model.pb", "the folder of a SavedModel"),
-        ({"1/saved_model.pb": b""}, "saved_model.pb lies in 1/, not at the root", "make 1/ itself the source"),
+        ({}, "there is no saved_model.pb", "the folder that contains saved_model.pb"),
+        ({"1/saved_model.pb": b""}, "saved_model.pb is in 1/, not at the root", "give the folder 1/ itself"),
         ({"saved_model.cpb": b""}, "there is only saved_model.cpb", "save without `experimental_image_format`"),
-        ({"saved_model.pbtxt": b""}, "there is only the text form", "save(as_text=False)"),
-        ({"saved_model.pb": b"\x12\x05"}, "saved_model.pb is no SavedModel", "export the model again"),
-        ({"saved_model.pb": b""}, "'saved_model.pb' is empty", "put the whole file there"),
-        (of(graph(["train"]), graph(["serve", "gpu"])), "there is: { gpu serve }, { train }", '["serve"]'),
-        (of(graph(signatures={})), "no signature serving_default; there is: none", 'return (module, {"serving_default": fn})'),
+        ({"saved_model.pbtxt": b""}, "there is only saved_model.pbtxt, the text format", "save(as_text=False)"),
+        ({"saved_model.pb": b"\x12\x05"}, "saved_model.pb is not a valid SavedModel", "export the model again"),
+        ({"saved_model.pb": b""}, "'saved_model.pb' is empty", "copy or fetch it again"),
+        (of(graph(["train"]), graph(["serve", "gpu"])), "found: { gpu serve }, { train }", '["serve"]'),
+        (of(graph(signatures={})), "no signature serving_default; found: none", 'return (module, {"serving_default": fn})'),
         (
             of(graph(signatures={"score": PREDICT, "__init": ""})),
-            "there is: score.",
+            "found: score.",
             'return (module, {"serving_default": fn})',
         ),
         (of(graph(signatures={"serving_default": ""})), "is ''", "predict_signature_def"),
         (of(graph(version="2.18.1")), "exported by TensorFlow 2.18.1", "a toolchain with tensorflow 2.14"),
-        (of(graph(version="3.0.0-dev1")), "exported by TensorFlow 3.0.0-dev1", "an image of 3.0 or newer"),
+        (of(graph(version="3.0.0-dev1")), "exported by TensorFlow 3.0.0-dev1", "an image with 3.0 or newer"),
         ({"saved_model.pb": model()}, f"{INDEX}, {SHARD} are missing", "variables/"),
         ({"saved_model.pb": model(), SHARD: b""}, f"{INDEX} is missing", "variables/"),
         ({"saved_model.pb": model(), INDEX: WHOLE[INDEX]}, f"{SHARD} is missing", ".gitignore"),
@@ -196,13 +196,13 @@ def test_what_the_server_loads_is_accepted(files: Mapping[str, bytes]) -> None:
         (of(graph(assets=["words.txt"])), "assets/words.txt is missing", "assets/"),
     ],
 )
-def test_what_the_server_refuses_is_told_with_the_mend(files: Mapping[str, bytes], message: str, hint: str) -> None:
+def test_what_the_server_refuses_is_reported_with_the_fix(files: Mapping[str, bytes], message: str, hint: str) -> None:
     (problem,) = check(files)
     assert message in problem.message
     assert hint in problem.hint
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     files = {"saved_model.pb": model(graph(version="2.18.0", signatures={}, assets=["words.txt"]))}
     said = [problem.message for problem in check(files)]
     assert len(said) == 4
@@ -271,5 +271,5 @@ def test_warmup_requests(data: bytes) -> None:
 )
 def test_warmup_requests_that_the_server_cannot_read(data: bytes, said: str) -> None:
     (problem,) = check({**WHOLE, WARMUP: data})
-    assert f'{WARMUP} cannot be read, and the server would not serve the model: "{said}"' in problem.message
+    assert f'{WARMUP} is invalid, and the server would not serve the model: "{said}"' in problem.message
     assert "tf.io.TFRecordWriter" in problem.hint

@@ -79,16 +79,16 @@ def test_more_than_one_source() -> None:
 @pytest.mark.parametrize("paths", [(), ("m.pt",), ("a.keras", "b.keras"), ("saved_model.pb",)])
 def test_a_keras_source_is_one_keras_file(paths: tuple[str, ...]) -> None:
     (problem,) = refused(sources=(source("keras", *paths),))
-    assert "must be one file, .keras or .h5" in problem.message
+    assert "must be one file ending in .keras or .h5" in problem.message
 
 
 def test_the_folder_to_write_into_is_gdcbuilds_to_give() -> None:
     (problem,) = refused(export=replace(EXPORT, args={"export_dir": "out"}))
-    assert "`args` gives export_dir" in problem.message
+    assert "`args` sets export_dir" in problem.message
     assert problem.where == PLACE
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     problems = refused(sources=(source("keras", "m.pt"),), export=replace(EXPORT, args={"export_dir": "out"}))
     assert len(problems) == 3
 
@@ -109,18 +109,18 @@ def test_versions_that_are_served(version: str) -> None:
         (" 1", 'such as "1"'),
         ("²", 'such as "1"'),
         ("١", 'such as "1"'),
-        ("0", 'write "1"'),
-        (str(2**63), 'write "1"'),
-        ("9" * 10_000, 'write "1"'),
+        ("0", 'such as "1"'),
+        (str(2**63), 'such as "1"'),
+        ("9" * 10_000, 'such as "1"'),
         ("007", 'write "7"'),
     ],
 )
-def test_versions_that_are_passed_over(version: str, write: str) -> None:
+def test_versions_that_would_be_ignored(version: str, write: str) -> None:
     assert write in (TENSORFLOW.version_problem(version) or "")
 
 
-def test_files_that_stand_for_other_ones_are_no_saved_model() -> None:
-    """And nothing else is said of it then, as all else follows from that."""
+def test_placeholder_files_are_not_a_saved_model() -> None:
+    """Nothing else is reported then, because it would only follow from that."""
     pointer = BytesBlob(b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n" % 0)
     files = {
         "saved_model.pb": BytesBlob(b""),
@@ -130,7 +130,7 @@ def test_files_that_stand_for_other_ones_are_no_saved_model() -> None:
         "large": BytesBlob(pointer.data * 1000),
     }
     assert [p.message for p in TENSORFLOW.check(files, REQUEST.image, Policy())] == [
-        "'saved_model.pb' is empty, and no model, weights or tokenizer is",
+        "'saved_model.pb' is empty; models, weights and tokenizers never are",
         "'assets/words.txt' is a Git LFS pointer, not the file itself",
         "'variables/variables.data-00000-of-00001' is a Git LFS pointer, not the file itself",
     ]

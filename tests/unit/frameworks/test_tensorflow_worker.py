@@ -17,7 +17,7 @@ class Thing:
     pass
 
 
-def test_the_set_keeps_order_and_tells_equals_apart() -> None:
+def test_the_set_keeps_order_and_compares_by_identity() -> None:
     things = [Thing() for _ in range(50)]
     found = worker.OrderedWeakSet()
     for thing in [*things, *reversed(things)]:
@@ -94,7 +94,7 @@ def test_a_toolchain_without_tensorflow(tmp_path: Path) -> None:
         ("import distutils_gone", "ModuleNotFoundError: No module named 'distutils_gone'"),
     ],
 )
-def test_a_toolchain_whose_packages_do_not_fit(tmp_path: Path, code: str, said: str) -> None:
+def test_a_toolchain_whose_packages_do_not_match(tmp_path: Path, code: str, said: str) -> None:
     (tmp_path / "site/tensorflow").mkdir(parents=True)
     (tmp_path / "site/tensorflow/__init__.py").write_text("import setuptools_of_old")
     (tmp_path / "site/setuptools_of_old.py").write_text(code)

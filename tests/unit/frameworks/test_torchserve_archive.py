@@ -1,4 +1,4 @@
-"""Reading archives that mean harm, or are only broken: refused with a reason, never unpacked, never a traceback."""
+"""Hostile and damaged archives are refused with a reason, never unpacked, and never cause a traceback."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def quoted() -> bytes:
 
 
 def short(count: int) -> Entry:
-    """A member whose packed data is said to be longer than it is."""
+    """A member whose packed data is declared longer than it is."""
     packed = deflated(X)
     numbers = {"packed": len(packed) + count}
     return E("a", X, method=8, packed=packed, local=numbers, central=numbers)
@@ -77,14 +77,14 @@ def many_ends() -> bytes:
 
 NAMES = {
     "absolute": (mar(E("/etc/passwd")), "'/etc/passwd' is not a relative path"),
-    "upwards": (mar(E("../../x")), "leads out of the folder"),
-    "upwards inside": (mar(E("a/../../x")), "leads out of the folder"),
-    "upwards and back": (mar(E("a/../b")), "leads out of the folder"),
-    "upwards folder": (mar(E("../")), "leads out of the folder"),
-    "two points": (mar(E("..")), "leads out of the folder"),
-    "upwards from here": (mar(E("./../x")), "leads out of the folder"),
-    "one point": (mar(E(".")), "is not written plainly"),
-    "one point last": (mar(E("a/.")), "is not written plainly"),
+    "upwards": (mar(E("../../x")), "contains .."),
+    "upwards inside": (mar(E("a/../../x")), "contains .."),
+    "upwards and back": (mar(E("a/../b")), "contains .."),
+    "upwards folder": (mar(E("../")), "contains .."),
+    "two points": (mar(E("..")), "contains .."),
+    "upwards from here": (mar(E("./../x")), "contains .."),
+    "one point": (mar(E(".")), "contains // or ./"),
+    "one point last": (mar(E("a/.")), "contains // or ./"),
     "from here to the root": (mar(E("/./x")), "is not a relative path"),
     "empty": (mar(E("")), "a member has no name"),
     "only a slash": (mar(E("/")), "is not a relative path"),
@@ -99,7 +99,7 @@ NAMES = {
     "longest that a header can tell": (mar(E("a/" * 32_000 + "b")), "longer than 1024"),
     "long part": (mar(E("a" * 256)), "a part longer than 255"),
     "not UTF-8": (mar(E(b"a\xffb", flags=UTF8)), "damaged"),
-    "not said to be UTF-8": (mar(E("ä".encode())), "does not say that it is UTF-8"),
+    "not said to be UTF-8": (mar(E("ä".encode())), "is not marked as UTF-8"),
     "twice": (mar(E("a", b"1"), E("a", b"2")), "'a' appears twice"),
     "twice, once from here": (mar(E("a", b"1"), E("./a", b"2")), "'a' appears twice"),
     "file and folder from here": (mar(E("a"), E(".//a/b")), "'a' is both a file and the folder of 'a/b'"),
@@ -109,8 +109,8 @@ NAMES = {
     "file and folder": (mar(E("a"), E("a-b"), E("a/b")), "'a' is both a file and the folder of 'a/b'"),
     "file and empty folder": (mar(E("a"), E("a/")), "'a' is both a file and the folder"),
     "second name": (mar(E("a", extra=second_name(b"../x"))), "a second name: '../x'"),
-    "name in the one header": (mar(E("a", X, local={"name": b"../a"})), "another name before its data: '../a'"),
-    "case of the name": (mar(E("a", X, local={"name": b"A"})), "another name before its data: 'A'"),
+    "name in the one header": (mar(E("a", X, local={"name": b"../a"})), "different name in its own header: '../a'"),
+    "case of the name": (mar(E("a", X, local={"name": b"A"})), "different name in its own header: 'A'"),
 }
 
 KINDS = {
@@ -121,15 +121,15 @@ KINDS = {
     "pipe": (mar(E("a", attributes=kind(stat.S_IFIFO | 0o600))), "link or a device"),
     "socket": (mar(E("a", attributes=kind(stat.S_IFSOCK | 0o600))), "link or a device"),
     "folder that is a file": (mar(E("a/", attributes=kind(stat.S_IFREG | 0o644))), "link or a device"),
-    "folder with bytes": (mar(E("a/", b"12")), "bytes of its own"),
+    "folder with bytes": (mar(E("a/", b"12")), "has content"),
     "encrypted": (mar(E("a", X, flags=ENCRYPTED)), "encrypted"),
     "bzip2": (mar(E("a", X, method=12)), "method 12"),
     "lzma": (mar(E("a", X, method=14)), "method 14"),
     "zstandard": (mar(E("a", X, method=93)), "method 93"),
     "made up": (mar(E("a", X, method=0xFFFF)), "method 65535"),
-    "other method in the one header": (mar(E("a", X, local={"method": 8})), "another method"),
-    "encrypted in the one header": (mar(E("a", X, local={"flags": 1})), "other flags"),
-    "descriptor in the one header": (mar(E("a", X, local={"flags": 8})), "other flags"),
+    "other method in the one header": (mar(E("a", X, local={"method": 8})), "another compression method"),
+    "encrypted in the one header": (mar(E("a", X, local={"flags": 1})), "different flags"),
+    "descriptor in the one header": (mar(E("a", X, local={"flags": 8})), "different flags"),
 }
 
 SIZES = {
@@ -140,37 +140,37 @@ SIZES = {
         "unpacks to"),
     "many": (mar(*(E(f"{n}") for n in range(10_000))), "10002 members"),
     "larger than it says": (mar(E("a", X, method=8, local={"size": 10}, central={"size": 10})), "a is damaged"),
-    "smaller than it says": (mar(E("a", X, method=8, local={"size": 200}, central={"size": 200})), "not the 200"),
-    "stored, unpacked larger": (mar(E("a", X, local={"size": 200}, central={"size": 200})), "is stored as it is, and says"),
-    "stored, packed larger": (mar(E("a", X, local={"packed": 200}, central={"packed": 200})), "is stored as it is, and says"),
+    "smaller than it says": (mar(E("a", X, method=8, local={"size": 200}, central={"size": 200})), "not the declared 200"),
+    "stored, unpacked larger": (mar(E("a", X, local={"size": 200}, central={"size": 200})), "is stored, but has two sizes"),
+    "stored, packed larger": (mar(E("a", X, local={"packed": 200}, central={"packed": 200})), "is stored, but has two sizes"),
     "torn": (mar(E("a", X, method=8, packed=deflated(X)[:3])), "a is damaged"),
     "not deflated": (mar(E("a", X, method=8, packed=b"\xff" * 9)), "a is damaged"),
-    "more after the deflated": (mar(E("a", X, method=8, packed=deflated(X) + b"more")), "does not end where"),
-    "a member after the deflated": (mar(E("a", X, method=8, packed=deflated(X) + hidden(E("evil", X)))), "does not end where"),
+    "more after the deflated": (mar(E("a", X, method=8, packed=deflated(X) + b"more")), "is not the declared one"),
+    "a member after the deflated": (mar(E("a", X, method=8, packed=deflated(X) + hidden(E("evil", X)))), "is not the declared"),
     "checksum": (mar(E("a", X, local={"crc": 1}, central={"crc": 1})), "a is damaged"),
-    "checksum in the one header": (mar(E("a", X, local={"crc": 1})), "another size or checksum before its data"),
-    "size in the one header": (mar(E("a", X, local={"size": 99})), "another size or checksum before its data"),
-    "packed size in the one header": (mar(E("a", X, local={"packed": 99})), "another size or checksum before its data"),
+    "checksum in the one header": (mar(E("a", X, local={"crc": 1})), "different size or checksum in its own header"),
+    "size in the one header": (mar(E("a", X, local={"size": 99})), "different size or checksum in its own header"),
+    "packed size in the one header": (mar(E("a", X, local={"packed": 99})), "different size or checksum in its own header"),
     "size of zip64 missing": (mar(E("a", X, central={"size": FULL})), "lacks its zip64 size"),
     "size of zip64 missing before": (mar(E("a", X, local={"size": FULL})), "lacks its zip64 size"),
-    "size of zip64 twice": (mar(E("a", X, central={"size": FULL, "extra": wide(100) * 2})), "its size or its name twice"),
-    "size of zip64 is another": (mar(E("a", X, local={"size": FULL, "extra": wide(101)})), "another size or checksum before"),
-    "extra too long": (mar(E("a", X, central={"extra": b"\1\0\xff\0"})), "longer than there is room"),
+    "size of zip64 twice": (mar(E("a", X, central={"size": FULL, "extra": wide(100) * 2})), "two sizes or two names"),
+    "size of zip64 is another": (mar(E("a", X, local={"size": FULL, "extra": wide(101)})), "different size or checksum in"),
+    "extra too long": (mar(E("a", X, central={"extra": b"\1\0\xff\0"})), "an extra field that is too long"),
     "descriptor lies": (mar(E("a", X, method=8, flags=DESCRIPTOR, local={"crc": 0, "packed": 0, "size": 0},
-        behind=b"PK\7\x08" + bytes(12))), "another size or checksum after its data"),
+        behind=b"PK\7\x08" + bytes(12))), "different size or checksum after its data"),
     "descriptor missing": (mar(E("a", X, method=8, flags=DESCRIPTOR, local={"crc": 0, "packed": 0, "size": 0})),
-        "another size or checksum after its data"),
+        "different size or checksum after its data"),
 }  # fmt: skip
 
 PLACES = {
-    "nested": (quoted(), "overlaps with"),
-    "the data of another": (mar(E("a", X), E("b", X, absent=True, central={"offset": FIRST})), "overlaps with 'a'"),
-    "overlap by a byte": (mar(short(1)), "overlaps with 'a'"),
-    "at the start of another": (mar(E("a", X, central={"offset": 0})), "overlaps with 'w.pt'"),
-    "far away": (mar(E("a", X, central={"offset": 10**9})), "starts in the directory, or after it"),
-    "farther than there are bytes": (mar(E("a", X, central={"offset": FULL, "extra": wide(1 << 62)})), "or after it"),
-    "in the directory": (mar(E("a", X, central={"offset": len(mar(E("a", X))) - 100})), "starts in the directory, or after it"),
-    "into the directory": (made(short(1)), "reaches into the directory"),
+    "nested": (quoted(), "overlaps"),
+    "the data of another": (mar(E("a", X), E("b", X, absent=True, central={"offset": FIRST})), "overlaps 'a'"),
+    "overlap by a byte": (mar(short(1)), "overlaps 'a'"),
+    "at the start of another": (mar(E("a", X, central={"offset": 0})), "overlaps 'w.pt'"),
+    "far away": (mar(E("a", X, central={"offset": 10**9})), "starts in or after the directory"),
+    "farther than there are bytes": (mar(E("a", X, central={"offset": FULL, "extra": wide(1 << 62)})), "after the directory"),
+    "in the directory": (mar(E("a", X, central={"offset": len(mar(E("a", X))) - 100})), "starts in or after the directory"),
+    "into the directory": (made(short(1)), "extends into the directory"),
     "no header": (mar(E("a", X)).replace(b"PK\3\4", b"PK\3\0"), "there is no header where 'w.pt'"),
     "hidden between": (mar(E("a", X, behind=hidden(E("evil.py", X)))), "bytes between 'a' and 'MAR-INF/MANIFEST.json'"),
     "hidden before the directory": (mar(gap=hidden(E("evil.py", X))), "and the directory belong to no member"),
@@ -178,30 +178,30 @@ PLACES = {
     "another archive before the start": (mar(prefix=made(E("evil.py", X))), "bytes between the start and 'w.pt'"),
     "after the end": (mar(suffix=b"tail"), "4 bytes follow its end"),
     "after the end and zeros": (mar(suffix=bytes(9) + b"tail"), "13 bytes follow its end"),
-    "zeros in the place of a comment": (mar(comment=bytes(9), end={"comment_size": 10}), "cut off in the comment"),
-    "zeros after two ends": (many_ends() + bytes(9), "two ends"),
+    "zeros in the place of a comment": (mar(comment=bytes(9), end={"comment_size": 10}), "truncated in the comment"),
+    "zeros after two ends": (many_ends() + bytes(9), "two end records"),
     "another archive after the end": (mar() + mar(), "its directory has moved"),
-    "two ends": (many_ends(), "two ends"),
-    "an end in the comment": (mar(comment=b"hello PK\5\6"), "two ends"),
-    "comment cut off": (mar(comment=b"hello", end={"comment_size": 9}), "cut off in the comment"),
+    "two ends": (many_ends(), "two end records"),
+    "an end in the comment": (mar(comment=b"hello PK\5\6"), "two end records"),
+    "comment cut off": (mar(comment=b"hello", end={"comment_size": 9}), "truncated in the comment"),
 }  # fmt: skip
 
 ENDS = {
-    "one entry more": (mar(end={"count": 3, "here": 3}), "does not have the 3 entries"),
-    "one entry less": (mar(end={"count": 1, "here": 1}), "more than the 1 entries"),
-    "counts differ": (mar(end={"here": 1}), "one part of an archive in several"),
-    "second disk": (mar(end={"disk": 1}), "one part of an archive in several"),
-    "member on another disk": (mar(E("a", central={"disk": 1})), "one part of an archive in several"),
+    "one entry more": (mar(end={"count": 3, "here": 3}), "fewer than the declared 3 entries"),
+    "one entry less": (mar(end={"count": 1, "here": 1}), "more than the declared 1 entries"),
+    "counts differ": (mar(end={"here": 1}), "part of a multi-part archive"),
+    "second disk": (mar(end={"disk": 1}), "part of a multi-part archive"),
+    "member on another disk": (mar(E("a", central={"disk": 1})), "part of a multi-part archive"),
     "directory elsewhere": (mar(end={"start": 5}), "its directory has moved"),
     "directory longer": (mar(end={"length": 10_000}), "its directory has moved"),
     "directory of 4 GiB": (mar(end={"length": FULL, "start": FULL}), "its directory has moved"),
     "zip64 elsewhere": (mar(zip64={"at": 0}), "zip64 end record is not where"),
     "zip64 at the end of the world": (mar(zip64={"at": 1 << 63}), "zip64 end record is not where"),
     "zip64 longer": (mar(zip64={"rest": 1 << 40}), "zip64 end record is not where"),
-    "zip64 with another count": (mar(zip64={"count": 1 << 40, "here": 1 << 40}), "members, more than"),
+    "zip64 with another count": (mar(zip64={"count": 1 << 40, "here": 1 << 40}), "members, more than the limit"),
     "zip64 with another directory": (mar(zip64={"length": 1 << 40}), "its directory has moved"),
     "zip64 contradicts": (mar(zip64=True, end={"count": 1, "here": 1}), "contradict each other"),
-    "extra of the last entry": (made(E("a", central={"extra_size": 9})), "the last entry of its directory is cut off"),
+    "extra of the last entry": (made(E("a", central={"extra_size": 9})), "the last entry of its directory is truncated"),
     "not a zip": (b"hello", "not a zip file"),
     "nothing": (b"", "not a zip file"),
     "an end alone": (mar()[-22:], "its directory has moved"),
@@ -235,11 +235,14 @@ HOSTILE = {
 }
 
 
-def test_an_archive_of_the_other_format_is_called_what_it_is(tmp_path: Path) -> None:
+def test_a_gzip_archive_is_named_as_such(tmp_path: Path) -> None:
     with pytest.raises(ActionFailed) as failure:
         repack.run({}, {"mar/old.tar.gz": BytesBlob(gzip.compress(b"tar"))}, tmp_path)
     assert failure.value.problems == (
-        Problem("old.tar.gz is packed with gzip, and the containers ask for a zip file", "leave out --archive-format tgz"),
+        Problem(
+            "old.tar.gz is a gzip file, and the containers need a zip file",
+            "run torch-model-archiver without --archive-format tgz",
+        ),
     )
 
 
@@ -285,7 +288,7 @@ SOUND: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", SOUND)
-def test_what_is_sound_is_packed_the_same(case: str, tmp_path: Path) -> None:
+def test_valid_archives_are_packed_the_same(case: str, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     repack.run({}, {"mar/old.mar": BytesBlob(SOUND[case])}, tmp_path / "one")
@@ -320,7 +323,7 @@ def test_zeros_get_as_small_as_they_get(tmp_path: Path) -> None:
         assert found.member("w.pt").digest.size == 400 << 20
 
 
-def test_folders_are_no_members() -> None:
+def test_folders_are_not_members() -> None:
     with open_archive(BytesBlob(mar(E("a/"), E("a/b", b"1")))) as found:
         assert found.names == ["w.pt", "a/b", MANIFEST]
         assert found.member("a/b").digest == Digest.of(b"1")
@@ -342,7 +345,7 @@ def test_a_zip_in_the_zip(method: int) -> None:
 def test_a_zip_in_the_zip_is_not_trusted_either(monkeypatch: pytest.MonkeyPatch) -> None:
     data = mar(E("a.pt", mar(E("../x"))), E("b.pt", mar(), method=8))
     with open_archive(BytesBlob(data)) as found:
-        with pytest.raises(UnreadableArchive, match="leads out"), found.nested("a.pt"):
+        with pytest.raises(UnreadableArchive, match="contains"), found.nested("a.pt"):
             pass
         monkeypatch.setattr(reading, "NESTED_FREE_SIZE", 9)
         monkeypatch.setattr(reading, "MAX_RATIO", 0)
@@ -361,8 +364,8 @@ def test_text_is_not_read_without_bound(monkeypatch: pytest.MonkeyPatch) -> None
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32), case=st.sampled_from(sorted(SOUND)))
-def test_any_damage_is_told_or_does_no_harm(seed: int, case: str, tmp_path: Path) -> None:
-    """Bytes of a sound archive changed, cut out or put in at random: repacked as a whole, or refused; nothing else."""
+def test_any_damage_is_reported_or_harmless(seed: int, case: str, tmp_path: Path) -> None:
+    """Change, remove or insert random bytes in a valid archive: it is repacked completely, or refused."""
     rng, changed = random.Random(seed), bytearray(SOUND[case])
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(changed))

@@ -1,4 +1,4 @@
-"""model-config.yaml as TorchServe takes it: what it would log and ignore is refused."""
+"""Check model-config.yaml: settings that TorchServe would log and ignore are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def said(text: str, base: bool = True) -> list[str]:
         "pt2: {export: {aot_compile: true}}\n",
     ],
 )
-def test_what_has_its_effect(text: str) -> None:
+def test_valid_settings(text: str) -> None:
     assert said(text) == []
 
 
@@ -62,9 +62,9 @@ def test_no_value_of_the_wrong_type_passes(key: str, value: str) -> None:
         ("deviceIds: [0, x]\n", "deviceIds is a list"),
         ("torchrun: 2\nparallelType: tp\n", "torchrun is 2"),
         ("parallelType: tp\ntorchrun: {nproc-per-node: '2'}\n", "torchrun.nproc-per-node is '2'"),
-        ("parallelType: tp\nparallelLevel: 4\n", "parallelType is tp, for which TorchServe starts workers by torchrun"),
-        ("parallelType: PPTP\n", "parallelType is pptp, for which TorchServe starts workers by torchrun"),
-        ("parallelType: tp\nparallelLevel: 4\ntorchrun: {nproc-per-node: 2}\n", "parallelLevel is 4, and torchrun starts 2"),
+        ("parallelType: tp\nparallelLevel: 4\n", "parallelType is tp, which starts workers with torchrun"),
+        ("parallelType: PPTP\n", "parallelType is pptp, which starts workers with torchrun"),
+        ("parallelType: tp\nparallelLevel: 4\ntorchrun: {nproc-per-node: 2}\n", "parallelLevel is 4, but torchrun starts 2"),
         ("torchrun: {nproc-per-node: 2}\n", "torchrun has no effect without parallelType"),
         ("parallelLevel: 2\n", "parallelLevel has no effect without parallelType"),
         ("minWorkers: 4\nmaxWorkers: 2\n", "minWorkers is 4 and maxWorkers is 2"),
@@ -78,20 +78,20 @@ def test_no_value_of_the_wrong_type_passes(key: str, value: str) -> None:
         ("pt2: {compile: {enable: true, backend: [a]}}\n", "does not know the backend a list"),
     ],
 )
-def test_what_would_be_ignored(text: str, words: str) -> None:
+def test_settings_that_would_be_ignored(text: str, words: str) -> None:
     (message,) = said(text)
     assert words in message
 
 
-def test_the_section_for_the_base_handler_is_only_its_matter() -> None:
+def test_the_section_for_the_base_handler_is_checked_only_with_it() -> None:
     assert said("pt2: 5\n", base=False) == []
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("minWorkers: 0\nmaxWorkers: 1\n", "minWorkers is 0; TorchServe takes it as 1"),
-        ("batchSize: -8\n", "batchSize is -8; TorchServe takes it as 1"),
+        ("minWorkers: 0\nmaxWorkers: 1\n", "minWorkers is 0; TorchServe uses 1 instead"),
+        ("batchSize: -8\n", "batchSize is -8; TorchServe uses 1 instead"),
         ("batchsize: 8\n", "does not know batchsize, and leaves it to the handler"),
         ("batch_size: 8\n", "does not know batch_size"),
         ("BatchSize: 4\n", "does not know BatchSize"),
@@ -111,12 +111,12 @@ def test_what_the_server_loads_is_only_warned_about(text: str, words: str) -> No
     assert words in problem.message
 
 
-def test_what_counts_as_not_set_is_no_matter() -> None:
+def test_values_that_mean_not_set_are_accepted() -> None:
     """TorchServe's own documentation gives jobQueueSize: -1 for "no setting of the model's own"."""
     assert said("jobQueueSize: -1\nclientTimeoutInMills: -1\nmaxRetryTimeoutInSec: 0\n") == []
 
 
-def test_torchrun_is_given_what_the_level_says() -> None:
+def test_torchrun_gets_the_parallel_level() -> None:
     for text, processes in (("parallelLevel: 4\n", 4), ("", "N")):
         found = config.read(f"parallelType: pp\n{text}".encode(), NAME)
         assert not isinstance(found, Problem)
@@ -169,20 +169,20 @@ def test_a_misspelt_key_is_guessed(key: str, meant: str) -> None:
         (b"", "is empty"),
         (b"- a\n", "is not a mapping"),
         (b"hello\n", "is not a mapping"),
-        (b"a: [\n", "not YAML that TorchServe reads"),
+        (b"a: [\n", "invalid YAML"),
         (b"a: \xff\n", "not UTF-8"),
-        (b"a: !!python/object/apply:os.system [x]\n", "not YAML that TorchServe reads"),
-        (b"{[1]: 2}\n", "not YAML that TorchServe reads"),
-        (b"a: " + b"[" * 100_000, "not YAML that TorchServe reads"),
-        (b"a: " + b"9" * 10_000, "not YAML that TorchServe reads"),
-        (b"a: !!bool maybe\n", "not YAML that TorchServe reads"),
-        (b"a: !!int ''\n", "not YAML that TorchServe reads"),
-        (b"a: !!timestamp now\n", "not YAML that TorchServe reads"),
-        (b"a: 1" + b":1" * 300 + b":1.0\n", "not YAML that TorchServe reads"),
-        (b"a: b\n" * 30_000, "more than 128 KiB of configuration"),
+        (b"a: !!python/object/apply:os.system [x]\n", "invalid YAML"),
+        (b"{[1]: 2}\n", "invalid YAML"),
+        (b"a: " + b"[" * 100_000, "invalid YAML"),
+        (b"a: " + b"9" * 10_000, "invalid YAML"),
+        (b"a: !!bool maybe\n", "invalid YAML"),
+        (b"a: !!int ''\n", "invalid YAML"),
+        (b"a: !!timestamp now\n", "invalid YAML"),
+        (b"a: 1" + b":1" * 300 + b":1.0\n", "invalid YAML"),
+        (b"a: b\n" * 30_000, "has more than 128 KiB"),
     ],
 )
-def test_what_is_no_configuration(data: bytes, words: str) -> None:
+def test_invalid_configurations(data: bytes, words: str) -> None:
     found = config.read(data, NAME)
     assert isinstance(found, Problem)
     assert words in found.message

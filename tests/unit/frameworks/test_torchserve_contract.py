@@ -1,4 +1,4 @@
-"""The contract with TorchServe: what its loader would say of an archive, found without loading anything."""
+"""Errors that TorchServe's loader would report for an archive, found without loading anything."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def found(
     beside: str = "more.bin",
     **model: Any,
 ) -> list[Problem]:
-    """What is said of an archive of these members, and of one called `beside` which might be weights."""
+    """Check an archive of these members, and of one named `beside` that might be weights."""
     members = {**({beside: b"?"} if beside else {}), **members}
     described = {"modelName": "model", "modelVersion": "1", **model}
     manifest = {"runtime": runtime, "model": {k: v for k, v in described.items() if v is not None}}
@@ -117,7 +117,7 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (found({}, handler=None), "there is no handler"),
         (found({}, handler=["h.py"]), "there is no handler"),
         (found({}, handler="image_classifer"), "No module named 'ts.torch_handler.image_classifer'"),
-        (found({}, handler="h.py"), "'h.py' is neither in the archive nor one of TorchServe's"),
+        (found({}, handler="h.py"), "'h.py' is neither in the archive nor a default handler of TorchServe"),
         (found({"x.y.py": FUNCTION}, handler="x.y.py"), "No module named 'x.y'"),
         (found({"h.py": FUNCTION}, handler="h.py", modelName="digits"), "would serve it as 'digits'"),
         (found({"h.py": FUNCTION}, handler="h.py", modelName=None), "would serve it as None"),
@@ -141,21 +141,21 @@ TWO = NET + "class Block(nn.Module): ...\n"
         (eager(TWO, BASE + "    pass\n"), "Expected only one class as model definition"),
         (eager(TWO, BASE + "    def initialize(self, context):\n        super().initialize(context)\n"), "as model definition"),
         (eager(TWO, BASE + "    def initialize(self, c):\n        BaseHandler.initialize(self, c)\n"), "as model definition"),
-        (eager(NET.replace("units=8", "units, *, bias")), "calls Net() without arguments, and it requires units, bias"),
+        (eager(NET.replace("units=8", "units, *, bias")), "calls Net() without arguments, but it requires units, bias"),
         (eager("class Net:\n    def forward(self, x): ...\n"), "Net of the model_file net.py is not an nn.Module"),
         (eager(name="net.v2.py"), "No module named 'net'"),
         (eager("class"), "net.py, line 1"),
-        (eager("from .parts import x\n" + NET), "net.py imports relative"),
-        (eager(weights=script()), "w.pt is TorchScript, and with a model_file TorchServe wants a state dict"),
-        (found({}, handler="base_handler"), "there is neither serializedFile nor modelFile"),
+        (eager("from .parts import x\n" + NET), "net.py uses a relative import"),
+        (eager(weights=script()), "w.pt is TorchScript, but with a model_file TorchServe needs a state dict"),
+        (found({}, handler="base_handler"), "it has neither serializedFile nor modelFile"),
         (found({"net.py": NET}, handler="base_handler", modelFile="net.py", serializedFile=""), "serializedFile is empty"),
         (found({"w.pt": STATE}, serializedFile="w.pt", handler="base_handler"), "failed locating file constants.pkl"),
         (found({"w.pt": b"\x80\x02}."}, serializedFile="w.pt", handler="base_handler"), "failed reading zip archive"),
         (found({"w.pth": STATE}, serializedFile="w.pth", handler="base_handler"), "No model weights could be loaded"),
-        (found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler"), "file format 11, and PyTorch 2.4"),
+        (found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler"), "file format 11, but PyTorch 2.4"),
     ],
 )
-def test_what_torchserve_refuses_is_said_in_its_words(problems: list[Problem], said: str) -> None:
+def test_what_torchserve_refuses_is_reported_in_its_words(problems: list[Problem], said: str) -> None:
     (problem,) = problems
     assert said in problem.message
     assert problem.hint
@@ -185,7 +185,7 @@ def test_a_typo_in_a_default_handlers_name_is_guessed() -> None:
     assert problem.hint == "did you mean image_classifier?"
 
 
-def test_every_problem_is_told() -> None:
+def test_every_problem_is_reported() -> None:
     problems = found(
         {"w.pth": b"", "net.py": TWO}, serializedFile="w.pth", modelFile="net.py", handler="base_handler", modelName="x"
     )
@@ -196,15 +196,15 @@ def test_every_problem_is_told() -> None:
     ("names", "said"),
     [
         ([], "there is no model.mar at the root"),
-        (["digits.mar", "sub/model.mar"], "there is digits.mar, sub/model.mar"),
+        (["digits.mar", "sub/model.mar"], "found: digits.mar, sub/model.mar"),
     ],
 )
-def test_the_archive_is_called_model_mar(names: list[str], said: str) -> None:
+def test_the_archive_must_be_named_model_mar(names: list[str], said: str) -> None:
     (problem,) = check({name: BytesBlob(b"") for name in names}, IMAGE)
     assert said in problem.message
 
 
-def test_nothing_lies_beside_the_archive() -> None:
+def test_no_other_file_is_allowed_next_to_the_archive() -> None:
     archive = zipped(
         **{
             MANIFEST: json.dumps(
@@ -244,33 +244,33 @@ def test_state_dicts_of_all_times_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        (b"", "'w.pt' is empty, and no model, weights or tokenizer is"),
-        (b"hello world", "w.pt is no file of torch.save"),
+        (b"", "'w.pt' is empty; models, weights and tokenizers never are"),
+        (b"hello world", "w.pt is not a torch.save file"),
         (STATE[:-30], "PytorchStreamReader failed reading zip archive"),
         (zipped(a="b"), "w.pt is a zip file without data.pkl"),
         (b"\x80\x02}.", "Invalid magic number; corrupt file?"),
-        (b"\x02\0\0\0\0\0\0\0{}", "w.pt is of safetensors"),
-        (PROGRAM, "w.pt is a program of torch.export"),
-        (PROGRAM_2_4, "w.pt is a program of torch.export"),
+        (b"\x02\0\0\0\0\0\0\0{}", "w.pt is a safetensors file"),
+        (PROGRAM, "w.pt is a torch.export program"),
+        (PROGRAM_2_4, "w.pt is a torch.export program"),
     ],
 )
-def test_weights_that_no_state_dict_can_be_read_from(weights: bytes, said: str) -> None:
+def test_weights_that_are_not_a_state_dict(weights: bytes, said: str) -> None:
     problem, *cautions = eager(weights=weights)
     assert said in problem.message
     assert problem.hint
     assert all(isinstance(c, Caution) for c in cautions)
 
 
-def test_a_whole_model_is_no_state_dict() -> None:
+def test_a_whole_model_is_not_a_state_dict() -> None:
     problem, caution = eager(weights=WHOLE)
-    assert "w.pt holds a whole net.Net; TorchServe: Expected state_dict to be dict-like" in problem.message
+    assert "w.pt contains a whole net.Net; TorchServe: Expected state_dict to be dict-like" in problem.message
     assert isinstance(caution, Caution)
 
 
 @pytest.mark.parametrize(("name", "data"), [("w.pt2", PROGRAM), ("w.pt", PROGRAM), ("w.pt2", PROGRAM_2_4)])
 def test_programs_of_torch_export_need_a_handler_that_loads_them(name: str, data: bytes) -> None:
     (problem,) = found({name: data}, serializedFile=name, handler="base_handler")
-    assert "a program of torch.export, which no handler of TorchServe loads by itself" in problem.message
+    assert "a torch.export program, which no default handler of TorchServe loads" in problem.message
     assert found({name: data, "h.py": OWN}, serializedFile=name, handler="h.py") == []
 
 
@@ -278,20 +278,20 @@ def configured(text: str, name: str = "base_handler", weights: str = "w.pt", **f
     return found({weights: script(), "c.yaml": text, **files}, serializedFile=weights, handler=name, configFile="c.yaml")
 
 
-def test_libraries_of_aot_compile_need_a_word_in_the_configuration() -> None:
+def test_aot_compiled_libraries_need_a_setting() -> None:
     assert configured("pt2: {export: {aot_compile: true}}\n", weights="w.so") == []
     (problem,) = configured("batchSize: 2\n", weights="w.so")
-    assert "w.so is loaded only where the configuration says so" in problem.message
+    assert "w.so is loaded only if the configuration says so" in problem.message
 
     (problem,) = configured("pt2: {export: {aot_compile: 'true'}}\n", weights="w.so")
-    assert "w.so is loaded only where the configuration says so" in problem.message
+    assert "w.so is loaded only if the configuration says so" in problem.message
 
 
-def test_what_is_not_compiled_needs_no_backend() -> None:
+def test_a_model_that_is_not_compiled_needs_no_backend() -> None:
     assert configured("pt2: {compile: {enable: false, backend: cudagraphs}}\n") == []
 
 
-def test_a_large_configuration_is_not_looked_into() -> None:
+def test_a_large_configuration_is_not_checked() -> None:
     (problem,) = configured("# a comment\n" * 100_000)
     assert isinstance(problem, Caution)
 
@@ -305,7 +305,7 @@ def test_keys_of_torchrun_may_be_anything() -> None:
     ]
 
 
-def test_numbers_that_python_does_not_write_out_are_told() -> None:
+def test_numbers_that_python_refuses_to_print_are_reported() -> None:
     messages = [p.message for p in configured(f"batchSize: 0x{'f' * 5000}\n? 0x{'f' * 5000}\n: 1\n")]
     assert messages == [
         "c.yaml: batchSize is a huge number; TorchServe would ignore it",
@@ -314,8 +314,8 @@ def test_numbers_that_python_does_not_write_out_are_told() -> None:
 
 
 @pytest.mark.parametrize("limit", ["archive.MAX_UNPACKED", "archive.MAX_NESTED_MEMBERS"])
-def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """As those of an archive that is asked to be deflated."""
+def test_weights_too_large_to_check_are_accepted(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Such as those of a deflated archive."""
     monkeypatch.setattr(f"gdcbuild.frameworks.torchserve.mar.{limit}", 1)
     model = {"modelName": "model", "modelVersion": "1", "handler": "base_handler", "serializedFile": "w.pt"}
     for files, more in (({"w.pt": script()}, {}), ({"w.pt": STATE, "net.py": NET}, {"modelFile": "net.py"})):
@@ -328,7 +328,7 @@ def test_weights_that_are_not_looked_into_may_be_in_order(monkeypatch: pytest.Mo
     ("handler", "expected"),
     [("h.py", []), ("base_handler", ["MAR-INF/MANIFEST.json: serializedFile is empty; TorchServe: join() argument must be"])],
 )
-def test_no_weights_may_be_written_as_null(handler: str, expected: list[str]) -> None:
+def test_missing_weights_may_be_null(handler: str, expected: list[str]) -> None:
     model = {"modelName": "model", "modelVersion": "1", "handler": handler, "serializedFile": None}
     files = {"h.py": OWN, "beside.bin": "?", MANIFEST: json.dumps({"runtime": "python", "model": model})}
     problems = check({"model.mar": BytesBlob(zipped(**files))}, IMAGE, Policy())
@@ -347,16 +347,16 @@ def test_the_configuration_is_checked() -> None:
 
 
 @pytest.mark.parametrize(("name", "section"), [("trt_llm_handler", "handler"), ("dali_image_classifier", "dali")])
-def test_handlers_that_are_told_by_the_configuration_what_to_do(name: str, section: str) -> None:
+def test_handlers_that_need_a_section_of_the_configuration(name: str, section: str) -> None:
     waits = "asyncCommunication: true\n" if name == "trt_llm_handler" else "batchSize: 1\n"
     (problem,) = configured(waits, name)
-    assert f"requires a section `{section}`" in problem.message
+    assert f"requires the section `{section}`" in problem.message
     assert configured(f"{waits}{section}: {{engine_dir: x}}\n", name) == []
     (problem,) = configured("- a\n", name)
     assert "c.yaml: the configuration is not a mapping" in problem.message
 
 
-def test_requirements_are_told_to_be_ignored_by_most_servers() -> None:
+def test_requirements_come_with_a_caution() -> None:
     (caution,) = found({"h.py": OWN, "r.txt": "x==1\n"}, handler="h.py", requirementsFile="r.txt")
     assert isinstance(caution, Caution)
     assert "install_py_dep_per_model=true" in caution.message
@@ -370,18 +370,18 @@ def test_a_newer_pytorch_loads_weights_only() -> None:
     model: dict[str, Any] = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
     assert [type(p) for p in found(members, **model)] == [Caution]
     problem, _ = found(members, image=Image("new", "pytorch", "2.6"), **model)
-    assert "w/data.pkl in w.pt names os.system" in problem.message
+    assert "w/data.pkl in w.pt imports os.system" in problem.message
     assert "Weights only load failed" in problem.message
 
 
 @pytest.mark.parametrize(("policy", "kinds"), [("allow", []), ("warn", [Caution]), ("deny", [Problem])])
-def test_pickles_that_import_more_are_a_matter_of_policy(policy: Any, kinds: list[type]) -> None:
+def test_pickles_that_import_more_follow_the_policy(policy: Any, kinds: list[type]) -> None:
     model = {"modelName": "model", "modelVersion": "1", "handler": "h.py", "serializedFile": "w.pt"}
     archive = zipped(**{"w.pt": EVIL, "h.py": OWN, MANIFEST: json.dumps({"runtime": "python", "model": model})})
     problems = check({"model.mar": BytesBlob(archive)}, IMAGE, Policy({"pickle": policy}))
     assert [type(p) for p in problems] == kinds
     for problem in problems:
-        assert "w/data.pkl in w.pt: unpickling it reaches for os.system" in problem.message
+        assert "w/data.pkl in w.pt: unpickling it imports os.system" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -407,13 +407,13 @@ def test_torchscript_is_not_newer_than_the_images_pytorch_reads(release: str, fo
         assert f"Attempted to read a PyTorch file with version {format}" in problem.message
 
 
-def test_of_every_known_image_it_is_known_which_torchscript_it_reads() -> None:
+def test_the_torchscript_format_of_every_known_image_is_known() -> None:
     for image in known().values():
         if image.kind == "pytorch":
             assert found({"w.pt": script("11")}, serializedFile="w.pt", handler="base_handler", image=image)
 
 
-def test_a_compiled_handler_wants_a_backend_that_packages_do_not_have() -> None:
+def test_a_compiled_handler_needs_the_cpp_backend() -> None:
     (caution,) = found({"h.so": b"?"}, handler="h", runtime="LSP")
     assert isinstance(caution, Caution)
     assert "TorchServe: model_worker_socket not found" in caution.message
@@ -423,7 +423,7 @@ SECRETS = {
     "notes.txt": (b"-----BEGIN PRIVATE KEY-----\nMIIE\n", "a private key"),
     "deep/.env": (b"A=1", "environment variables"),
     "id_rsa": (bytes(1 << 17), "a private key"),
-    "x.json": (b'{"type": "service_account", "private_key": "x"}', "the key of a service account"),
+    "x.json": (b'{"type": "service_account", "private_key": "x"}', "a service account key"),
 }
 
 
@@ -433,7 +433,7 @@ def test_members_that_look_like_secrets_are_refused_unless_named(name: str) -> N
     (problem,) = found({"h.py": OWN, name: data}, handler="h.py")
     assert not isinstance(problem, Caution)
     assert f"'{name}' looks like a secret: {what}" in problem.message
-    assert "name that file by itself" in problem.hint
+    assert "list that file on its own" in problem.hint
     (caution,) = found({"h.py": OWN, name: data}, policy=Policy(named=frozenset({Digest.of(data).hash})), handler="h.py")
     assert isinstance(caution, Caution)
     assert caution.message == problem.message
@@ -448,7 +448,7 @@ def test_code_and_weights_do_not_look_like_secrets() -> None:
 
 @pytest.mark.parametrize("version", ["1", 1.0, None])
 def test_torchserve_takes_any_version_that_can_be_text(version: Any) -> None:
-    """Gson reads a number as text, and a version that is missing becomes 1.0."""
+    """Gson reads a number as a string, and a missing version becomes 1.0."""
     assert found({"h.py": OWN}, handler="h.py", modelVersion=version) == []
     (problem,) = found({"h.py": OWN}, handler="h.py", modelVersion=["1"])
     assert "Expected a string as modelVersion" in problem.message
@@ -472,8 +472,8 @@ MEMBERS: dict[str, bytes] = {
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 1 << 32))
-def test_whatever_is_in_an_archive_there_is_an_answer(seed: int) -> None:
-    """Members damaged at random: a list of problems, each with its mend, and never an exception."""
+def test_any_archive_gets_an_answer(seed: int) -> None:
+    """Randomly damaged members give a list of problems with hints, and never an exception."""
     rng, members = random.Random(seed), {name: bytearray(data) for name, data in MEMBERS.items()}
     for data in rng.sample(list(members.values()), 4):
         for _ in range(rng.randint(1, 4)):
@@ -497,24 +497,24 @@ NO_FILE = "is a Git LFS pointer, not the file itself"
     ("members", "model", "said"),
     [
         ({"own": POINTER}, {"serializedFile": "own"}, f"'own' {NO_FILE}"),
-        ({"own": b""}, {"serializedFile": "own"}, "'own' is empty, and no model, weights or tokenizer is"),
-        ({"deep/tokenizer.model": b""}, {}, "'deep/tokenizer.model' is empty, and no model, weights or tokenizer is"),
+        ({"own": b""}, {"serializedFile": "own"}, "'own' is empty; models, weights and tokenizers never are"),
+        ({"deep/tokenizer.model": b""}, {}, "'deep/tokenizer.model' is empty; models, weights and tokenizers never are"),
         ({"extra.txt": POINTER}, {}, f"'extra.txt' {NO_FILE}"),
-        ({"w.dvc": b"outs:\n- md5: 22a1\n  path: w\n"}, {}, "'w.dvc' is a DVC file, not the data it stands for"),
+        ({"w.dvc": b"outs:\n- md5: 22a1\n  path: w\n"}, {}, "'w.dvc' is a DVC file, not the data it describes"),
         ({"w.pt": b"/annex/objects/SHA1-s1--0\n"}, {}, "'w.pt' is a git-annex pointer, not the file itself"),
         ({"net.onnx": b""}, {"serializedFile": "net.onnx", "handler": "base_handler"}, "'net.onnx' is empty"),
         ({"w.pt": POINTER, "net.py": NET}, {"serializedFile": "w.pt", "modelFile": "net.py"}, f"'w.pt' {NO_FILE}"),
         ({"h": POINTER}, {"runtime": "LSP", "handler": "h"}, f"'h' {NO_FILE}"),
     ],
 )
-def test_members_that_stand_for_other_files(members: dict[str, str | bytes], model: dict[str, Any], said: str) -> None:
-    """Whoever made the archive, and whatever the handler would do with them; and each is told once."""
+def test_members_that_are_placeholders(members: dict[str, str | bytes], model: dict[str, Any], said: str) -> None:
+    """Any tool may have made the archive, and any handler may use it; each is reported once."""
     problems = found({"h.py": OWN, **members}, **{"handler": "h.py", **model})
     (problem,) = (p for p in problems if not isinstance(p, Caution))
     assert problem.message.startswith(said)
 
 
-def test_members_may_be_empty_or_lie_beside_what_describes_them() -> None:
+def test_members_may_be_empty_or_have_a_dvc_file_next_to_them() -> None:
     members: dict[str, str | bytes] = {"h.py": OWN, "__init__.py": "", "a/.gitkeep": "", "labels.txt": "", "w": b"x"}
     members["w.dvc"] = b"outs:\n- md5: 22a1\n  path: w\n"
     assert found(members, handler="h.py") == []

@@ -1,4 +1,4 @@
-"""Handlers and model files as they are written: which TorchServe finds and can call, and which it cannot."""
+"""Handlers and model files that TorchServe finds and can call, and those it cannot."""
 
 from __future__ import annotations
 
@@ -100,20 +100,20 @@ SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Contex
         "x = 1\n" + "#" * (1 << 20),
     ],
 )
-def test_what_is_only_so_when_it_is_no_module_does_not_count(handler: str) -> None:
+def test_code_that_does_not_run_on_import_does_not_count(handler: str) -> None:
     assert handled(handler) == []
 
 
 @pytest.mark.filterwarnings("error")
-def test_odd_code_is_no_matter() -> None:
-    """Python itself warns of it, which would stand among what is printed here."""
+def test_odd_code_causes_no_warning() -> None:
+    """Python's own warnings about it would appear in the output."""
     assert handled(OWN + "odd = '\\d' is 'x'\n") == []
 
 
 def test_code_of_a_newer_python_may_be_meant() -> None:
     (problem,) = handled("odd = (\n")
     assert "h.py, line 1" in problem.message
-    assert f"newer Python than 3.{sys.version_info.minor}, run gdcbuild with that of the image" in str(problem.hint)
+    assert f"newer Python than 3.{sys.version_info.minor}, run gdcbuild with the image's Python" in str(problem.hint)
 
 
 def test_a_class_may_be_found_where_its_handle_is_named() -> None:
@@ -149,7 +149,7 @@ def test_a_package_goes_before_a_file_of_its_name() -> None:
 @pytest.mark.parametrize(
     "net", ["@registered\nclass Block: ...\n" + NET, "class Block:\n    pass\nfrom blocks import Block\n" + NET]
 )
-def test_what_is_no_class_of_the_file_is_not_counted(net: str) -> None:
+def test_only_the_files_own_classes_count(net: str) -> None:
     assert eager(net) == []
     for decorator in ("dataclass", "dataclasses.dataclass()", "functools.total_ordering"):
         (problem,) = eager(f"from dataclasses import dataclass\n@{decorator}\nclass Block: ...\n" + NET)
@@ -201,37 +201,37 @@ def test_a_model_file_in_a_folder_is_not_found() -> None:
         ("import enum as e\nKind = e.Enum('Kind', 'A B')\n" + OWN, "h.py", "2 classes (Kind, Own)"),
         ("Made = type('Made', (), {})\n" + OWN, "h.py", "2 classes (Made, Own)"),
         ("if __name__ == '__main__':\n    def handle(data, context): ...\n", "h.py", "defines no class"),
-        (OWN, "h.py:Own", "Own of the handler h.py is a class, and TorchServe would call it as a function"),
-        ("def handle(data): ...\n", "h.py", "handle of the handler h.py cannot be called as TorchServe does"),
-        ("def run(data, context, *, more): ...\n", "h.py:run", "run of the handler h.py cannot be called"),
-        ("def handle(self, data, context): ...\n", "h.py", "handle of the handler h.py cannot be called"),
+        (OWN, "h.py:Own", "Own in the handler h.py is a class, but TorchServe would call it as a function"),
+        ("def handle(data): ...\n", "h.py", "handle in the handler h.py cannot be called as TorchServe does"),
+        ("def run(data, context, *, more): ...\n", "h.py:run", "run in the handler h.py cannot be called"),
+        ("def handle(self, data, context): ...\n", "h.py", "handle in the handler h.py cannot be called"),
         (OWN.replace("class Own:", "class Own:\n    def __init__(self, size): ..."), "h.py", "Own() without arguments"),
         (OWN.replace("(self, context)", "(self)"), "h.py", "initialize cannot be called as TorchServe does"),
         (OWN.replace("(self, data, context)", "(self, data)"), "h.py", "handle cannot be called as TorchServe does"),
         (BASE + "    def handle(self, data): ...\n", "h.py", "handle cannot be called as TorchServe does"),
-        ("def answer(data): ...\nhandle = answer\n", "h.py", "handle of the handler h.py cannot be called"),
+        ("def answer(data): ...\nhandle = answer\n", "h.py", "handle in the handler h.py cannot be called"),
         (
             "import os\nwith open(os.devnull) as handle: ...\n" + OWN,
             "h.py",
-            "h.py is `open(os.devnull)`, and TorchServe would call",
+            "h.py is `open(os.devnull)`, but TorchServe would call",
         ),
-        ("handle = None\n" + OWN, "h.py", "handle of the handler h.py is `None`"),
-        ("handle: object = f'{__name__}'\n" + OWN, "h.py", "handle of the handler h.py is `f'"),
-        ("(handle := [1])\n" + OWN, "h.py", "handle of the handler h.py is `[1]`"),
-        ("settings = dict(a=1)\nhandle = settings\n" + OWN, "h.py", "handle of the handler h.py is `dict(a=1)`"),
-        ("import json as handle\n" + OWN, "h.py", "handle of the handler h.py is a module"),
-        ("import handle\n" + OWN, "h.py", "handle of the handler h.py is a module"),
-        ("run = -1\n" + OWN, "h.py:run", "run of the handler h.py is `-1`"),
-        ("import abc\nclass Own(abc.ABC):\n" + ABSTRACT + METHODS, "h.py", "abstract class Own, which leaves open: more"),
+        ("handle = None\n" + OWN, "h.py", "handle in the handler h.py is `None`"),
+        ("handle: object = f'{__name__}'\n" + OWN, "h.py", "handle in the handler h.py is `f'"),
+        ("(handle := [1])\n" + OWN, "h.py", "handle in the handler h.py is `[1]`"),
+        ("settings = dict(a=1)\nhandle = settings\n" + OWN, "h.py", "handle in the handler h.py is `dict(a=1)`"),
+        ("import json as handle\n" + OWN, "h.py", "handle in the handler h.py is a module"),
+        ("import handle\n" + OWN, "h.py", "handle in the handler h.py is a module"),
+        ("run = -1\n" + OWN, "h.py:run", "run in the handler h.py is `-1`"),
+        ("import abc\nclass Own(abc.ABC):\n" + ABSTRACT + METHODS, "h.py", "abstract class Own; not implemented: more"),
         ("import abc\nclass Own(metaclass=abc.ABCMeta):\n" + ABSTRACT + METHODS, "h.py", "abstract class Own"),
-        ("import abc\n" + BASE + ABSTRACT, "h.py", "abstract class Handler, which leaves open: more"),
+        ("import abc\n" + BASE + ABSTRACT, "h.py", "abstract class Handler; not implemented: more"),
         ("import abc\nclass Own(abc.ABC):\n    def handle(self, data, context): ...\n", "h.py", "has no initialize"),
         (
             DATA + "    a: int\n    b: int = field(repr=False)\n" + METHODS,
             "h.py",
-            "Own() without arguments, and it requires a, b",
+            "Own() without arguments, but it requires a, b",
         ),
-        ("class Own:\n    def __new__(cls, size): ...\n" + METHODS, "h.py", "Own() without arguments, and it requires size"),
+        ("class Own:\n    def __new__(cls, size): ...\n" + METHODS, "h.py", "Own() without arguments, but it requires size"),
         ("class Odd:\n    __module__ = 'h'\n" + OWN, "h.py", "2 classes (Odd, Own)"),
         ("def run():\n    global Own\n    class Own: ...\n", "h.py", "defines no class"),
     ],
@@ -256,7 +256,7 @@ def test_an_async_handler_is_awaited_only_where_the_configuration_says_so() -> N
         assert configured(waits, name, **files) == []
         (problem,) = configured("batchSize: 1\n", name, **files)
         assert (
-            f"handle() of {name} is async, and nothing awaits it; TorchServe: Invalid model predict output" in problem.message
+            f"handle() of {name} is async, but nothing awaits it; TorchServe: Invalid model predict output" in problem.message
         )
         assert problem.hint == "add asyncCommunication: true to config"
     for name, files in (("base_handler", {}), ("h.py", {"h.py": BASE + "    pass\n"})):
@@ -265,7 +265,7 @@ def test_an_async_handler_is_awaited_only_where_the_configuration_says_so() -> N
     assert configured(waits, "h.py", **{"h.py": OWN}) == []  # it may return what is to be awaited
 
 
-def test_handlers_for_text_want_a_vocabulary() -> None:
+def test_text_handlers_need_a_vocabulary() -> None:
     classifier = "from ts.torch_handler.text_classifier import TextClassifier\nclass H(TextClassifier):\n"
     for name, files in (("text_classifier", {}), ("h.py", {"h.py": classifier + "    pass\n"})):
         (problem,) = configured("batchSize: 1\n", name, **files)
@@ -278,18 +278,18 @@ def test_handlers_for_text_want_a_vocabulary() -> None:
     ("labels", "said"),
     [
         ("{'0': 'cat'}", "is not JSON"),
-        ('["cat"]', "is no mapping"),
+        ('["cat"]', "is not a mapping"),
         ('\ufeff{"0": "cat"}', "is not JSON: Unexpected UTF-8 BOM"),
         ('{"0": "cat"}'.encode("utf-16"), "is not JSON: 'utf-8' codec can't decode"),
-        ('{"0": 1}', "has no text for '0'"),
-        ('{"0": []}', "has no text for '0'"),
-        ('{"0": ["n01", 2]}', "has no text for '0'"),
+        ('{"0": 1}', "has no string for '0'"),
+        ('{"0": []}', "has no string for '0'"),
+        ('{"0": ["n01", 2]}', "has no string for '0'"),
         ('{"0": "cat", "1": ["n02", "dog"]}', None),
         ('{"object_type_names": ["cat"]}', None),
         ("too long to be looked at" + " " * (1 << 20), None),
     ],
 )
-def test_the_names_of_classes_are_read_with_the_model(labels: str | bytes, said: str | None) -> None:
+def test_class_names_are_checked(labels: str | bytes, said: str | None) -> None:
     problems = found({"w.pt": script(), "index_to_name.json": labels}, serializedFile="w.pt", handler="image_classifier")
     assert [said in p.message for p in problems if said] == ([True] if said else [])
     assert bool(problems) == bool(said)
@@ -301,19 +301,19 @@ def cautions(problems: list[Problem]) -> list[str]:
     return [p.message for p in problems]
 
 
-def test_who_has_a_handler_of_their_own_is_not_told_to_add_one() -> None:
+def test_the_hint_for_a_custom_handler_does_not_say_to_add_one() -> None:
     (problem, *_) = found({"h.py": BASE + "    pass\n"}, handler="h.py")
     assert "neither serializedFile nor modelFile" in problem.message
     assert "add weights; or, if the handler loads a model itself" in problem.hint
     (problem, *_) = found({}, handler="base_handler")
-    assert problem.hint == "add weights, or a handler of your own"
+    assert problem.hint == "add weights, or a custom handler"
 
 
-def test_an_archive_without_weights_is_told() -> None:
+def test_an_archive_without_weights_is_reported() -> None:
     (said,) = cautions(found({"h.py": OWN, "labels.json": "{}"}, handler="h.py", beside=""))
-    assert "there are no weights in the archive" in said
+    assert "the archive has no weights" in said
     (said,) = cautions(found({"net.py": NET}, handler="base_handler", modelFile="net.py", beside=""))
-    assert "there are no weights in the archive" in said
+    assert "the archive has no weights" in said
     for name in ("llama/model-1.safetensors", "pipeline.zip", "net.onnx"):
         assert cautions(found({"h.py": OWN, name: b"?"}, handler="h.py", beside="")) == []
 

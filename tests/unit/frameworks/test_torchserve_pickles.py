@@ -1,4 +1,4 @@
-"""What a pickle would import: found without unpickling, compared with what Python's own unpickler asks for."""
+"""Imports of a pickle, found without unpickling, compared with those of Python's own unpickler."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.unit.frameworks.zips import Entry, made, mar
 
 
 class Anything:
-    """Stands for whatever a pickle asks for."""
+    """A substitute for everything a pickle imports."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Anything:
         return super().__new__(cls)
@@ -49,7 +49,7 @@ class Anything:
 
 
 def asked(data: bytes, unpickler: Any = pickle.Unpickler) -> tuple[set[str], bool]:
-    """The globals that Python asks for when it unpickles, and whether it comes to an end. Nothing real is handed out."""
+    """The globals that Python imports when it unpickles, and whether it finishes. Gives it only substitutes."""
     names = set()
 
     class Unpickler(unpickler):  # type: ignore[misc] # C's or Python's
@@ -122,7 +122,7 @@ PIECES = [
 @settings(max_examples=2000)
 @given(seed=st.integers(0, 1 << 40))
 def test_nothing_that_python_would_ask_for_is_missed(seed: int) -> None:
-    """Random programs for the pickle machine: what Python asks for is named, or said not to be known."""
+    """Random programs for the pickle machine: every import of Python is named, or reported as unknown."""
     rng = random.Random(seed)
     data = b"".join(rng.choice(PIECES) if rng.random() < 0.9 else rng.choice(OPCODES) for _ in range(rng.randint(1, 24)))
     names = found(data + b".")
@@ -133,7 +133,7 @@ def test_nothing_that_python_would_ask_for_is_missed(seed: int) -> None:
 @settings(max_examples=1000)
 @given(seed=st.integers(0, 1 << 40), protocol=st.integers(0, 5))
 def test_nothing_is_missed_in_a_damaged_one(seed: int, protocol: int) -> None:
-    """With Python's unpickler in Python: that in C makes room in memory for whatever place in the memo is named."""
+    """Uses the unpickler written in Python: the one in C allocates memory up to any memo index."""
     rng = random.Random(seed)
     changed = bytearray(pickle.dumps({"a": [1, Evil(), "x" * 300], "b": OrderedDict(c=Counter("ab"))}, protocol))
     for _ in range(rng.randint(1, 4)):
@@ -145,7 +145,7 @@ def test_nothing_is_missed_in_a_damaged_one(seed: int, protocol: int) -> None:
 
 
 class Told(type):
-    """Notes that it was called, or a method of it, by whatever a pickle does with a global."""
+    """Records that a pickle called it, or one of its methods."""
 
     used = False
 
@@ -157,7 +157,7 @@ class Told(type):
 
 
 class Global(metaclass=Told):
-    """Stands for every global."""
+    """A substitute for every global."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         Told.used = True
@@ -198,14 +198,14 @@ def test_a_broken_pickle_counts_once_it_has_called_something(before: bytes, call
 @settings(max_examples=500)
 @given(seed=st.integers(0, 1 << 40))
 def test_whatever_python_would_call_counts_though_the_rest_is_broken(seed: int) -> None:
-    """Random programs without a sign of their own and without an end, as a file of labels may look."""
+    """Random programs without magic number or end, such as a file of labels could be."""
     rng = random.Random(seed)
     data = b"".join(rng.choice([p for p in PIECES if p != b"."]) for _ in range(rng.randint(1, 24)))
     data = rng.choice([b"", b"(", b"cos\nsystem\n"]) + data + b"\xff"
     assert not used(data) or read(io.BytesIO(data), Budget()).names
 
 
-def test_raw_numbers_are_no_pickles() -> None:
+def test_raw_numbers_are_not_pickles() -> None:
     rng = random.Random(11)
     raw = [struct.pack("<256f", *(rng.gauss(0, 1) for _ in range(256))) for _ in range(2000)]
     assert sum(bool(read(io.BytesIO(data), Budget(), surely=True).names) for data in raw) > 20  # if they were
@@ -274,7 +274,7 @@ def test_what_pytorch_itself_does_not_take_for_weights(name: str) -> None:
     assert unexpected({"torch._utils _rebuild_tensor_v2", "builtins set"}, torchscript=False, only_weights=True) == []
 
 
-def test_torchscript_names_types_of_its_own() -> None:
+def test_torchscript_uses_its_own_types() -> None:
     assert unexpected({"__torch__.net Net", "torch.jit._pickle build_intlist", "os system"}, torchscript=True) == ["os.system"]
 
 
@@ -334,7 +334,7 @@ def findings(name: str, data: bytes, weights: str | None = None) -> list[Finding
 
 
 gzipped = partial(gzip.compress, mtime=0)
-"""The names of tests follow from it, and must be the same in every process."""
+"""Test names contain it, so it must be the same in every process."""
 
 
 def tarred(*files: tuple[str, bytes], format: Any = tarfile.PAX_FORMAT, **lies: Any) -> bytes:
@@ -437,19 +437,19 @@ def test_whatever_pytorch_loads_is_looked_at() -> None:
         ("a.joblib", b"\x80\4\x8c", (UNREAD,), ""),
         ("a.pt", PT[:-9], (), "it is not a zip file, or its end is missing"),
         ("a.pt", zipped(E("w/data.pkl", STATE), E("w/data.pkl", EVIL)), (), "appears twice"),
-        ("a.pt", zipped(E("w/data.pkl", STATE, local={"name": b"w/data.pkx"})), (), "another name before its data"),
-        ("a.zip", zipped(E("b.zip", zipped(E("c.zip", zipped(E("d.zip", PT)))))), (), "nested too deeply"),
+        ("a.pt", zipped(E("w/data.pkl", STATE, local={"name": b"w/data.pkx"})), (), "different name in its own header"),
+        ("a.zip", zipped(E("b.zip", zipped(E("c.zip", zipped(E("d.zip", PT)))))), (), "nested deeper than 4 levels"),
         ("a.pkl.gz", gzipped(b"\x78\x9c"), (UNREAD,), ""),
-        ("a.pkl.gz", gzipped(EVIL)[:-12], (), "cut off"),
+        ("a.pkl.gz", gzipped(EVIL)[:-12], (), "truncated"),
         ("a.pkl.gz", gzipped(STATE)[:10] + b"\xff" * 99, (), "cannot be decompressed: Error"),
         ("a.gz", gzipped(gzipped(EVIL)), (), "compressed twice"),
         ("a.xz", lzma.compress(bz2.compress(EVIL)), (), "compressed twice"),
-        ("a.pkl.bz2", bz2.compress(STATE)[:-5], (), "cut off"),
+        ("a.pkl.bz2", bz2.compress(STATE)[:-5], (), "truncated"),
         ("a.pkl.xz", lzma.compress(STATE) + b"more", (), "cannot be decompressed: "),
         ("a.pkl.z", zlib.compress(STATE) + zipped(E("b.pkl", EVIL)), (), "cannot be decompressed: "),
-        ("a.txt.z", zlib.compress(b"words " * 999)[:-20], (), "cut off"),
+        ("a.txt.z", zlib.compress(b"words " * 999)[:-20], (), "truncated"),
         ("a.xz", HUNGRY, (), "Memory usage limit"),
-        ("a.bz2", bz2.compress(tarred(("a.txt", bytes(6 << 20)))), (), "more than is searched"),
+        ("a.bz2", bz2.compress(tarred(("a.txt", bytes(6 << 20)))), (), "more than gdcbuild searches"),
         ("a.7z", b"7z\xbc\xaf\x27\x1c\0\4" + bytes(24), (), "compressed with 7-Zip"),
         ("a.cbr", b"Rar!\x1a\x07\x01\0", (), "compressed with RAR"),
         ("a.pkl.lz4", b"\x04\x22\x4d\x18\x64\x40\xa7", (), "compressed with lz4"),
@@ -457,22 +457,22 @@ def test_whatever_pytorch_loads_is_looked_at() -> None:
         ("a.zst", b"\x5a\x2a\x4d\x18\0\0\0\0\x28\xb5\x2f\xfd", (), "compressed with lz4 or zstd"),
         ("a.tar", tarred(("b.7z", b"7z\xbc\xaf\x27\x1c\0\4")), (), "compressed with 7-Zip"),
         ("a.zip", zipped(E("b.rar", b"Rar!\x1a\x07\0", method=8)), (), "compressed with RAR"),
-        ("a.sh", BEHIND, (), "a zip file with something before it"),
-        ("a.bin", random.Random(1).randbytes(70_000) + BEHIND + bytes(1000), (), "a zip file with something before it"),
-        ("a.npy", array(b"'<f4'", bytes(8)) + BEHIND, (), "a zip file with something before it"),
-        ("a.sh.gz", gzipped(BEHIND), (), "a zip file with something before it"),
-        ("a.tar", tarred(("a.sh", BEHIND), ("b", bytes(600))), (), "a zip file with something before it"),
-        ("a.zip", zipped(E("a.sh", BEHIND, method=8), E("b", b"")), (), "a zip file with something before it"),
-        ("a.sh", b"#!/bin/sh\n" + made(E("b.pkl", EVIL), zip64=True), (), "a zip file with something before it"),
-        ("a.tar", tarred(("a", b"x")) + zipped(E("b.pkl", EVIL)), (), "something follows that is no member"),
-        ("a.pkl.gz", gzipped(b"\x80\3B" + struct.pack("<I", 1 << 31) + bytes(50 << 20)), (), "more than is searched"),
-        ("a.tgz", gzipped(tarred(("a.txt", bytes(50 << 20)))), (), "more than is searched"),
-        ("a.pt.gz", gzipped(zipped(E("x", random.Random(1).randbytes(33 << 20))), 0), (), "more than 32 MiB"),
-        ("a.pkl", tarred(("b.pkl", STATE)), (), "both as a pickle and as a tar file"),
-        ("a", tarred(("\udc80\2cos\nsystem\n.", b""), format=tarfile.GNU_FORMAT), (), "both as a pickle and as a tar file"),
-        ("a.tar", tarred(("a", b"x"))[:1024] + b"?" * 512, (), "something follows that is no member"),
+        ("a.sh", BEHIND, (), "a zip file with data before it"),
+        ("a.bin", random.Random(1).randbytes(70_000) + BEHIND + bytes(1000), (), "a zip file with data before it"),
+        ("a.npy", array(b"'<f4'", bytes(8)) + BEHIND, (), "a zip file with data before it"),
+        ("a.sh.gz", gzipped(BEHIND), (), "a zip file with data before it"),
+        ("a.tar", tarred(("a.sh", BEHIND), ("b", bytes(600))), (), "a zip file with data before it"),
+        ("a.zip", zipped(E("a.sh", BEHIND, method=8), E("b", b"")), (), "a zip file with data before it"),
+        ("a.sh", b"#!/bin/sh\n" + made(E("b.pkl", EVIL), zip64=True), (), "a zip file with data before it"),
+        ("a.tar", tarred(("a", b"x")) + zipped(E("b.pkl", EVIL)), (), "data follows its last member"),
+        ("a.pkl.gz", gzipped(b"\x80\3B" + struct.pack("<I", 1 << 31) + bytes(50 << 20)), (), "more than gdcbuild searches"),
+        ("a.tgz", gzipped(tarred(("a.txt", bytes(50 << 20)))), (), "more than gdcbuild searches"),
+        ("a.pt.gz", gzipped(zipped(E("x", random.Random(1).randbytes(33 << 20))), 0), (), "over 32 MiB"),
+        ("a.pkl", tarred(("b.pkl", STATE)), (), "both a pickle and a tar file"),
+        ("a", tarred(("\udc80\2cos\nsystem\n.", b""), format=tarfile.GNU_FORMAT), (), "both a pickle and a tar file"),
+        ("a.tar", tarred(("a", b"x"))[:1024] + b"?" * 512, (), "data follows its last member"),
         ("a.tar", tarred(("a", b"x"))[:700], (), "damaged"),
-        ("a.tar", tarred(("a", b""), size=-512), (), "lies before"),
+        ("a.tar", tarred(("a", b""), size=-512), (), "not in order"),
         (
             "a.tar",
             tarred(("a", b"x"), type=tarfile.GNUTYPE_LONGNAME, size=1 << 33, format=tarfile.GNU_FORMAT),
@@ -480,11 +480,11 @@ def test_whatever_pytorch_loads_is_looked_at() -> None:
             "header of a member has",
         ),
         ("a.tar", tarred(("a", b"x"), type=tarfile.GNUTYPE_SPARSE), (), ""),
-        ("a.tar", tarred(*((str(n), b"") for n in range(5100))), (), "more parts than are searched"),
-        ("a.gz", gzipped(b"") * 5100, (), "more parts than are searched"),
+        ("a.tar", tarred(*((str(n), b"") for n in range(5100))), (), "more parts than gdcbuild searches"),
+        ("a.gz", gzipped(b"") * 5100, (), "more parts than gdcbuild searches"),
     ],
 )
-def test_what_cannot_be_looked_into_is_told(
+def test_what_cannot_be_searched_is_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, names: tuple[str, ...], why: str
 ) -> None:
     monkeypatch.setattr("gdcbuild.frameworks.torchserve.pickles.search.Budget", lambda: Budget(200_000, 40 << 20))
@@ -526,7 +526,7 @@ def test_what_cannot_be_looked_into_is_told(
         ("a.tgz", gzipped(tarred(("é" * 200, b"x"), ("b.pkl", STATE)))),
     ],
 )
-def test_nothing_is_said_of_others(name: str, data: bytes) -> None:
+def test_other_files_are_not_reported(name: str, data: bytes) -> None:
     assert findings(name, data) == []
 
 

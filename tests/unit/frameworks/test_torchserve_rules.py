@@ -1,4 +1,4 @@
-"""The rules of PyTorch versions: which requests become which actions, and which are refused where."""
+"""The actions of PyTorch versions, and the requests that are refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_any_version_will_do(version: str) -> None:
     assert FRAMEWORK.version_problem(version) is None
 
 
-def test_files_lie_under_their_roles() -> None:
+def test_files_are_in_folders_by_role() -> None:
     handler = Handler(
         "digits",
         at(2),
@@ -111,7 +111,7 @@ def test_files_lie_under_their_roles() -> None:
         (Handler("TorchScriptHandler", at(1)), "TorchScriptHandler"),
     ],
 )
-def test_the_handler_stands_as_the_archiver_writes_it(handler: Handler, expected: str) -> None:
+def test_the_handler_is_written_as_the_archiver_writes_it(handler: Handler, expected: str) -> None:
     native = handler.name in ("native", "TorchScriptHandler")
     (action,) = lowered(having(BASE, handler=handler, runtime="LSP" if native else "python3"))
     assert (action.params["handler"], action.params["runtime"]) == (expected, "LSP" if native else "python3")
@@ -137,7 +137,7 @@ def test_an_export_comes_first_and_is_packed_whole() -> None:
 
 
 @pytest.mark.parametrize("handler", [HANDLER, Handler("vllm_handler", at(7))])
-def test_a_handler_that_finds_its_model_by_itself_needs_no_weights(handler: Handler) -> None:
+def test_a_handler_that_finds_its_own_model_needs_no_weights(handler: Handler) -> None:
     (action,) = lowered(having(BASE, sources=(), handler=handler, files=(file("llama/model.safetensors"),)))
     assert "extra/model.safetensors" in laid(action)
     assert not any(path.startswith("weights/") for path in laid(action))
@@ -188,7 +188,7 @@ GIVEN = {
         ({"export": EXPORT}, [("gdcbuild.yaml:6:3", "has 2 sources: weights, export")]),
         (
             {"sources": (), "export": EXPORT, "model_file": file("net.py"), "given": GIVEN},
-            [("gdcbuild.yaml:21:3", "`model_file` goes with `weights`")],
+            [("gdcbuild.yaml:21:3", "`model_file` only works with `weights`")],
         ),
         (
             {
@@ -224,7 +224,7 @@ GIVEN = {
         ({"files": (Input("v1.pt", MadeBy("step:q", "v1.pt"), at(31)),)}, [("gdcbuild.yaml:31:3", "and v1.pt of step:q")]),
     ],
 )
-def test_refused_where_it_stands(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+def test_refused_with_the_line(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     problems = FRAMEWORK.lower(having(BASE, **changes))
     assert isinstance(problems, list)
     assert len(problems) == len(expected)

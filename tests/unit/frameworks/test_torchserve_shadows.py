@@ -23,7 +23,7 @@ from tests.unit.frameworks.test_torchserve_contract import OWN, found
 def test_what_the_worker_needs_is_not_replaced(name: str) -> None:
     (problem,) = found({"h.py": OWN, name: "?"}, handler="h.py")
     assert f"{name} would replace the module `{name.replace('/', '.').split('.')[0]}`" in problem.message
-    assert "put it in a folder and import it from there: {from: .../" in problem.hint
+    assert "move it to a folder and import it from there: {from: .../" in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_a_package_that_was_installed_into_the_archive_is_only_warned_about() ->
     package = {"yaml/__init__.py": "", "yaml/loader.py": "", "pyyaml-6.0.3.dist-info/RECORD": record}
     (problem,) = found({"h.py": OWN, **package}, handler="h.py")
     assert isinstance(problem, Caution)
-    assert "the package `yaml` of the archive replaces the one that the image has" in problem.message
+    assert "the package `yaml` in the archive replaces the image's own" in problem.message
     problems = found({"h.py": OWN, **package, "types.py": ""}, handler="h.py")
     assert [isinstance(p, Caution) for p in problems] == [True, False]

@@ -1,4 +1,4 @@
-"""What a file of torch.save holds: a state dict, or what people save instead."""
+"""The content of torch.save files: a state dict, or what people save instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def key(name: str) -> bytes:
         (b"}q\0(" + key("state_dict") + b"ccollections\nOrderedDict\nq\2)R", "a mapping whose 'state_dict' is a mapping"),
         (b"}q\0(" + key("model") + b"}q\2", "a mapping whose 'model' is a mapping"),
         (b"}q\0(" + key("model") + b"cmodels.yolo\nModel\nq\2)\x81", "a mapping whose 'model' is made by models.yolo.Model"),
-        (b"ccollections\nOrderedDict\nq\0)Rq\1(" + key("arch") + key("x"), "a mapping whose 'arch' is a text"),
+        (b"ccollections\nOrderedDict\nq\0)Rq\1(" + key("arch") + key("x"), "a mapping whose 'arch' is a string"),
         (b"]q\0", "a list"),
         (b")q\0", "a tuple"),
         (TENSOR + b"q\0(", "one tensor"),
@@ -57,7 +57,7 @@ def test_what_is_saved(start: bytes, said: str) -> None:
 
 
 class Made:
-    """What pickle writes as tensors are written: a call of a global."""
+    """An object that pickle writes as it writes tensors: as a call of a global."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return frozenset, ((),)
@@ -84,9 +84,9 @@ def test_there_is_an_answer_for_whatever_is_there(data: bytes) -> None:
 CHECKPOINT = zipped(**{"w/data.pkl": b"\x80\2}q\0(" + key("epoch") + b"K\3" + b"u.", "w/version": "3"})
 
 
-def test_a_checkpoint_of_training_is_no_state_dict() -> None:
+def test_a_training_checkpoint_is_not_a_state_dict() -> None:
     (problem,) = eager(weights=CHECKPOINT)
-    assert "w.pt holds a mapping whose 'epoch' is a number, not a tensor" in problem.message
+    assert "w.pt contains a mapping whose 'epoch' is a number, not a tensor" in problem.message
     assert "TorchServe: Error(s) in loading state_dict" in problem.message
     assert "torch.save(model.state_dict(), ...)" in problem.hint
 
@@ -112,18 +112,18 @@ def test_a_handler_may_load_what_it_likes() -> None:
     assert eager(handler=BASE + "    def initialize(self, context): ...\n", weights=CHECKPOINT) == []
 
 
-def test_a_newer_pytorch_takes_no_arrays_for_weights() -> None:
+def test_a_newer_pytorch_refuses_arrays_in_weights() -> None:
     array = b"\x80\2}q\0(" + key("w") + TENSOR + b"0" + b"cnumpy\nndarray\nu."
     members: dict[str, str | bytes] = {"w.pt": zipped(**{"w/data.pkl": array, "w/version": "3"}), "net.py": NET}
     model: dict[str, Any] = {"serializedFile": "w.pt", "modelFile": "net.py", "handler": "base_handler"}
     assert [p for p in found(members, **model) if not isinstance(p, Caution)] == []
     (problem,) = found(members, image=Image("new", "pytorch", "2.6"), **model)
-    assert "names numpy.ndarray" in problem.message
+    assert "imports numpy.ndarray" in problem.message
 
 
-def test_older_images_load_no_compiled_libraries() -> None:
+def test_older_images_do_not_load_compiled_libraries() -> None:
     config = "pt2: {export: {aot_compile: true}}\n"
     model: dict[str, Any] = {"serializedFile": "w.so", "handler": "base_handler", "configFile": "c.yaml"}
     assert configured(config, weights="w.so") == []
     (problem,) = found({"w.so": b"?", "c.yaml": config}, image=Image("old", "pytorch", "2.1"), **model)
-    assert "w.so is a compiled library, which PyTorch 2.1 of old does not load" in problem.message
+    assert "w.so is a compiled library, which PyTorch 2.1 in old does not load" in problem.message

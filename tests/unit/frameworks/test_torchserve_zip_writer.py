@@ -50,7 +50,7 @@ def test_stored_the_bytes_are_zipfiles(members: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("limit", [0, 10, 120, 500])
 def test_large_the_bytes_are_zipfiles(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the limits of the short form lowered, so that sizes, offsets and the whole are beyond them in turn."""
+    """Lower the limits of the short form, so that sizes, offsets and the total exceed them in turn."""
     members = {"a": bytes(5), "b": bytes(300), "sub/ü": b"12", "c": bytes(11)}
     for module in (zipfile, zip_writer):
         monkeypatch.setattr(module, "ZIP64_LIMIT", limit)
@@ -97,14 +97,14 @@ def test_info_zip_reads_it(deflate: bool, tmp_path: Path) -> None:
         (1_700_000_001, (2023, 11, 14, 22, 13, 20)),
     ],
 )
-def test_the_moment_is_told_in_utc(moment: int, told: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_moment_is_written_in_utc(moment: int, told: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     with zipfile.ZipFile(io.BytesIO(written({"a": b""}, moment))) as archive:
         assert archive.infolist()[0].date_time == told
 
 
 class Restless:
-    """A blob that has these bytes when it is read first, and those when it is read again."""
+    """A blob with other bytes when it is read again."""
 
     digest = Digest.of(b"right")
 

@@ -1,4 +1,4 @@
-"""Zip files made field by field, so that each can lie."""
+"""Zip files written field by field, so that each field can be wrong."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def made(
     zip64: bool | dict[str, int] = False,
     end: dict[str, Any] | None = None,
 ) -> bytes:
-    """An archive of the entries. `gap` lies before the directory; `end` and a `zip64` mapping replace fields of the ends."""
+    """An archive of the entries. `gap` comes before the directory; `end` and a `zip64` mapping replace fields of the ends."""
     body, directory = bytearray(prefix), bytearray()
     for entry in entries:
         name = entry.name.encode() if isinstance(entry.name, str) else entry.name

@@ -205,7 +205,7 @@ def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: 
     with pytest.raises(ActionFailed, match=r"r\.txt does not pin exactly what is installed") as caught:
         toolchains.ensure(Toolchain("t", "r.txt", WHERE), Flag())
     assert ([(p.where, p.detail) for p in caught.value.problems], commands) == (
-        [(WHERE, "line 2: 'y' does not say exactly what is installed")],
+        [(WHERE, "line 2: 'y' is not pinned to an exact version")],
         [],
     )
 

@@ -1,1 +1,1 @@
-"""Would TorchServe load and run this archive? Judged by reading it: nothing is imported, run or unpickled."""
+"""Check whether TorchServe would load and run an archive. Only reads it: imports, runs and unpickles nothing."""

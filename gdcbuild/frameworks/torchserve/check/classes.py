@@ -1,4 +1,4 @@
-"""What a class statement makes, as far as it can be told without running it."""
+"""Describe the class that a class statement creates, as far as known without running it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _KEEP_CLASSES = _DATACLASS | (
     {"functools.total_ordering", "enum.unique"}
     | {f"{module}.{name}" for module in ("typing", "typing_extensions") for name in ("final", "runtime_checkable")}
 )
-"""Decorators that surely give back the class. Of another one nothing is known: a singleton is a function."""
+"""Decorators that always return the class itself. Any other may not: a singleton becomes a function."""
 
 _ABSTRACT = frozenset(
     {"abstractmethod", "abc.abstractmethod", "abc.abstractproperty", "abc.abstractclassmethod", "abc.abstractstaticmethod"}
 )
 _PLAIN = frozenset({"object", "abc.ABC"})
-"""Bases that give a class no methods of their own."""
+"""Bases without methods."""
 
 _CHECKS_ABSTRACT = frozenset({"abc.ABC", "ts.torch_handler.base_handler.BaseHandler"})
-"""Bases with which a class that leaves a method abstract cannot be made."""
+"""Bases with which a class that has abstract methods cannot be instantiated."""
 
 Imports = Mapping[str, str]
 """Name in a file → the full dotted name that an import gives it."""
@@ -30,11 +30,11 @@ Imports = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """A class at the top of a file. `bases` are full dotted names as far as imports tell, "" where they do not.
+    """A class at the top level of a file. `bases` are full dotted names where imports give them, "" where not.
 
-    `methods` are name → definition; `others` what else it, or one of its objects, may be given; `required` the arguments that
-    making one cannot do without, None when that is inherited and so not known; `abstract` the methods it leaves open, with
-    which it cannot be made.
+    `methods` are name → definition. `others` are further attributes of the class or its objects. `required` are the arguments
+    without which it cannot be instantiated, None when inherited and so unknown. `abstract` are the methods it does not
+    implement, with which it cannot be instantiated.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Class:
 
     @property
     def complete(self) -> bool:
-        """True when it inherits nothing, so that its methods are all it has."""
+        """Whether it inherits no methods, so its own methods are all it has."""
         return _PLAIN.issuperset(self.bases)
 
     def defines(self, name: str) -> bool:
-        """Whether the class itself may take the place of what it inherits by that name."""
+        """Whether the class itself may override that name."""
         return name in self.methods or name in self.others
 
     def has(self, name: str) -> bool:
-        """Whether the class itself may give its objects something by that name."""
+        """Whether the class itself may provide that name to its objects."""
         return self.defines(name) or self.defines("__getattr__")
 
     def extends(self, method: str) -> bool:
-        """True when the method surely calls the one that it takes the place of, as `super().initialize(context)` does."""
+        """Whether the method certainly calls the one it overrides, as `super().initialize(context)` does."""
         for statement, sure in running(self.methods[method].body if method in self.methods else []):
             nodes = list(ast.walk(statement))
             simple = sure and not {"body", "cases"} & {*statement._fields}
@@ -70,14 +70,14 @@ class Class:
 
 
 def unknown(name: str) -> Class:
-    """A class of which nothing is known but that it is one."""
+    """A class of which only the name is known."""
     return Class(name, ("",), {})
 
 
 def defined(node: ast.ClassDef, imports: Imports, attributes: Collection[str]) -> Class:
-    """The class that a statement makes; `attributes` are all that the file sets of anything."""
+    """The class that a statement creates; `attributes` are all attributes set anywhere in the file."""
     metaclasses = [dotted(k.value, imports) if k.arg == "metaclass" else "" for k in node.keywords]
-    if set(metaclasses) - {"abc.ABCMeta"} or not is_kept(node, imports):  # another metaclass may give it anything
+    if set(metaclasses) - {"abc.ABCMeta"} or not is_kept(node, imports):  # another metaclass may add anything
         return unknown(node.name)
     others = {name for s in node.body if not isinstance(s, Function) for name in stored(s)} | set(attributes)
     methods = {s.name: s for s in node.body if isinstance(s, Function) and s.name not in others}
@@ -89,7 +89,7 @@ def defined(node: ast.ClassDef, imports: Imports, attributes: Collection[str]) -
 
 
 def is_kept(node: ast.ClassDef, imports: Imports) -> bool:
-    """Whether the name of a class statement surely stands for the class, whatever decorates it."""
+    """Whether the name of a class statement is certainly bound to the class, given its decorators."""
     return all(dotted(called(d), imports) in _KEEP_CLASSES for d in node.decorator_list)
 
 
@@ -105,7 +105,7 @@ def _required(found: Class, node: ast.ClassDef, imports: Imports) -> tuple[str, 
 
 
 def _fields(node: ast.ClassDef, imports: Imports) -> Iterator[str]:
-    """The fields of a dataclass that have no default."""
+    """The fields of a dataclass without a default."""
     given = {name for s in node.body if not isinstance(s, ast.AnnAssign) for name in stored(s)}
     for statement in node.body:
         match statement:
@@ -116,14 +116,14 @@ def _fields(node: ast.ClassDef, imports: Imports) -> Iterator[str]:
 
 
 def _is_default(value: ast.expr | None, imports: Imports) -> bool:
-    """Whether a field with this value may be left out."""
+    """Whether a field with this value is optional."""
     if isinstance(value, ast.Call) and dotted(value.func, imports) in {"field", "dataclasses.field"}:
         return any(k.arg in {"default", "default_factory", "init", None} for k in value.keywords)
     return value is not None
 
 
 def accepts(function: Function, count: int) -> bool:
-    """Whether a call with `count` positional arguments can succeed. Decorators may change that, so they let it pass."""
+    """Whether a call with `count` positional arguments can succeed. A decorator may change that, so it is accepted."""
     if function.decorator_list:
         return True
     required, most = arguments(function)
@@ -131,19 +131,19 @@ def accepts(function: Function, count: int) -> bool:
 
 
 def arguments(function: Function) -> tuple[list[str], int | None]:
-    """The positional arguments that a call must give, and how many it may; None without bound."""
+    """The required positional arguments, and the most a call may pass; None for no limit."""
     given = [*function.args.posonlyargs, *function.args.args]
     required = [a.arg for a in given[: len(given) - len(function.args.defaults)]]
     return required, None if function.args.vararg else len(given)
 
 
 def keywords(function: Function) -> list[str]:
-    """The arguments that a call must give by name."""
+    """The required keyword-only arguments."""
     return [a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d is None]
 
 
 def _of_parent(node: ast.AST, method: str) -> bool:
-    """Whether a method is called of `super()`, or as `Parent.method(self, ...)`."""
+    """Whether a method is called on `super()`, or as `Parent.method(self, ...)`."""
     match node:
         case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attr)):
             return attr == method
@@ -153,7 +153,7 @@ def _of_parent(node: ast.AST, method: str) -> bool:
 
 
 def stored(node: ast.AST) -> Iterator[str]:
-    """The names that get a value there; `a.b = 1` gives `a` none."""
+    """The names that get a value there; in `a.b = 1`, `a` does not."""
     for each in ast.walk(node):
         match each:
             case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
@@ -163,12 +163,12 @@ def stored(node: ast.AST) -> Iterator[str]:
 
 
 def called(expression: ast.expr) -> ast.expr:
-    """What a decorator names, called or not."""
+    """The decorator itself, without the call."""
     return expression.func if isinstance(expression, ast.Call) else expression
 
 
 def dotted(expression: ast.expr, imports: Imports) -> str:
-    """The full name of `a.b.C`, where an import says what `a` is."""
+    """The full name of `a.b.C`, with `a` resolved by the imports; "" for other expressions."""
     parts: list[str] = []
     while isinstance(expression, ast.Attribute):
         parts.append(expression.attr)

@@ -1,7 +1,7 @@
-"""What TorchServe takes from an archive's `model-config.yaml`, and where it would ignore what stands there.
+"""Check an archive's `model-config.yaml` for settings that TorchServe would ignore.
 
-It logs a value of the wrong type, or out of range, and goes on with the default; a key that it does not know it leaves to the
-handler. Both are said here, from what its `ModelConfig.java`, `Model.java` and `base_handler.py` (0.12) do.
+TorchServe only logs a value of the wrong type or out of range, and uses the default; it leaves unknown keys to the handler.
+The rules are those of its `ModelConfig.java`, `Model.java` and `base_handler.py` (0.12).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from gdcbuild.errors import Caution, Location, Problem
 from gdcbuild.frameworks.torchserve.check.settings import BACKENDS, KEYS, SECTIONS, TORCHRUN
 
 MAX_TEXT = 128 << 10
-"""Bytes of the largest configuration that is parsed, which takes a second for each 50 KiB."""
+"""Largest configuration in bytes that is parsed, which takes a second per 50 KiB."""
 
 MAX_DEPTH = MAX_ALIASES = 50
-"""Levels of nesting, and aliases of lists and mappings, that TorchServe's YAML reader takes; with more it drops the file."""
+"""Limits of TorchServe's YAML reader for nesting, and for aliases of lists and mappings; beyond them it ignores the file."""
 
 _UNFIT = (AttributeError, ArithmeticError, LookupError, ValueError, RecursionError)
-"""What PyYAML raises of values that are not what their tag says, beside errors of its own."""
+"""What PyYAML raises for values that do not match their tag, in addition to its own errors."""
 
 
 _NEEDS = {
     **dict.fromkeys(("torchrun", "parallelLevel"), ("parallelType", "tp, pp, pptp or custom")),
     **dict.fromkeys(("sequenceTimeoutMSec", "maxSequenceJobQueueSize", "maxNumSequence"), ("sequenceMaxIdleMSec", "1 or more")),
 }
-"""What has no effect without another setting, and that with its values."""
+"""Setting → the setting without which it has no effect, and its valid values."""
 
 _BY_TORCHRUN = ("pp", "tp", "pptp")
 
@@ -36,13 +36,13 @@ _Located = tuple[_Keys, Problem]
 
 
 def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
-    """The configuration in the file `name`, as the server and its workers parse it; or why they cannot, and where."""
+    """Parse the configuration in the file `name` as the server and its workers do; or return why they cannot, and where."""
     import yaml
 
     where = Location(name)
     if len(data) > MAX_TEXT:
-        hint = "give the handler large tables in files of their own: `files`"
-        return Caution(f"more than {MAX_TEXT >> 10} KiB of configuration, which is not checked", hint, where)
+        hint = "put large tables for the handler into separate files, listed under `files`"
+        return Caution(f"the configuration is not checked: it has more than {MAX_TEXT >> 10} KiB", hint, where)
     try:
         found = yaml.load(data.decode(), _loader())  # noqa: S506 - it is a SafeLoader
     except UnicodeDecodeError:
@@ -50,18 +50,18 @@ def read(data: bytes, name: str) -> Mapping[str, Any] | Problem:
     except (yaml.YAMLError, *_UNFIT) as error:
         mark = getattr(error, "problem_mark", None)
         said = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
-        message = f"not YAML that TorchServe reads: {said}; TorchServe: Failed to parse model config yaml file."
-        return Problem(message, "correct it", where if mark is None else Location(name, mark.line + 1, mark.column + 1))
+        message = f"invalid YAML: {said}; TorchServe: Failed to parse model config yaml file."
+        return Problem(message, "correct the file", where if mark is None else Location(name, mark.line + 1, mark.column + 1))
     if not isinstance(found, dict):
         what = "empty" if found is None else "not a mapping"
         return Problem(
-            f"the configuration is {what}; TorchServe expects a mapping", "write KEY: VALUE lines, or leave it out", where
+            f"the configuration is {what}; TorchServe expects a mapping", "write KEY: VALUE lines, or remove it", where
         )
     return found
 
 
 def _loader() -> Any:
-    """A loader that has the limits of TorchServe's YAML reader."""
+    """A loader with the limits of TorchServe's YAML reader."""
     import yaml
 
     class Limited(yaml.SafeLoader):
@@ -85,15 +85,15 @@ def _loader() -> Any:
 
 
 def check(config: Mapping[str, Any], name: str, base: bool) -> Iterator[Problem]:
-    """Everything that would not have the effect it asks for. `base` is true for a handler that loads as the base one does."""
+    """All settings that would not take effect. `base` is true for a handler that loads models as the base handler does."""
     return (problem for _, problem in _findings(config, name, base))
 
 
 def located(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Located]:
-    """The same of a configuration that is not in a file yet, each with the path of the key that it speaks of first."""
+    """The same for a configuration that is not in a file, each with the path of the key that it is about."""
     if _depth(config) > MAX_DEPTH:
         message = f"{name}: nested deeper than {MAX_DEPTH} levels; TorchServe would ignore all of it"
-        yield (), Problem(message, "write it flatter, or give the handler a file of its own: `files`")
+        yield (), Problem(message, "use fewer levels, or put it into a separate file for the handler, listed under `files`")
     yield from _findings(config, name, base)
 
 
@@ -109,8 +109,8 @@ def _findings(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Loc
                 yield ("torchrun", key), Caution(message, hint)
         level, processes = sound.get("parallelLevel"), known.get("nproc-per-node", 1)
         if level not in (None, processes):
-            message = f"{name}: parallelLevel is {level}, and torchrun starts {processes} processes: the later one counts"
-            yield ("parallelLevel",), Problem(message, "remove parallelLevel, which torchrun sets")
+            message = f"{name}: parallelLevel is {level}, but torchrun starts {processes} processes: the later one counts"
+            yield ("parallelLevel",), Problem(message, "remove parallelLevel: torchrun sets it")
     if base and "pt2" in config:
         for problem in _compiled(config["pt2"], name):
             yield ("pt2",), problem
@@ -119,9 +119,9 @@ def _findings(config: Mapping[str, Any], name: str, base: bool) -> Iterator[_Loc
 def _typed(
     config: Mapping[Any, Any], known: Mapping[str, Any], name: str, above: _Keys, others: tuple[str, ...] = ()
 ) -> Generator[_Located, None, dict[str, Any]]:
-    """Report keys that look misspelt and values that do not fit; return the others, as the server takes them.
+    """Report keys that look misspelt and invalid values; return the valid ones, as the server reads them.
 
-    `above` are the keys it is in.
+    `above` is the path of keys to this mapping.
     """
     sound = {}
     prefix = "".join(f"{key}." for key in above)
@@ -146,7 +146,7 @@ def _typed(
         elif wanted.fits(value):
             sound[key] = taken = wanted.taken(value)
             if taken != value and taken:
-                yield place, Caution(f"{name}: {prefix}{key} is {value}; TorchServe takes it as {taken}", f"write {taken}")
+                yield place, Caution(f"{name}: {prefix}{key} is {value}; TorchServe uses {taken} instead", f"write {taken}")
         else:
             message = f"{name}: {prefix}{key} is {_shown(value)}; TorchServe would ignore it"
             yield place, Problem(message, f"write {wanted}")
@@ -154,24 +154,24 @@ def _typed(
 
 
 def _depth(value: Any) -> int:
-    """How deep a tree of mappings and lists is nested."""
+    """The nesting depth of a tree of mappings and lists."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, inner), default=-1)
 
 
 def _shown(value: Any) -> str:
-    """A value for people. YAML's aliases make collections that have no end when they are written out."""
+    """A value for a message. Collections are not shown: YAML aliases can make them endless."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a mapping"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > 64:
-        return "a huge number"  # Python writes none out
+        return "a huge number"  # Python refuses to print very large ones
     return "nothing" if value is None else f"{value!r:.60}"
 
 
 def _meant(key: str, known: Iterable[str]) -> str | None:
-    """The known key that `key` must be a misspelling of: another case or other joints, or a letter too many, few or wrong."""
+    """The known key that `key` misspells: different case or separators, or one letter too many, missing or wrong."""
     for each in known:
         if _plain(key) == _plain(each) or _one_edit(key.lower(), each.lower()):
             return each
@@ -190,7 +190,7 @@ def _one_edit(one: str, other: str) -> bool:
 
 
 def _together(sound: Mapping[str, Any], name: str, has_torchrun: bool) -> Iterator[_Located]:
-    """Settings that cancel each other, or need another one."""
+    """Settings that conflict, or need another one."""
     least, most = sound.get("minWorkers"), sound.get("maxWorkers")
     if least is not None and (most is None or most < least):
         message = (
@@ -203,8 +203,8 @@ def _together(sound: Mapping[str, Any], name: str, has_torchrun: bool) -> Iterat
         yield ("maxWorkers",), Problem(message, f"add minWorkers: 1, up to {most}")
     kind, level = str(sound.get("parallelType")).lower(), sound.get("parallelLevel")
     if kind in _BY_TORCHRUN and not has_torchrun:
-        message = f"{name}: parallelType is {kind}, for which TorchServe starts workers by torchrun, and there are no settings"
-        failure = "; TorchServe: NullPointerException, torchRun is null" if level else " for it"
+        message = f"{name}: parallelType is {kind}, which starts workers with torchrun, but `torchrun` is missing"
+        failure = "; TorchServe: NullPointerException, torchRun is null" if level else ""
         yield ("parallelType",), Problem(message + failure, f"add torchrun: {{nproc-per-node: {level or 'N'}}}")
     for key, (other, values) in _NEEDS.items():
         if sound.get(key) and not sound.get(other):
@@ -212,7 +212,7 @@ def _together(sound: Mapping[str, Any], name: str, has_torchrun: bool) -> Iterat
 
 
 def _compiled(pt2: Any, name: str) -> Iterator[Problem]:
-    """How the base handler takes the section `pt2`, in its old and new forms."""
+    """Problems of the section `pt2`, in its old and new forms, as the base handler reads it."""
     if isinstance(pt2, str):
         options: Any = {"backend": pt2}
     elif not isinstance(pt2, dict):

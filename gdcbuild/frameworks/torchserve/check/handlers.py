@@ -1,7 +1,7 @@
-"""Would TorchServe find the handler of an archive, and could it call it? `contract` asks; nothing is imported.
+"""Check that TorchServe would find an archive's handler and could call it. Imports nothing.
 
-What it does is its `model_loader.py`: a function by the name that is asked for, or else the one class of the file, made
-without arguments. `initialize(context)` is called once, `handle(data, context)` for every batch.
+The rules are those of TorchServe's `model_loader.py`: it uses the function with the given name, or else the one class of the
+file, which it creates without arguments. It calls `initialize(context)` once, and `handle(data, context)` for every batch.
 """
 
 from __future__ import annotations
@@ -30,43 +30,45 @@ DEFAULT_HANDLERS = (
     "trt_llm_handler",
     "vllm_handler",
 )
-"""Handlers that TorchServe brings with it and the archiver knows by name."""
+"""Handlers that are part of TorchServe and that torch-model-archiver knows by name."""
 
 LOADS_ITSELF = frozenset({"trt_llm_handler", "vllm_handler"})
-"""Of these, the ones that do not load a model as the others do, and are awaited."""
+"""Default handlers that load the model in their own way, and are async."""
 
 SECTIONS = {"dali_image_classifier": "dali", "trt_llm_handler": "handler"}
-"""Of these, the ones that fail without a certain section in the configuration."""
+"""Default handler → the section of the configuration without which it fails."""
 
 MAX_SOURCE = 256 << 10
-"""Bytes of the largest source that is parsed, which takes a thousand times as many."""
+"""Largest source in bytes that is parsed, which takes a thousand times as much memory."""
 
 CORRECT = (
-    "correct the file; or, if it is written for a newer Python than"
-    f" {sys.version_info.major}.{sys.version_info.minor}, run gdcbuild with that of the image"
+    "correct the file; or, if it needs a newer Python than"
+    f" {sys.version_info.major}.{sys.version_info.minor}, run gdcbuild with the image's Python"
 )
-"""What to do about a file that does not compile: it is judged by the Python that runs gdcbuild."""
+"""The hint for a file that does not compile; it is checked with the Python that runs gdcbuild."""
 
 VOCABULARY = "source_vocab.pt"
-"""What the handlers for text want beside the model."""
+"""The file that the text handlers need in addition to the model."""
 
 _PACKAGE = "ts.torch_handler."
 _OTHERS = tuple(f"{_PACKAGE}{name}" for name in ("densenet_handler.", "distributed.", "trt_llm_handler.", "vllm_handler."))
-"""What TorchServe brings with it that does not load a model as its base handler does."""
+"""Modules of TorchServe whose handlers do not load a model as the base handler does."""
 
 _LOADERS = ("_load_pickled_model", "_load_torchscript_model", "_load_torch_export_aot_compile", "_use_torch_export_aot_compile")
-"""How the base handler loads a model, besides `initialize`."""
+"""Methods with which the base handler loads a model, besides `initialize`."""
 
 _MORE = ("dali_handler", "densenet_handler", "text_handler", "vision_handler")
-"""Modules of TorchServe that can be named as a handler too, though the archiver does not know them."""
+"""More modules of TorchServe that work as a handler, though the archiver does not know them."""
 
 _OF_TEXT = (f"{_PACKAGE}text_classifier.", f"{_PACKAGE}text_handler.")
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerFacts:
-    """What is known of a handler: whether it loads the model as the base handler does, whether it reads VOCABULARY then,
-    whether what it returns is to be awaited (None when that cannot be told), and the section of the configuration it wants.
+    """What is known about a handler.
+
+    `base`: it loads the model as the base handler does. `text`: it also reads VOCABULARY. `awaited`: its result must be
+    awaited, None when unknown. `section`: the section of the configuration it needs.
     """
 
     base: bool = False
@@ -79,9 +81,9 @@ _UNKNOWN = HandlerFacts()
 
 
 def look(archive: Archive, handler: Any) -> Generator[Problem, None, HandlerFacts]:
-    """What is wrong with the handler that the manifest names; returns what is known of it."""
+    """Problems of the handler in the manifest; returns what is known about it."""
     if not isinstance(handler, str) or not handler:
-        yield Problem(f"{MANIFEST}: there is no handler", "name one: a default one of TorchServe, or a file of the archive")
+        yield Problem(f"{MANIFEST}: there is no handler", "add one: a default handler of TorchServe, or a file in the archive")
         return _UNKNOWN
     file, function = file_of(handler), handler.partition(":")[2]
     name = file.removesuffix(".py")
@@ -93,7 +95,7 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, HandlerFact
         return HandlerFacts(name not in LOADS_ITSELF, name == "text_classifier", name in LOADS_ITSELF, SECTIONS.get(name, ""))
     close = difflib.get_close_matches(name, DEFAULT_HANDLERS, 1)
     yield Problem(
-        f"the handler {handler!r} is neither in the archive nor one of TorchServe's;"
+        f"the handler {handler!r} is neither in the archive nor a default handler of TorchServe;"
         f" TorchServe: No module named 'ts.torch_handler.{name}'",
         f"rename it to {file}"
         if name in archive.names
@@ -105,21 +107,21 @@ def look(archive: Archive, handler: Any) -> Generator[Problem, None, HandlerFact
 
 
 def file_of(handler: str) -> str:
-    """The file that TorchServe takes a handler from, when the archive has it."""
+    """The file from which TorchServe loads a handler, if it is in the archive."""
     return f"{handler.partition(':')[0].rpartition('/')[2].removesuffix('.py')}.py"
 
 
 def _unseen(archive: Archive, name: str) -> bool:
-    """Whether Python imports by this name what is not judged here: a package, what is in one, or what is compiled."""
+    """Whether this name imports something that is not checked here: a package, a module in one, or compiled code."""
     path = name.replace(".", "/")
     compiled = any(each.startswith(f"{path}.") and each.endswith((".so", ".pyc")) for each in archive.names)
     return compiled or f"{path}/__init__.py" in archive.names or (path != name and f"{path}.py" in archive.names)
 
 
 def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | None]:
-    """The module that a Python file at the root of the archive is; None when it cannot be judged.
+    """Parse a Python file at the root of the archive; None when it cannot be checked.
 
-    That is told when it is because a server could not import it.
+    Reports a file that a server could not import.
     """
     if archive.size(file) > MAX_SOURCE or _unseen(archive, file.removesuffix(".py")):
         return None
@@ -134,15 +136,15 @@ def module_of(archive: Archive, file: str) -> Generator[Problem, None, Module | 
         return None
     if module.relative:
         yield Problem(
-            f"{file} imports relative to a package; TorchServe: attempted relative import with no known parent package",
-            "write import NAME: a file of the archive is a module at the top",
+            f"{file} uses a relative import; TorchServe: attempted relative import with no known parent package",
+            "write import NAME: files in the archive are top-level modules",
         )
         return None
     return module
 
 
 def mistake(start: Callable[[int], bytes], name: str) -> Problem | None:
-    """Why a Python file does not compile, at its place in it."""
+    """The syntax error in a Python file, with its line and column."""
     source = start(MAX_SOURCE + 1)
     if len(source) > MAX_SOURCE:
         return None
@@ -154,7 +156,7 @@ def mistake(start: Callable[[int], bytes], name: str) -> Problem | None:
 
 
 def listed(names: Mapping[str, object]) -> str:
-    """Classes for people, with their number."""
+    """The number and names of classes, for a message."""
     return f"{len(names)} classes ({', '.join(names)})" if names else "no class"
 
 
@@ -169,7 +171,7 @@ def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, Non
         return _UNKNOWN
     if wanted != "handle":
         yield Problem(
-            f"the handler {file} has no function {function!r}; TorchServe would use its class instead, if there is one",
+            f"the handler {file} has no function {function!r}; TorchServe would look for a class instead",
             f"define {function}(data, context) in it, or correct the name",
         )
         return _UNKNOWN
@@ -177,8 +179,8 @@ def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, Non
         yield Problem(
             f"the handler {file} defines {listed(module.classes)}; TorchServe: Expected only one class in custom service code"
             " or a function entry point",
-            "leave one class in it, and move the others into files of their own, declared under `files`; or define"
-            " handle(data, context), or name the function: FILE.py:FUNCTION",
+            "keep one class in it, and move the others to separate files, listed under `files`; or define"
+            " handle(data, context), or name another function: FILE.py:FUNCTION",
         )
     elif module.only is not None:
         yield from _class(module.only, file)
@@ -190,38 +192,38 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
     found = module.names[name]
     if name in module.classes and name not in module.unsure:
         yield Problem(
-            f"{name} of the handler {file} is a class, and TorchServe would call it as a function: {name}(data, context)",
-            f"name {file} alone: TorchServe finds its one class by itself",
+            f"{name} in the handler {file} is a class, but TorchServe would call it as a function: {name}(data, context)",
+            f"write {file} alone: TorchServe finds its one class itself",
         )
     elif module.is_data(name):
         what = "a module" if isinstance(found, ast.Import) else f"`{ast.unparse(found):.60}`" if found else "nothing"
         yield Problem(
-            f"{name} of the handler {file} is {what}, and TorchServe would call it as a function: {name}(data, context)",
-            f"give it another name, so that TorchServe uses the class; or define {name}(data, context)",
+            f"{name} in the handler {file} is {what}, but TorchServe would call it as a function: {name}(data, context)",
+            f"rename it, so that TorchServe uses the class; or define {name}(data, context)",
         )
     elif isinstance(found, Function):
         if not accepts(found, 2):
             yield Problem(
-                f"{name} of the handler {file} cannot be called as TorchServe does: {name}(data, context)",
-                "give it these two arguments",
+                f"{name} in the handler {file} cannot be called as TorchServe does: {name}(data, context)",
+                "give it these two parameters",
             )
         return HandlerFacts(awaited=_awaited(found))
     return _UNKNOWN
 
 
 def _class(handler: Class, file: str) -> Iterator[Problem]:
-    """What TorchServe could not do with the class: make it, and call its methods."""
+    """Why TorchServe could not instantiate the class or call its methods."""
     if handler.abstract:
         yield Problem(
-            f"the handler {file}: TorchServe: Can't instantiate abstract class {handler.name}, which leaves open:"
+            f"the handler {file}: TorchServe: Can't instantiate abstract class {handler.name}; not implemented:"
             f" {', '.join(handler.abstract)}",
-            "define what they do, or remove @abstractmethod",
+            "implement them, or remove @abstractmethod",
         )
     if handler.required:
         missing = ", ".join(handler.required)
         yield Problem(
-            f"the handler {file}: TorchServe calls {handler.name}() without arguments, and it requires {missing}",
-            "give them defaults, and read what they stand for in initialize(context)",
+            f"the handler {file}: TorchServe calls {handler.name}() without arguments, but it requires {missing}",
+            "give them defaults, and set their values in initialize(context)",
         )
     for method, arguments, complaint in (
         ("handle", ("data", "context"), f"Expect handle method in class {handler.name}"),
@@ -230,19 +232,19 @@ def _class(handler: Class, file: str) -> Iterator[Problem]:
         definition = handler.methods.get(method)
         if handler.complete and not handler.has(method):
             yield Problem(
-                f"class {handler.name} of the handler {file} has no {method}; TorchServe: {complaint}",
+                f"class {handler.name} in the handler {file} has no {method}; TorchServe: {complaint}",
                 "define it, or derive the class from ts.torch_handler.base_handler.BaseHandler",
             )
         elif definition is not None and not accepts(definition, len(arguments) + 1):
             call = f"{method}({', '.join(arguments)})"
             yield Problem(
-                f"class {handler.name} of the handler {file}: {method} cannot be called as TorchServe does: {call}",
+                f"class {handler.name} in the handler {file}: {method} cannot be called as TorchServe does: {call}",
                 f"write def {method}(self, {', '.join(arguments)})",
             )
 
 
 def _known(handler: Class) -> HandlerFacts:
-    parent = handler.bases[0] if handler.bases else ""  # another one would only be asked after it
+    parent = handler.bases[0] if handler.bases else ""  # other bases come after it
     derived = parent.startswith(_PACKAGE) and not parent.startswith(_OTHERS)
     replaced = handler.defines("initialize") and not handler.extends("initialize")
     base = derived and not replaced and not any(map(handler.defines, _LOADERS))
@@ -253,5 +255,5 @@ def _known(handler: Class) -> HandlerFacts:
 
 
 def _awaited(function: Function) -> bool | None:
-    """Whether what a function returns is to be awaited. One that is not async may return what another one gave it."""
+    """Whether a function's result must be awaited; None when unknown: one that is not async may return a coroutine."""
     return True if isinstance(function, AsyncFunction) and not function.decorator_list else None

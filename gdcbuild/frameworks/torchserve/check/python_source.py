@@ -1,4 +1,4 @@
-"""What a Python file defines, without running it: what TorchServe would find in it by importing it."""
+"""Find what a Python file defines, without running it: what TorchServe would find by importing it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAKES_CLASSES = frozenset(
     | {f"{module}.{name}" for module in ("typing", "typing_extensions") for name in ("NamedTuple", "TypedDict")}
     | {f"enum.{name}" for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")}
 )
-"""What makes a class when it is called with two arguments or more. It is then one of the module that called it."""
+"""Callables that create a class when called with two or more arguments. The class belongs to the calling module."""
 
 _MAKES_DATA = frozenset(
     {"open", "int", "float", "str", "bool", "bytes", "bytearray", "dict", "list", "tuple", "set", "frozenset", "len"}
@@ -24,17 +24,17 @@ _MAKES_DATA = frozenset(
 """Built-in functions whose results cannot be called."""
 
 _NAMESPACES = frozenset({"vars", "locals"})
-"""What gives the names of a module when it is called there without arguments."""
+"""Functions that return a module's names when called in it without arguments."""
 
 _IMPORTS_BY_NAME = frozenset({"__import__", "importlib.import_module"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 _COMPILING = threading.Lock()
-"""Python warns of odd code while it compiles it. That is no matter here, and to silence it is for one thread at a time."""
+"""Compiling may emit warnings about odd code, which are irrelevant here; only one thread at a time can silence them."""
 
 
 class NotPython(ValueError):
-    """The file does not compile; the message says why. `line` and `column` count from 1, and are 0 where they are not known."""
+    """The file does not compile; the message says why. `line` and `column` start at 1, and are 0 when unknown."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message)
@@ -44,12 +44,12 @@ class NotPython(ValueError):
 
 @dataclass(slots=True)
 class Module:
-    """The top of a file. `names` are all it binds, each with the definition, import or value that it surely stands for.
+    """The top level of a file. `names` are all names it binds, each with its definition, import or value where that is certain.
 
-    `classes` are those of its own classes, an alias counting as one more; `unsure` those that may be missing when it is
-    imported. `vague` is true when it may bind more than can be seen: `from x import *`, a module `__getattr__`, `globals()`;
-    `late` when functions that it may call while it is imported bind names by `global`.
-    `relative` is true when it imports relative to a package. `attributes` are all that are set anywhere in it.
+    `classes` are the file's own classes, an alias counting as one more; `unsure` are those that may be missing after import.
+    `vague`: it may bind more than can be seen, by `from x import *`, a module `__getattr__` or `globals()`.
+    `late`: functions it may call while it is imported bind names by `global`.
+    `relative`: it has imports relative to a package. `attributes` are all attributes set anywhere in it.
     """
 
     names: dict[str, ast.AST | None] = field(default_factory=dict)
@@ -63,16 +63,16 @@ class Module:
 
     @property
     def only(self) -> Class | None:
-        """The one class that it may define; None when there is another number."""
+        """The one class that it may define; None for any other number."""
         return next(iter(self.classes.values())) if len(self.classes) == 1 else None
 
     @property
     def miscounted(self) -> bool:
-        """True when it surely does not define one class."""
+        """Whether it certainly does not define exactly one class."""
         return len(self.classes.keys() - self.unsure) > 1 or not (self.classes or self.vague or self.late)
 
     def is_data(self, name: str) -> bool:
-        """Whether a name surely stands for what cannot be called: a value written out, an open file, a module."""
+        """Whether a name is certainly not callable: a literal, an open file, a module."""
         value = self.names.get(name)
         return not self.vague and (isinstance(value, ast.Import) or (isinstance(value, ast.expr) and self._is_data(value)))
 
@@ -88,7 +88,7 @@ class Module:
 
 
 def compiled(source: bytes, name: str) -> ast.Module:
-    """The syntax tree of a file that compiles. Raises NotPython."""
+    """Compile a file; return its syntax tree. Raises NotPython."""
     try:
         with _COMPILING, warnings.catch_warnings(action="ignore"):
             tree = ast.parse(source, name)
@@ -101,7 +101,7 @@ def compiled(source: bytes, name: str) -> ast.Module:
 
 
 def parse(source: bytes, name: str) -> Module:
-    """The module that the file `name` is. Raises NotPython."""
+    """Parse the file `name` as a module. Raises NotPython."""
     tree = compiled(source, name)
     module = Module()
     nodes = list(ast.walk(tree))
@@ -109,7 +109,7 @@ def parse(source: bytes, name: str) -> Module:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             module.attributes.add(node.attr)
         elif isinstance(node, ast.Name) and node.id == "setattr":
-            module.attributes.add("__getattr__")  # of any name
+            module.attributes.add("__getattr__")  # may set any name
     statements = list(running(tree.body))
     for statement, sure in statements:
         _bind(module, statement, sure, name.removesuffix(".py"))
@@ -125,13 +125,13 @@ def parse(source: bytes, name: str) -> Module:
 
 
 def _uses_itself(module: Module, statement: ast.stmt) -> bool:
-    """Whether a statement may call a function or class of the module while that is imported."""
+    """Whether a statement may call a function or class of the module while the module is imported."""
     named = (node.id for node in _parts(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return not isinstance(statement, _DEFINITIONS) and any(isinstance(module.names.get(n), _DEFINITIONS) for n in named)
 
 
 def _reaches_itself(module: Module, node: ast.expr) -> bool:
-    """Whether an expression gives the module itself, or its names, to bind more of them."""
+    """Whether an expression gives access to the module itself or its names, so that more may be bound."""
     match node:
         case ast.Name(id="exec" | "globals"):
             return True
@@ -145,7 +145,7 @@ def _reaches_itself(module: Module, node: ast.expr) -> bool:
 
 
 def _bind(module: Module, statement: ast.stmt, sure: bool, own: str) -> None:
-    """Take down what a statement binds; `own` is the module's name."""
+    """Record what a statement binds; `own` is the module's name."""
     match statement:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             _put(module, name, sure, statement)
@@ -185,7 +185,7 @@ def _bind(module: Module, statement: ast.stmt, sure: bool, own: str) -> None:
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """The names that a statement assigns to, each with the expression that it gets where there is one."""
+    """The names that a statement assigns to, each with the assigned expression if there is one."""
     pairs: list[tuple[ast.expr | None, ast.expr | None]] = []
     match statement:
         case ast.Assign(targets=targets, value=value):
@@ -204,12 +204,12 @@ def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
 
 
 def _is_open(value: ast.expr) -> bool:
-    """Whether it is a call of `open`, which `with` binds as it is."""
+    """Whether it is a call of `open`, whose result `with` binds unchanged."""
     return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "open"
 
 
 def _captured(node: ast.AST) -> Iterator[str]:
-    """The names that an expression or a pattern may bind on the way, as `:=` and `case x` do."""
+    """The names that an expression or a pattern may bind, as `:=` and `case x` do."""
     match node:
         case ast.NamedExpr(target=ast.Name(id=name)) | ast.MatchAs(name=str() as name) | ast.MatchStar(name=str() as name):
             yield name
@@ -218,7 +218,7 @@ def _captured(node: ast.AST) -> Iterator[str]:
 
 
 def _parts(statement: ast.stmt) -> Iterator[ast.AST]:
-    """All that a statement is made of, but the statements in it."""
+    """All nodes of a statement, except the statements in it."""
     stack: list[ast.AST] = [statement]
     while stack:
         node = stack.pop()
@@ -227,7 +227,7 @@ def _parts(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _is_at_home(node: ast.ClassDef, own: str) -> bool | None:
-    """Whether a class is one of the module `own`, which `__module__` may say otherwise; None when that cannot be told."""
+    """Whether a class belongs to the module `own`, which `__module__` may change; None when unknown."""
     found: bool | None = True
     for statement in node.body:
         for name, value in _assigned(statement):
@@ -237,7 +237,7 @@ def _is_at_home(node: ast.ClassDef, own: str) -> bool | None:
 
 
 def _put(module: Module, name: str, sure: bool, definition: ast.AST | None = None, made: Class | None = None) -> None:
-    """A name gets a value, or is deleted. `made` is the class that it is, None when it is none of the module's."""
+    """Record that a name gets a value, or is deleted. `made` is the module's class it is bound to, or None."""
     module.names[name] = definition if sure else None
     if made is not None:
         module.classes[name] = made
@@ -251,7 +251,7 @@ def _put(module: Module, name: str, sure: bool, definition: ast.AST | None = Non
 
 
 def _made(module: Module, name: str, value: ast.expr) -> Class | None:
-    """The class that a value is: one of the module, which counts once more, or one that a call makes."""
+    """The class that a value is: an alias of one of the module, or one created by a call."""
     if isinstance(value, ast.Name):
         return module.classes.get(value.id)
     if isinstance(value, ast.Call) and len(value.args) > 1 and dotted(value.func, module.imports) in _MAKES_CLASSES:

@@ -1,4 +1,4 @@
-"""The settings that TorchServe reads in a configuration, each with the values it takes: its `ModelConfig.java` (0.12)."""
+"""The settings that TorchServe reads from a configuration, with their valid values, from its `ModelConfig.java` (0.12)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ MAX_INT = 2**31 - 1
 
 
 class Setting:
-    """A kind of value that the server takes as it is."""
+    """A kind of value that the server uses unchanged."""
 
     def taken(self, value: Any) -> Any:
-        """What the server makes of a value that fits."""
+        """What the server uses for a valid value."""
         return value
 
 
 @dataclass(frozen=True)
 class Whole(Setting):
-    """A whole number of at least `least`. With `raised`, the server takes a smaller one for `least`."""
+    """A whole number of at least `least`. With `raised`, the server uses `least` for a smaller one."""
 
     least: int
     raised: bool = False
@@ -72,7 +72,7 @@ class Numbers(Setting):
         return isinstance(value, list) and all(Whole(0).fits(v) for v in value)
 
 
-_FLAG, _TEXT, _MAPPING = OfType("true or false", bool), OfType("text", str), OfType("a mapping", dict)
+_FLAG, _TEXT, _MAPPING = OfType("true or false", bool), OfType("a string", str), OfType("a mapping", dict)
 
 KEYS = {
     "minWorkers": Whole(1, raised=True),
@@ -99,7 +99,7 @@ KEYS = {
     "asyncCommunication": _FLAG,
     "useVenv": _FLAG,
 }
-"""What the server itself reads."""
+"""Keys that the server itself reads."""
 
 TORCHRUN = {
     "nnodes": Whole(1),
@@ -113,7 +113,7 @@ TORCHRUN = {
 }
 
 SECTIONS = ("handler", "pt2", "pippy", "deepspeed", "dali")
-"""What TorchServe's own handlers read. Others may read anything."""
+"""Keys that TorchServe's own handlers read. Other handlers may read any key."""
 
 BACKENDS = (
     *("eager", "aot_eager", "inductor", "nvfuser", "aot_nvfuser", "aot_cudagraphs", "ofi", "fx2trt", "onnxrt", "ipex"),

@@ -1,4 +1,4 @@
-"""Which statements of a Python file run when it is imported."""
+"""Find the statements of a Python file that run when it is imported."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ AsyncFunction = ast.AsyncFunctionDef
 Function = ast.FunctionDef | AsyncFunction
 
 _BRANCHES = (ast.If, ast.Try, ast.TryStar, ast.For, ast.AsyncFor, ast.While, ast.Match)
-"""Statements that may not come to all that stands in them, or catch what goes wrong there."""
+"""Statements that may not run everything in them, or that catch its exceptions."""
 
 
 def running(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
-    """Statements that run with these, those in `if`, `try`, `with`, `for`, `while` included, in order.
+    """The statements that run with `body`, including those in `if`, `try`, `with`, `for` and `while`, in order.
 
-    With each, whether it runs for certain, and what goes wrong in it is not caught.
+    Each with whether it is certain to run, with its exceptions not caught.
     """
     stack: list[tuple[ast.stmt, bool]] = [(s, True) for s in body[::-1]]
     while stack:
@@ -43,7 +43,7 @@ def _suppresses(statement: ast.stmt) -> bool:
 
 
 def _is_not_for_import(test: ast.expr) -> bool:
-    """Whether a condition is false in a module that is imported: it is a script's, or for type checkers."""
+    """Whether a condition is false in an imported module: it is for scripts or type checkers."""
     match test:
         case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
             return True

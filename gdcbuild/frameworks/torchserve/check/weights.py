@@ -1,7 +1,7 @@
-"""What kind of file weights are, told from their bytes, and whether TorchServe's base handler loads that kind.
+"""Recognise the format of weights from their bytes, and check that TorchServe's base handler loads it.
 
-With a `modelFile` it calls `torch.load` and `load_state_dict`, without one `torch.jit.load`, ONNX Runtime or AOT Inductor, by
-the file's ending.
+With a `modelFile` the handler calls `torch.load` and `load_state_dict`; without one it uses `torch.jit.load`, ONNX Runtime or
+AOT Inductor, depending on the file's ending.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gdcbuild.frameworks.torchserve.mar.layout import ArchiveTooLarge, Unreadabl
 from gdcbuild.frameworks.torchserve.pickles.search import is_torchscript, look
 
 FORMATS = {(1, 10): 6, (1, 11): 9, (1, 12): 10}
-"""PyTorch release → the newest TorchScript file format that it, and those after it, read.
+"""PyTorch release → the newest TorchScript file format that it and later releases read.
 
-kMaxSupportedFileFormatVersion in torch/include/caffe2/serialize/versions.h, as the wheels of 1.10.2, 1.11.0, 1.12.1, 2.1.2,
-2.4.1 and 2.13.0 have it. Since 1.11 PyTorch writes the newest format that it reads; before, 3 or what the operations need.
+Source: kMaxSupportedFileFormatVersion in torch/include/caffe2/serialize/versions.h in the wheels of 1.10.2, 1.11.0, 1.12.1,
+2.1.2, 2.4.1 and 2.13.0. Since 1.11 PyTorch writes the newest format that it reads; before, 3 or what the operations need.
 """
 
 NEWEST_TORCH = (2, 13)
-"""The last release that was looked at: a newer one may read more."""
+"""The newest release covered by FORMATS; a newer one may read more."""
 
 WEIGHTS_ONLY = (2, 6)
-"""The release since which `torch.load` unpickles nothing but what weights are made of, unless it is told otherwise."""
+"""The release since which `torch.load` has weights_only=True by default."""
 
 AOT_SINCE = (2, 3)
 """The release since which a compiled library (.so) can be loaded."""
@@ -40,33 +40,33 @@ ENDINGS = (
     *(".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx", ".so", ".engine", ".gguf", ".h5", ".npy", ".npz"),
     *(".pkl", ".pickle", ".joblib", ".model", ".zip", ".tar", ".gz", ".tgz"),
 )
-"""Endings of files that may be weights, or have them in them."""
+"""Endings of files that may be or contain weights."""
 
 _STRICT = ("torch.nn.", "torchvision.models.", "pytorch_lightning.", "lightning.")
-"""Modules whose classes load a state dict, and nothing else."""
+"""Prefixes of classes that load only a state dict."""
 
 SAVE_STATE = "save it with torch.save(model.state_dict(), ...)"
 SAVE_SCRIPT = "save it with torch.jit.script(model).save(...)"
 
 _LEGACY = b"l\xfc\x9cF\xf9 j\xa8P\x19"
-"""The number with which files of `torch.save` began before they were zip files."""
+"""The magic number of `torch.save` files before they became zip files."""
 
 Kind = Literal["torchscript", "saved", "program", "zip", "broken", "pickle", "safetensors", "other", "unseen"]
 
 _SAID: Mapping[str, tuple[str, str]] = {
-    "program": ("a program of torch.export", "PytorchStreamReader failed locating file data.pkl"),
+    "program": ("a torch.export program", "PytorchStreamReader failed locating file data.pkl"),
     "zip": ("a zip file without data.pkl", "PytorchStreamReader failed"),
-    "broken": ("a zip file that is broken", "PytorchStreamReader failed reading zip archive"),
-    "pickle": ("a pickle, and not one of torch.save", "Invalid magic number; corrupt file?"),
-    "safetensors": ("of safetensors", "UnpicklingError: invalid load key"),
-    "other": ("no file of torch.save", "UnpicklingError"),
+    "broken": ("a damaged zip file", "PytorchStreamReader failed reading zip archive"),
+    "pickle": ("a pickle not written by torch.save", "Invalid magic number; corrupt file?"),
+    "safetensors": ("a safetensors file", "UnpicklingError: invalid load key"),
+    "other": ("not a torch.save file", "UnpicklingError"),
 }
-"""Kind that `torch.load` refuses → what it is, and what would be said."""
+"""Kind that `torch.load` refuses → its name, and PyTorch's error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weights file: its kind, the number of a TorchScript file's format, what was saved if no state dict, what is broken."""
+    """A weights file: its kind, the format number of TorchScript, what it contains instead of a state dict, its damage."""
 
     kind: Kind
     format: int = 0
@@ -75,7 +75,7 @@ class Weights:
 
 
 def recognise(archive: Archive, name: str) -> Weights:
-    """What the member is."""
+    """Recognise the format of a member."""
     head = archive.start(name, 512)
     if head.startswith(ZIP_MAGIC):
         try:
@@ -98,11 +98,11 @@ def _zipped(inner: Archive) -> Weights:
     if is_torchscript(inner):
         version = names.get(".data/version") or names.get("version")
         if version is None:
-            raise UnreadableArchive("it is TorchScript without a version")
+            raise UnreadableArchive("it is TorchScript without a format version")
         try:
             return Weights("torchscript", int(inner.start(version, 20)))
         except ValueError:
-            raise UnreadableArchive("the version of its format is not a number") from None
+            raise UnreadableArchive("its TorchScript format version is not a number") from None
     if "data.pkl" in names:
         return Weights("saved", holds=states.not_a_state(inner.start(names["data.pkl"], states.START)))
     program = names.keys() & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in inner.names
@@ -110,14 +110,14 @@ def _zipped(inner: Archive) -> Weights:
 
 
 def eager(archive: Archive, name: str, image: Image, network: Class | None) -> Iterator[Problem]:
-    """What is wrong with weights that belong to a model file, which defines `network` as far as that is known."""
+    """Problems of weights for a model file, which defines `network` as far as known."""
     found = recognise(archive, name)
     takes_all = network is not None and network.has("load_state_dict")
     if found.kind == "unseen" or (found.kind == "torchscript" and takes_all):
         return
     if found.kind == "torchscript":
         yield Problem(
-            f"{name} is TorchScript, and with a model_file TorchServe wants a state dict",
+            f"{name} is TorchScript, but with a model_file TorchServe needs a state dict",
             "remove model_file, or save the weights with torch.save(model.state_dict(), ...)",
         )
     elif found.holds and _loads_strictly(network):
@@ -125,24 +125,24 @@ def eager(archive: Archive, name: str, image: Image, network: Class | None) -> I
             "Error(s) in loading state_dict" if found.holds.startswith("a mapping") else "Expected state_dict to be dict-like"
         )
         yield Problem(
-            f"{name} holds {found.holds}; TorchServe: {said}",
-            f"{SAVE_STATE}: the tensors by their names, and nothing around them",
+            f"{name} contains {found.holds}; TorchServe: {said}",
+            f"{SAVE_STATE}, so that the file contains only tensors by name",
         )
     elif found.kind != "saved":
         what, said = _SAID[found.kind]
         reason = f" ({found.why})" if found.why else ""
-        yield Problem(f"{name} is {what}{reason}, and TorchServe loads a state dict; it would say: {said}", SAVE_STATE)
+        yield Problem(f"{name} is {what}{reason}, but TorchServe needs a state dict; TorchServe: {said}", SAVE_STATE)
     elif _release(image.version) >= WEIGHTS_ONLY:
         for each in look(archive, name, only_weights=True):
             yield Problem(
-                f"{each.place} names {', '.join(each.names[:3]) or each.why}, and PyTorch {image.version} of {image.name} loads"
-                " weights only; TorchServe: Weights only load failed",
+                f"{each.place} imports {', '.join(each.names[:3]) or each.why}, but PyTorch {image.version} in {image.name}"
+                " uses weights_only=True; TorchServe: Weights only load failed",
                 SAVE_STATE,
             )
 
 
 def _loads_strictly(network: Class | None) -> bool:
-    """Whether the model surely takes what `nn.Module` takes: a state dict."""
+    """Whether the model certainly accepts only what `nn.Module` does: a state dict."""
     return (
         network is not None
         and all(base.startswith(_STRICT) for base in network.bases)
@@ -151,21 +151,21 @@ def _loads_strictly(network: Class | None) -> bool:
 
 
 def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) -> Iterator[Problem]:
-    """What is wrong with weights that come without a model file."""
+    """Problems of weights without a model file."""
     if name.endswith(".so"):
         export = config.get("pt2")
         if not (
             isinstance(export, dict) and isinstance(export.get("export"), dict) and export["export"].get("aot_compile") == 1
-        ):  # as true is
+        ):  # true equals 1
             yield Problem(
-                f"{name} is loaded only where the configuration says so; TorchServe: No model weights could be loaded",
+                f"{name} is loaded only if the configuration says so; TorchServe: No model weights could be loaded",
                 "add to config: {pt2: {export: {aot_compile: true}}}",
             )
         elif _release(image.version) < AOT_SINCE:
             yield Problem(
-                f"{name} is a compiled library, which PyTorch {image.version} of {image.name} does not load; TorchServe: No"
+                f"{name} is a compiled library, which PyTorch {image.version} in {image.name} does not load; TorchServe: No"
                 " model weights could be loaded",
-                f"take an image with PyTorch {'.'.join(map(str, AOT_SINCE))} or newer, or {SAVE_SCRIPT}",
+                f"use an image with PyTorch {'.'.join(map(str, AOT_SINCE))} or newer, or {SAVE_SCRIPT}",
             )
         return
     if name.endswith(".onnx"):
@@ -173,13 +173,13 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
     found = recognise(archive, name)
     if found.kind == "program":
         yield Problem(
-            f"{name} is a program of torch.export, which no handler of TorchServe loads by itself; TorchServe: No model"
+            f"{name} is a torch.export program, which no default handler of TorchServe loads; TorchServe: No model"
             " weights could be loaded",
-            "give a handler whose initialize() loads it with torch.export.load, or export with method: script",
+            "use a handler whose initialize() loads it with torch.export.load, or export with method: script",
         )
     elif not name.endswith(".pt"):
         yield Problem(
-            f"{name} comes without a model_file; TorchServe: No model weights could be loaded",
+            f"{name} has no model_file, and does not end in .pt; TorchServe: No model weights could be loaded",
             "add model_file with the model's class, or save TorchScript to a file ending in .pt",
         )
     elif found.kind not in ("torchscript", "unseen"):
@@ -191,14 +191,14 @@ def alone(archive: Archive, name: str, config: Mapping[str, Any], image: Image) 
         )
     elif found.format > (newest := _newest_format(image)):
         yield Problem(
-            f"{name} is of TorchScript file format {found.format}, and PyTorch {image.version} of {image.name} reads up to"
+            f"{name} has TorchScript file format {found.format}, but PyTorch {image.version} in {image.name} reads up to"
             f" {newest}; TorchServe: Attempted to read a PyTorch file with version {found.format}",
             f"save it with PyTorch {image.version}",
         )
 
 
 def _newest_format(image: Image) -> float:
-    """The newest TorchScript file format that the image's PyTorch reads; without bound where that is not known."""
+    """The newest TorchScript file format that the image's PyTorch reads; infinite when unknown."""
     release = _release(image.version)
     known = [number for since, number in FORMATS.items() if since <= release <= NEWEST_TORCH]
     return max(known, default=math.inf)

@@ -1,1 +1,1 @@
-"""Archives: `model.mar` is packed, an existing one is read and repacked. Knows the zip format and the archiver."""
+"""Pack `model.mar`; read and repack existing archives. Knows the zip format and torch-model-archiver."""

@@ -1,7 +1,7 @@
-"""Reads an archive that somebody else wrote, trusting nothing in it. Extracts nothing, unpickles nothing.
+"""Read an archive from anyone, trusting nothing in it. Extracts nothing and unpickles nothing.
 
-A zip file may name members outside its folder, name one twice, be a bomb, or hold links and devices: an archive is
-readable here only when none of that is so. That it is the same archive for every reader, `layout` sees to first.
+A zip file may have members outside its folder, duplicate names, links or devices, or be a zip bomb; such an archive is
+refused. `layout` first makes sure that every program reads the archive the same way.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 MAX_MEMBERS = 10_000
 SMALL, MAX_HELD = 64 << 10, 4 << 20
-"""Bytes of a member that is held in memory once it was read, and of all that are."""
+"""Largest member in bytes that is kept in memory after it is read, and the most bytes of all such members."""
 
 MAX_NESTED_MEMBERS = 100_000
-"""Of an archive in the archive: PyTorch's own format has one for each tensor."""
+"""Most members of an archive in the archive: PyTorch's own format has one for each tensor."""
 
 MAX_RATIO = 200
 ZIP_MAGIC = b"PK\x03\x04"
 GZIP_MAGIC = b"\x1f\x8b"
 FREE_SIZE, NESTED_FREE_SIZE = 4 << 30, 256 << 20
-"""Unpacked bytes for which the ratio does not matter, as weights of mostly zeros get small; and those in a nested archive."""
+"""Unpacked bytes allowed at any ratio, because weights with many zeros compress well; and those of a nested archive."""
 
 MAX_TEXT = 1 << 20
-"""Bytes of the largest member that is parsed: the manifest, a source file, a configuration."""
+"""Largest member in bytes that is parsed: the manifest, a source file, a configuration."""
 
 MAX_UNPACKED = 32 << 20
-"""Bytes of the largest compressed archive in the archive that is unpacked, into memory, to look into it."""
+"""Largest compressed archive in the archive, in bytes, that is unpacked into memory to search it."""
 
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
 )
-"""All that zipfile is known to raise on bytes that are not what they say."""
+"""Everything zipfile is known to raise for damaged bytes."""
 
 
 class _Window(io.RawIOBase):
-    """A part of a stream as a stream of its own."""
+    """A part of a stream as a separate stream."""
 
     def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
         self._stream, self._start, self._size, self._position = stream, start, size, 0
@@ -78,7 +78,7 @@ class _Window(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member as a blob: its digest is of the unpacked bytes."""
+    """One member as a blob; the digest is of the unpacked bytes."""
 
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
@@ -93,7 +93,7 @@ class Member:
 
 
 class Archive:
-    """A zip file whose names, sizes and kinds of members are all in order."""
+    """A zip file whose members all have valid names, sizes and types."""
 
     def __init__(self, zip_file: zipfile.ZipFile, stream: BinaryIO, max_size: int) -> None:
         self._zip = zip_file
@@ -110,13 +110,13 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """Of all members that are files, in the archive's order."""
+        """The names of all members that are files, in the archive's order."""
         return list(self._infos)
 
     def manifest(self) -> dict[str, Any]:
-        """The archive's manifest, with `model` in it. Raises UnreadableArchive."""
+        """The archive's manifest, which has a `model`. Raises UnreadableArchive."""
         if MANIFEST not in self._infos:
-            raise UnreadableArchive(f"there is no {MANIFEST} in it")
+            raise UnreadableArchive(f"it has no {MANIFEST}")
         try:
             manifest = json.loads(self.text(MANIFEST), object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
@@ -146,12 +146,12 @@ class Archive:
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A member's bytes, for reading. Raises UnreadableArchive, also for what goes wrong with them in the context."""
+        """Open a member for reading. Raises UnreadableArchive, also for damage found inside the `with` block."""
         with _damage(name), self._opened(name) as stream:
             yield stream
 
     def _opened(self, name: str) -> BinaryIO:
-        """A small member is read once and held, for it is asked for often: for keys, for pickles, for what it is."""
+        """Open a member. A small one is read once and kept, because it is opened often: for secrets, pickles and its type."""
         if name not in self._held:
             size = self._infos[name].file_size
             if not size <= min(SMALL, self._room):
@@ -166,9 +166,9 @@ class Archive:
 
     @contextmanager
     def nested(self, name: str) -> Iterator[Archive | None]:
-        """A member that is a zip file itself, None when it does not begin as one. Raises UnreadableArchive when it is broken.
+        """A member that is itself a zip file, None when it does not start as one. Raises UnreadableArchive when it is damaged.
 
-        Reads none of what it holds, unless it is compressed.
+        Reads none of its members, unless it is compressed.
         """
         info = self._infos[name]
         if self.start(name, len(ZIP_MAGIC)) != ZIP_MAGIC:
@@ -185,26 +185,26 @@ class Archive:
                 yield inner
 
     def _window(self, info: zipfile.ZipInfo) -> BinaryIO:
-        """A member's bytes where they lie, packed; zipfile's own stream would read them all to seek to their end."""
+        """A member's packed bytes, read in place; zipfile's own stream would read all of them to seek to the end."""
         self._stream.seek(info.header_offset + 26)
         name, extra = struct.unpack("<HH", self._stream.read(4))
         return io.BufferedReader(_Window(self._stream, info.header_offset + 30 + name + extra, info.compress_size))
 
     def member(self, name: str) -> Member:
-        """The member as a blob, after reading all of it once. Raises UnreadableArchive when its size or checksum is a lie."""
+        """Read the whole member and return it as a blob. Raises UnreadableArchive when its size or checksum is wrong."""
         info = self._infos[name]
         with _damage(name), self._zip.open(info) as stream:
             digest = hash_stream(cast(BinaryIO, stream))
         if digest.size != info.file_size:
-            raise UnreadableArchive(f"{name} has {digest.size} bytes, not the {info.file_size} that the archive says")
+            raise UnreadableArchive(f"{name} has {digest.size} bytes, not the declared {info.file_size}")
         if info.compress_type == zipfile.ZIP_DEFLATED:
             self._check_packed(info)
         return Member(self._zip, info, digest)
 
     def _check_packed(self, info: zipfile.ZipInfo) -> None:
-        """Raises UnreadableArchive unless unpacking ends with the size that is told, and with the last packed byte.
+        """Raise UnreadableArchive unless unpacking ends at the declared size and at the last packed byte.
 
-        zipfile takes as much as is told and looks at nothing behind it. A server reads until the packed data says it ends.
+        zipfile reads as much as is declared and ignores the rest. A server reads to the end of the packed data.
         """
         unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
         with _damage(info.filename), self._window(info) as packed:
@@ -216,19 +216,19 @@ class Archive:
                     break
             rest = len(packed.read(1)) + len(unpacker.unused_data)
         if not unpacker.eof or size != info.file_size or rest:
-            raise UnreadableArchive(f"{info.filename} does not end where the archive says, packed or unpacked")
+            raise UnreadableArchive(f"the size of {info.filename} is not the declared one, packed or unpacked")
 
 
 @contextmanager
 def open_archive(blob: Blob) -> Iterator[Archive]:
-    """The archive that a blob's bytes are. Raises UnreadableArchive."""
+    """Open a blob as an archive. Raises UnreadableArchive."""
     with blob.open() as stream, _opened(stream, blob.digest.size, MAX_MEMBERS, FREE_SIZE) as archive:
         yield archive
 
 
 @contextmanager
 def open_nested(stream: BinaryIO, size: int) -> Iterator[Archive]:
-    """The archive that the `size` bytes of a member are. Raises UnreadableArchive."""
+    """Open a member of `size` bytes as an archive. Raises UnreadableArchive."""
     with _opened(stream, size, MAX_NESTED_MEMBERS, NESTED_FREE_SIZE) as archive:
         yield archive
 
@@ -243,7 +243,7 @@ def _opened(stream: BinaryIO, size: int, max_members: int, free_size: int) -> It
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; refused when it has a key twice, of which readers take one or the other."""
+    """A JSON object; refused when it has a key twice, because readers differ in which one they use."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key appears twice")
@@ -253,17 +253,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_sizes(infos: list[zipfile.ZipInfo], max_size: int) -> None:
     total = sum(i.file_size for i in infos)
     if total > max_size:
-        raise UnreadableArchive(f"it unpacks to {total} bytes, far more than an archive of its size holds (at most {max_size})")
+        raise UnreadableArchive(f"it unpacks to {total} bytes, more than the limit of {max_size} for its packed size")
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
     if info.filename != info.orig_filename:
-        raise UnreadableArchive(f"the name {info.orig_filename!r} has a NUL in it")
+        raise UnreadableArchive(f"the name {info.orig_filename!r} contains a NUL character")
     mode = stat.S_IFMT(info.external_attr >> 16)
     if mode and mode != (stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
         raise UnreadableArchive(f"{info.filename!r} is a link or a device, not a file")
     if info.is_dir() and info.file_size:
-        raise UnreadableArchive(f"the folder {info.filename!r} has bytes of its own")
+        raise UnreadableArchive(f"the folder {info.filename!r} has content")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Reads the headers of a zip file, and refuses one that two programs could read in two ways.
+"""Read the headers of a zip file, and refuse a file that two programs could read differently.
 
-`zipfile`, and we with it, read the directory at the file's end. TorchServe reads the headers before each member, from the
-file's start on. What is checked in the one must be what is unpacked by the other: so the members must lie one after another
-without gaps, from the first byte to the directory, and both headers of each must say the same.
+`zipfile`, and so gdcbuild, reads the directory at the end of the file. TorchServe reads from the start, by the header before
+each member. What gdcbuild checks must be what TorchServe unpacks: members must follow each other without gaps from the first
+byte to the directory, and both headers of each member must agree.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_DIRECTORY = 32 << 20
-"""Bytes of the largest directory that is read; it is held in memory."""
+"""Largest directory in bytes that is read; it is held in memory."""
 
 _END, _END64, _LOCATOR64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
 _CENTRAL, _LOCAL = struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H")
 _MAX_COMMENT = 0xFFFF
 TAIL = _END.size + _MAX_COMMENT
-"""Bytes at the end of a file among which the end of a zip file is looked for."""
+"""Bytes at the end of a file that are searched for the end record."""
 
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
 _STORED, _DEFLATED = 0, 8
 _MEANINGFUL = _ENCRYPTED | _DESCRIPTOR | _UTF8
-"""The flags on which it depends how a member is read."""
+"""The flags that affect how a member is read."""
 
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
 class UnreadableArchive(ValueError):
-    """The archive cannot be read, or must not be; the message says why."""
+    """The archive is damaged, ambiguous or unsafe; the message says why."""
 
 
 class ArchiveTooLarge(UnreadableArchive):
-    """The archive may be in order, and it would take too much to find out."""
+    """The archive may be valid, but is too large to check."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """What the directory says of one member. Sizes are in bytes, `offset` is that of its own header."""
+    """A member's entry in the directory. Sizes are in bytes; `offset` is that of the member's own header."""
 
     raw: bytes
     flags: int
@@ -57,24 +57,24 @@ class DirectoryEntry:
 
 
 def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
-    """Raises UnreadableArchive when the `size` bytes of `stream` are not one archive that everybody reads alike.
+    """Raise UnreadableArchive unless the `size` bytes of `stream` are one archive that every program reads the same way.
 
-    Reads headers only. At most the directory is held in memory; no size that a header tells is trusted.
+    Reads headers only. Holds at most the directory in memory, and trusts no size in a header.
     """
     start, end, count = _directory(stream, size)
     if count > max_members:
-        raise ArchiveTooLarge(f"it has {count} members, more than {max_members}")
+        raise ArchiveTooLarge(f"it has {count} members, more than the limit of {max_members}")
     if end - start > MAX_DIRECTORY:
-        raise ArchiveTooLarge(f"its directory has {end - start} bytes, more than {MAX_DIRECTORY >> 20} MiB")
+        raise ArchiveTooLarge(f"its directory has {end - start} bytes, more than the limit of {MAX_DIRECTORY >> 20} MiB")
     stream.seek(start)
     entries = list(_entries(_exactly(stream, end - start, "the directory"), count))
     for entry in entries:
         if entry.offset + _LOCAL.size > start:
-            raise UnreadableArchive(f"{entry.name!r} starts in the directory, or after it")
+            raise UnreadableArchive(f"{entry.name!r} starts in or after the directory")
     position, before = 0, "the start"
     for entry in sorted(entries, key=lambda e: e.offset):
         if entry.offset < position:
-            raise UnreadableArchive(f"{entry.name!r} overlaps with {before}")
+            raise UnreadableArchive(f"{entry.name!r} overlaps {before}")
         if entry.offset > position:
             raise UnreadableArchive(f"{entry.offset - position} bytes between {before} and {entry.name!r} belong to no member")
         position, before = _end_of_member(stream, entry, start), repr(entry.name)
@@ -83,7 +83,7 @@ def check_layout(stream: BinaryIO, size: int, max_members: int) -> None:
 
 
 def is_zip(tail: bytes) -> bool:
-    """Whether a file with these last TAIL bytes is a zip file for readers that begin at its end, whatever lies before."""
+    """Whether a file with these last TAIL bytes is a zip file for readers that start at its end, whatever comes before."""
     for at in _places(tail, b"PK\x05\x06"):
         if at + _END.size <= len(tail):
             count, length = _END.unpack_from(tail, at)[4:6]
@@ -96,7 +96,7 @@ def is_zip(tail: bytes) -> bool:
 
 
 def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
-    """Where the directory starts and ends, and how many entries it says it has."""
+    """Start, end and declared number of entries of the directory."""
     tail = min(size, TAIL)
     stream.seek(size - tail)
     data = _exactly(stream, tail, "the end")
@@ -106,10 +106,10 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
         if not found or not _reaches(data, found[-1]):
             raise UnreadableArchive("the file is damaged: it is not a zip file, or its end is missing")
         rest = len(data) - _reaches(data, found[-1])
-        what = f"{rest} bytes follow its end" if rest > 0 else "it is cut off in the comment at its end"
+        what = f"{rest} bytes follow its end" if rest > 0 else "it is truncated in the comment at its end"
         raise UnreadableArchive(f"the file is damaged: {what}")
     if fitting != found[-1:]:
-        raise UnreadableArchive("it has two ends, one in the comment of the other")
+        raise UnreadableArchive("it has two end records, one in the comment of the other")
     at = size - tail + fitting[0]
     _, disk, first_disk, here, count, length, start, _ = _END.unpack_from(data, fitting[0])
     end = at
@@ -121,24 +121,24 @@ def _directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
             end, here, count, length, start = _end64(stream, at - _LOCATOR64.size, at64)
             full = (_FULL16, _FULL16, _FULL32, _FULL32)
             if any(s not in (f, v) for s, f, v in zip(small, full, (here, count, length, start), strict=True)):
-                raise UnreadableArchive("its two ends, of zip and of zip64, contradict each other")
+                raise UnreadableArchive("its zip and zip64 end records contradict each other")
             disk, first_disk = disk % _FULL16 or locator_disk, first_disk % _FULL16 or max(0, disks - 1)
     if disk or first_disk or here != count:
-        raise UnreadableArchive("it is one part of an archive in several")
+        raise UnreadableArchive("it is part of a multi-part archive")
     if start + length != end:
         raise UnreadableArchive("the file is damaged: it is truncated, or something was added: its directory has moved")
     return start, end, count
 
 
 def _reaches(data: bytes, at: int) -> int:
-    """Where the end that is said to be at `at` ends itself, with its comment; 0 when there is no room for one."""
+    """Where the end record at `at` ends, with its comment; 0 when there is no room for one."""
     if at + _END.size > len(data):
         return 0
     return at + _END.size + int.from_bytes(data[at + _END.size - 2 : at + _END.size], "little")
 
 
 def _end64(stream: BinaryIO, locator: int, at: int) -> tuple[int, int, int, int, int]:
-    """The end of a zip64 archive: where it lies, entries here and in all, the directory's length and start."""
+    """The zip64 end record: its offset, entries here and in all, the directory's length and start."""
     if at > locator - _END64.size:
         raise UnreadableArchive("its zip64 end record is not where it should be")
     stream.seek(at)
@@ -152,7 +152,7 @@ def _entries(data: bytes, count: int) -> Iterator[DirectoryEntry]:
     at = 0
     for _ in range(count):
         if at + _CENTRAL.size > len(data) or data[at : at + 4] != b"PK\x01\x02":
-            raise UnreadableArchive(f"the file is damaged: its directory does not have the {count} entries that it says")
+            raise UnreadableArchive(f"the file is damaged: its directory has fewer than the declared {count} entries")
         fields = _CENTRAL.unpack_from(data, at)
         flags, method, crc, packed, size = fields[3], fields[4], *fields[7:10]
         name_size, extra_size, comment_size, disk, offset = *fields[10:14], fields[16]
@@ -160,55 +160,57 @@ def _entries(data: bytes, count: int) -> Iterator[DirectoryEntry]:
         raw, extra = data[at : at + name_size], data[at + name_size : at + name_size + extra_size]
         at += name_size + extra_size + comment_size
         if at > len(data):
-            raise UnreadableArchive("the file is damaged: the last entry of its directory is cut off")
+            raise UnreadableArchive("the file is damaged: the last entry of its directory is truncated")
         shown = raw.decode("utf-8", "backslashreplace")
         size, packed, offset = _wide(extra, (size, packed, offset), shown)
         if not raw:
             raise UnreadableArchive("a member has no name")
         if disk not in (0, _FULL16):
-            raise UnreadableArchive("it is one part of an archive in several")
+            raise UnreadableArchive("it is part of a multi-part archive")
         if flags & _ENCRYPTED:
             raise UnreadableArchive(f"{shown!r} is encrypted")
         if method not in (_STORED, _DEFLATED):
-            raise UnreadableArchive(f"{shown!r} is compressed in a way that TorchServe cannot read (method {method})")
+            raise UnreadableArchive(f"{shown!r} uses compression method {method}, which TorchServe cannot read")
         if method == _STORED and size != packed:
-            raise UnreadableArchive(f"{shown!r} is stored as it is, and says it has {packed} bytes here and {size} unpacked")
+            raise UnreadableArchive(f"{shown!r} is stored, but has two sizes: {packed} bytes packed and {size} unpacked")
         if not (raw.isascii() or flags & _UTF8):
-            raise UnreadableArchive(f"the name {shown!r} is not ASCII, and does not say that it is UTF-8")
+            raise UnreadableArchive(f"the name {shown!r} is not ASCII, and is not marked as UTF-8")
         yield DirectoryEntry(raw, flags, method, crc, packed, size, offset)
     if at != len(data):
-        raise UnreadableArchive(f"the file is damaged: its directory has more than the {count} entries that it says")
+        raise UnreadableArchive(f"the file is damaged: its directory has more than the declared {count} entries")
 
 
 def _end_of_member(stream: BinaryIO, entry: DirectoryEntry, directory: int) -> int:
-    """Where the next header begins, after comparing the member's own header with the directory."""
+    """Compare the member's own header with the directory; return where the next header starts."""
     stream.seek(entry.offset)
     magic, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
         _exactly(stream, _LOCAL.size, repr(entry.name))
     )
     if magic != b"PK\x03\x04":
-        raise UnreadableArchive(f"the file is damaged: there is no header where {entry.name!r} should begin")
+        raise UnreadableArchive(f"the file is damaged: there is no header where {entry.name!r} should start")
     raw, extra = (_exactly(stream, length, repr(entry.name)) for length in (name_size, extra_size))
     if raw != entry.raw:
-        raise UnreadableArchive(f"{entry.name!r} has another name before its data: {raw.decode('utf-8', 'backslashreplace')!r}")
+        raise UnreadableArchive(
+            f"{entry.name!r} has a different name in its own header: {raw.decode('utf-8', 'backslashreplace')!r}"
+        )
     size, packed, _ = _wide(extra, (size, packed, 0), entry.name)
     said = (flags & _MEANINGFUL, method)
     if said != (entry.flags & _MEANINGFUL, entry.method):
-        raise UnreadableArchive(f"{entry.name!r} has other flags, or another method, before its data")
+        raise UnreadableArchive(f"{entry.name!r} has different flags or another compression method in its own header")
     numbers, known = (crc, packed, size), (entry.crc, entry.packed, entry.size)
     later = bool(flags & _DESCRIPTOR)
     if numbers != known and not (later and all(n in (0, k) for n, k in zip(numbers, known, strict=True))):
-        raise UnreadableArchive(f"{entry.name!r} has another size or checksum before its data")
+        raise UnreadableArchive(f"{entry.name!r} has a different size or checksum in its own header")
     end: int = entry.offset + _LOCAL.size + name_size + extra_size + entry.packed
     if end > directory:
-        raise UnreadableArchive(f"{entry.name!r} reaches into the directory, or past it")
+        raise UnreadableArchive(f"{entry.name!r} extends into the directory or past it")
     if later:
         end += _descriptor(stream, end, entry)
     return end
 
 
 def _descriptor(stream: BinaryIO, at: int, entry: DirectoryEntry) -> int:
-    """The length of what follows a member whose sizes were not known before: checksum and sizes, again."""
+    """The length of the data descriptor after a member: its checksum and sizes, repeated."""
     stream.seek(at)
     data = stream.read(24)
     for magic in (b"PK\x07\x08", b""):
@@ -220,20 +222,20 @@ def _descriptor(stream: BinaryIO, at: int, entry: DirectoryEntry) -> int:
             follows = data[len(expected) : len(expected) + 2]
             if data.startswith(expected) and follows in (b"PK", b""):
                 return len(expected)
-    raise UnreadableArchive(f"{entry.name!r} has another size or checksum after its data")
+    raise UnreadableArchive(f"{entry.name!r} has a different size or checksum after its data")
 
 
 def _wide(extra: bytes, narrow: tuple[int, int, int], name: str) -> tuple[int, int, int]:
-    """Size, packed size and offset, where the extra field holds those that do not fit in 32 bits."""
+    """Size, packed size and offset; those that do not fit in 32 bits are in the extra field."""
     fields: dict[int, bytes] = {}
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)
         at += 4 + length
         if at > len(extra):
-            raise UnreadableArchive(f"{name!r} has an extra field that is longer than there is room")
+            raise UnreadableArchive(f"{name!r} has an extra field that is too long")
         if kind in fields and kind in (_ZIP64, _UNICODE_PATH):
-            raise UnreadableArchive(f"{name!r} has its size or its name twice")
+            raise UnreadableArchive(f"{name!r} has two sizes or two names in its extra fields")
         fields[kind] = extra[at - length : at]
     other = fields.get(_UNICODE_PATH)
     if other is not None and other[5:] != name.encode():
@@ -257,5 +259,5 @@ def _places(data: bytes, magic: bytes) -> Iterator[int]:
 def _exactly(stream: BinaryIO, count: int, what: str) -> bytes:
     data = stream.read(count)
     if len(data) != count:
-        raise UnreadableArchive(f"the file is damaged: {what} is cut off")
+        raise UnreadableArchive(f"the file is damaged: {what} is truncated")
     return data

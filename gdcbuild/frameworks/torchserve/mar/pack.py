@@ -1,7 +1,7 @@
-"""Packs a version's files into `model.mar`: what the archiver would write, always with the same bytes.
+"""Pack a version's files into `model.mar`: what torch-model-archiver would write, always with the same bytes.
 
-The files lie in folders by role, as the rules of this framework lay them; a role decides where a file stands in the
-manifest. All but `extra` go to the root of the archive, under their base name.
+The rules of this framework put the inputs into one folder per role; the role decides which manifest key names the file. All
+but `extra` go to the root of the archive, under their base name.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from gdcbuild.frameworks.torchserve.mar.member_names import check_names
 from gdcbuild.frameworks.torchserve.mar.writer import ENTRY, MANIFEST, MODEL_NAME, write_archive
 
 ROLES = ("weights", "model_file", "handler", "requirements", "config")
-"""The roles of one file each."""
+"""The roles with one file each."""
 
 EXTRA = "extra"
 EPOCH = "SOURCE_DATE_EPOCH"
 DEFLATE = "deflate"
-"""Parameters of an action that writes an archive, there only when asked for; the value of the latter is zlib's version."""
+"""Optional parameters of an action that writes an archive. The value of DEFLATE is zlib's version."""
 
 CONFIG_NAME = "model-config.yaml"
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:
-    """Write `out`/model.mar; returns its digest under its name.
+    """Write `out`/model.mar; return its name → digest.
 
-    `params` are {"handler": as it stands in the manifest, "version": "...", "runtime": "...", "config": a mapping or None}
-    and those of `written`; the `inputs` lie under ROLE/NAME and extra/PATH.
-    Raises ActionFailed when two of them get one name in the archive, or a role has two files.
+    `params` are {"handler": as written in the manifest, "version": "...", "runtime": "...", "config": a mapping or None}
+    and those of `written`. The paths of `inputs` are ROLE/NAME and extra/PATH.
+    Raises ActionFailed when two files have the same name in the archive, or a role has two files.
     """
     files = dict(inputs)
     if params["config"] is not None:
@@ -47,9 +47,9 @@ def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dic
 def written(
     params: Mapping[str, Any], out: Path, members: Mapping[str, Blob], manifest: Mapping[str, Any]
 ) -> dict[str, Digest]:
-    """Write `out`/model.mar from its members; returns its digest under its name.
+    """Write `out`/model.mar from its members; return its name → digest.
 
-    `params` may have EPOCH, the moment for every time in it, and DEFLATE when its members are to be deflated.
+    `params` may have EPOCH, used for every time in the archive, and DEFLATE to deflate its members.
     """
     return {ENTRY: write_archive(out / ENTRY, members, manifest, params.get(EPOCH), DEFLATE in params)}
 
@@ -63,7 +63,7 @@ def _names_by_role(files: Mapping[str, Blob]) -> dict[str, str]:
                 raise ActionFailed(
                     Problem(
                         f"two files for the role {role!r}: {found[role]} and {name}",
-                        "one is wanted; give the others under `files`",
+                        "keep one of them, and list the others under `files`",
                     )
                 )
             found[role] = PurePosixPath(name).name
@@ -77,12 +77,12 @@ def _members(files: Mapping[str, Blob]) -> dict[str, Blob]:
         role, _, rest = path.partition("/")
         name = rest if role == EXTRA else PurePosixPath(rest).name
         if name in members and members[name].digest == files[path].digest:
-            continue  # one file in two roles, as a model's source that a glob names again
+            continue  # one file in two roles, such as a model's source that a glob also matches
         if name in members or name == MANIFEST:
             raise ActionFailed(
                 Problem(
                     f"two files for {name!r} in the archive: {origins.get(name, 'the manifest')} and {path}",
-                    "rename one of them, or lay one elsewhere: {from: ..., to: ...}",
+                    "rename one of them, or move one to a folder: {from: ..., to: ...}",
                 )
             )
         members[name], origins[name] = files[path], path
@@ -116,7 +116,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def yaml_text(config: Mapping[str, Any]) -> str:
-    """The mapping as YAML that 1.1 and 1.2 readers take alike: JSON, but for numbers without a point and rare characters."""
+    """The mapping as YAML that means the same to 1.1 and 1.2 readers: JSON, except for some numbers and rare characters."""
 
     def token(match: re.Match[str]) -> str:
         text = match[0]

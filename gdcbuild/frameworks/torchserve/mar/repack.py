@@ -1,4 +1,4 @@
-"""Repacks an existing archive: checked member by member, then written as this tool writes its own."""
+"""Repack an existing archive: check each member, then write the archive as if packed here."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from gdcbuild.frameworks.torchserve.mar.writer import MANIFEST
 
 
 def run(params: Mapping[str, Any], inputs: Mapping[str, Blob], out: Path) -> dict[str, Digest]:
-    """Write `out`/model.mar from the one input, an archive; returns its digest under its name.
+    """Write `out`/model.mar from the one input, an archive; return its name → digest.
 
-    Its manifest is kept but for name and time. `params` are those of `pack.written`.
-    Raises ActionFailed when it is not an archive that can be unpacked without harm, BlobDamaged when its bytes changed.
+    Keeps its manifest except for name and time. `params` are those of `pack.written`.
+    Raises ActionFailed for an archive that is invalid or unsafe to unpack, BlobDamaged when its bytes changed.
     """
     ((path, blob),) = inputs.items()
     with blob.open() as stream:
         if hash_stream(stream) != blob.digest:
-            raise BlobDamaged(Problem(f"{path} has changed while it was read"))
+            raise BlobDamaged(Problem(f"{path} changed while it was read"))
     try:
         with open_archive(blob) as archive:
             manifest = archive.manifest()
             members = {name: archive.member(name) for name in archive.names if name != MANIFEST}
             return written(params, out, members, manifest)
-    except (UnreadableArchive, RecursionError) as error:  # a manifest that can just be read need not be one that can be written
+    except (UnreadableArchive, RecursionError) as error:  # a deeply nested manifest that can be read cannot always be written
         name = path.rpartition("/")[2]
         with blob.open() as stream:
             if stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
                 message, hint = (
-                    f"{name} is packed with gzip, and the containers ask for a zip file",
-                    "leave out --archive-format tgz",
+                    f"{name} is a gzip file, and the containers need a zip file",
+                    "run torch-model-archiver without --archive-format tgz",
                 )
             else:
-                message, hint = f"{name} cannot be repacked: {error}", "make the archive again"
+                message, hint = f"{name} cannot be repacked: {error}", "make the archive again with torch-model-archiver"
         raise ActionFailed(Problem(message, hint)) from None

@@ -1,6 +1,6 @@
-"""Writes an archive byte for byte the same from the same members, whoever writes it, wherever and whenever.
+"""Write an archive with the same bytes for the same members, on every machine and at any time.
 
-The members' times and the manifest's `createdOn` are one moment that is given: an archive's bytes follow from its content.
+The members' times and the manifest's `createdOn` are a given moment, so an archive's bytes depend only on its content.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gdcbuild.frameworks.torchserve.mar.zip_writer import FIRST, LAST, ZipWriter
 ENTRY = "model.mar"
 MANIFEST = "MAR-INF/MANIFEST.json"
 MODEL_NAME = "model"
-"""A server names a model after its archive's manifest; the prebuilt images ask for this one."""
+"""The model name in the manifest. Servers use it, and the prebuilt images expect this one."""
 
 
 def manifest_blob(manifest: Mapping[str, Any], moment: int) -> BytesBlob:
-    """The manifest as the archiver lays it out, with the moment and the name that are given here."""
+    """The manifest in the archiver's layout, with this moment and MODEL_NAME."""
     created = time.strftime("%d/%m/%Y %H:%M:%S", time.gmtime(moment))
     content = {**manifest, "createdOn": created, "model": {**manifest["model"], "modelName": MODEL_NAME}}
     return BytesBlob(json.dumps(content, indent=2).encode())
@@ -30,11 +30,11 @@ def manifest_blob(manifest: Mapping[str, Any], moment: int) -> BytesBlob:
 def write_archive(
     file: Path, members: Mapping[str, Blob], manifest: Mapping[str, Any], moment: int | None = None, deflate: bool = False
 ) -> Digest:
-    """Write all members, the weights first and the manifest last; returns the digest of what was written.
+    """Write all members, the weights first and the manifest last; return the digest of the archive.
 
-    `moment` is in seconds since 1970, UTC, and moved into what a zip file can tell; the default is 1980. Members are
-    stored, for weights hardly get smaller, or deflated.
-    Raises BlobDamaged when a member's bytes are not those of its digest.
+    `moment` is in seconds since 1970, UTC, limited to the range of zip files; the default is 1980. Members are stored,
+    because weights hardly compress, or deflated.
+    Raises BlobDamaged when a member's bytes do not match its digest.
     """
     moment = FIRST if moment is None else min(max(moment, FIRST), LAST)
     weights = manifest["model"].get("serializedFile")

@@ -1,7 +1,7 @@
-"""Writes a zip file front to back, and hashes what it reads and what it writes on the way.
+"""Write a zip file front to back, hashing what is read and written on the way.
 
-Python's zipfile goes back to complete a member's header, so that its output must be read again for its digest; and it
-hashes nothing. For stored members of known times the bytes here are the ones it would write.
+Python's zipfile goes back to complete a member's header, so its output must be read again for its digest. For stored
+members with known times, the bytes are the same as zipfile's.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from gdcbuild.errors import BlobDamaged, Problem
 from gdcbuild.files.content import beside, flushing, hash_and_crc, read_verified, refuse_other
 
 FIRST, LAST = 315_532_800, 4_354_819_198
-"""The first and the last moment that a zip file can tell, in seconds since 1970, UTC."""
+"""The first and last time that a zip file can express, in seconds since 1970, UTC."""
 
 SMALL = 1 << 16
-"""Bytes up to which handing a member over to another thread takes longer than the work on it."""
+"""Bytes up to which passing a member to another thread takes longer than processing it."""
 
 _VERSION = 20
 _UNIX = 3
 _MODE = (stat.S_IFREG | 0o644) << 16
 _UTF8, _DESCRIPTOR = 0x800, 0x8
 _ELSEWHERE = 0xFFFF_FFFF
-"""A number too large for its place, which stands in the zip64 part instead."""
+"""Marks a number too large for its field; it is in the zip64 part instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A member as the directory at the end tells of it."""
+    """A member's entry in the directory at the end."""
 
     name: bytes
     flags: int
@@ -48,7 +48,7 @@ class _Entry:
 
 
 class ZipWriter:
-    """Writes to a file that is open. Members come in the order they are added."""
+    """Write to an open file. Members are in the order in which they are added."""
 
     def __init__(self, file: BinaryIO, moment: int, deflate: bool) -> None:
         self._file = file
@@ -59,9 +59,9 @@ class ZipWriter:
         self._entries: list[_Entry] = []
 
     def add(self, name: str, blob: Blob) -> None:
-        """Write one member. Raises BlobDamaged when its bytes are not those of its digest."""
+        """Write one member. Raises BlobDamaged when its bytes do not match its digest."""
         small = read_verified(blob) if blob.digest.size <= SMALL else None
-        # servers read front to back, so that a stored member's checksum stands before its bytes
+        # servers read front to back, so a stored member's checksum must come before its bytes
         crc = zlib.crc32(small) if small is not None else _crc(blob)
         flags = (0 if name.isascii() else _UTF8) | (_DESCRIPTOR if self._deflate else 0)
         method, size = (ZIP_DEFLATED if self._deflate else ZIP_STORED), blob.digest.size
@@ -74,13 +74,13 @@ class ZipWriter:
             self._copy(blob, crc)
         if self._deflate:
             entry = replace(entry, packed=self._offset - start)
-            # readers tell the long form from the short one by the size they found
+            # readers choose between the long and the short form by the size they found
             form = "<4sLQQ" if max(entry.packed, size) > _ELSEWHERE else "<4sLLL"
             self._write(struct.pack(form, b"PK\7\x08", crc, entry.packed, size))
         self._entries.append(entry)
 
     def finish(self) -> Digest:
-        """Write the directory; returns the digest of all that was written."""
+        """Write the directory; return the digest of the whole file."""
         start = self._offset
         for entry in self._entries:
             self._central(entry)
@@ -124,7 +124,7 @@ class ZipWriter:
         self._offset += len(data)
 
     def _pack(self, pieces: Iterable[bytes]) -> None:
-        """Write a member's bytes, deflated or as they are."""
+        """Write a member's bytes, deflated or stored."""
         if not self._deflate:
             for data in pieces:
                 self._write(data)
@@ -135,9 +135,9 @@ class ZipWriter:
         self._write(compressor.flush())
 
     def _copy(self, blob: Blob, crc: int) -> None:
-        """Write a large blob's bytes: while this thread hashes the archive, another one writes, and one checks them.
+        """Write a large blob's bytes: this thread hashes the archive, one thread writes, and one verifies the checksum.
 
-        They are those of the checksum, which is that of the digest: its bytes need not be hashed once more.
+        The checksum belongs to the blob's digest, so the blob's bytes need not be hashed again.
         """
         found = size = 0
 
@@ -153,11 +153,11 @@ class ZipWriter:
                 for data in beside(stream, check, lambda data: (self._file.write(data), flush(data))):
                     self._count(data)
         if (found, size) != (crc, blob.digest.size):
-            raise BlobDamaged(Problem(f"{blob.digest} has changed while it was read"))
+            raise BlobDamaged(Problem(f"{blob.digest} changed while it was read"))
 
 
 def _crc(blob: Blob) -> int:
-    """The CRC-32 of the blob's bytes: known beside its digest, or found now, when they turn out to be those of its digest."""
+    """The CRC-32 of the blob: already known, or computed now while its digest is verified."""
     if blob.crc is not None:
         return blob.crc
     with blob.open() as stream:

@@ -1,1 +1,1 @@
-"""Pickles, wherever they are in an archive, and what unpickling them would import and call. Nothing is unpickled."""
+"""Find the pickles in an archive, and what unpickling them would import and call. Unpickles nothing."""

@@ -1,11 +1,11 @@
-"""Globals that pickles of weights name, and those that are told because weights are not made of them."""
+"""Globals that pickled weights use; any other global is reported."""
 
 from __future__ import annotations
 
 import re
 
-UNREAD = "more than can be read here"
-COMPUTED = "a name that it puts together while it runs"
+UNREAD = "more than gdcbuild can read"
+COMPUTED = "a name computed at run time"
 
 _NUMPY = r"numpy\.(?:core|_core)"
 _DTYPE = r"(?:b?float|complex|q?u?int|bits)\d\w*|bool"
@@ -17,7 +17,7 @@ _ALLOWED = re.compile(
     r"|torch\.storage (?:Typed|Untyped)Storage|torch\.nn\.parameter Parameter|torch\.serialization _get_layout"
     r"|torch\._utils _rebuild_\w+|torch\._tensor _rebuild_from_type_v2"
 )
-"""Globals, as "MODULE NAME", that tensors and plain containers are made with: those that PyTorch's `weights_only` takes."""
+"""Globals, as "MODULE NAME", that create tensors and plain containers: those that PyTorch's `weights_only` accepts."""
 
 _HARMLESS = re.compile(
     r"collections (?:defaultdict|deque)|torch\.nn\.parameter (?:Buffer|Uninitialized(?:Parameter|Buffer))"
@@ -25,14 +25,14 @@ _HARMLESS = re.compile(
     rf"|numpy (?:ndarray|dtype|{_DTYPE}\d*_?)|numpy\.dtypes \w+DType"
     rf"|{_NUMPY}\.multiarray (?:_reconstruct|scalar)|{_NUMPY}\.numeric _frombuffer"
 )
-"""Those that arrays and other plain containers are made with. They make values, no more."""
+"""Globals that create arrays and other plain containers, and do nothing else."""
 
 _TORCHSCRIPT = re.compile(r"__torch__\S* \S+|torch\.jit\._pickle \w+")
-"""What TorchScript files name beside these: types of their own. PyTorch reads them in C++ and imports nothing."""
+"""Types that TorchScript files use in addition. PyTorch reads them in C++ and imports nothing."""
 
 
 def unexpected(names: set[str], torchscript: bool, only_weights: bool = False) -> list[str]:
-    """Those that are not among what weights are made of, as Python would write them, sorted."""
+    """The names that weights do not use, sorted, in Python's dotted form."""
     expected = [_ALLOWED, *([] if only_weights else [_HARMLESS]), *([_TORCHSCRIPT] if torchscript else [])]
     odd = (n for n in names if not any(each.fullmatch(n) for each in expected))
     return sorted(n if n in (UNREAD, COMPUTED) else ascii(n.replace(" ", "."))[1:-1] for n in odd)

@@ -1,11 +1,11 @@
-"""What unpickling a file would import and call, read from its opcodes. Nothing is unpickled.
+"""Find what unpickling a file would import and call, from its opcodes. Unpickles nothing.
 
-A pickle is a program for a small machine with a stack and a memo; all it can reach are the globals it names. So the names are
-the whole question. The machine is run here with nothing in it but texts: those a name may be put together from. Where it
-reads less strictly than Python's, it would only find more; where a name cannot be told, that is said instead of a name.
+A pickle is a program for a small machine with a stack and a memo, and can reach only the globals it names. This module runs
+that machine with strings only, because names are built from strings. Where it is less strict than Python's machine, it finds
+more names, never fewer; a name that cannot be determined is reported as COMPUTED or UNREAD.
 
-Any text with a `c` in front begins as a pickle of the old protocols. Such a file counts as one when it is a pickle to its end,
-or would have called something before it breaks: an import alone does no more than find a module that the server has.
+Any text that starts with `c` could be a pickle of an old protocol. Such a file counts as a pickle when it is one to its end,
+or would call something before it fails: an import alone only finds a module that the server has.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import BinaryIO, cast
 from gdcbuild.frameworks.torchserve.pickles.expected import COMPUTED, UNREAD
 
 MAX_STEPS = 8_000_000
-"""Opcodes that are read of all pickles of one artifact: enough for 200,000 tensors, and some seconds of work."""
+"""Most opcodes read from all pickles of one artifact: enough for 200,000 tensors, and takes seconds."""
 
 MAX_STREAMED = 4 << 30
-"""Bytes that are unpacked of all streams in one artifact: some seconds of work. None of them are held."""
+"""Most bytes unpacked from all streams of one artifact, which takes seconds. None of them are kept."""
 
 NAME = 40
-"""What a global costs, in opcodes, for its name is remembered. A pickle names each but once."""
+"""Cost of a global in opcodes, because its name is kept. Real pickles name each global once."""
 
 MAX_TEXT = 256
-"""Bytes of the longest text that may be part of a global's name. Longer ones are passed over unread."""
+"""Longest string in bytes that may be part of a global's name. Longer ones are skipped."""
 
 MAX_MEMO = 200_000
-"""Texts that are remembered of one pickle."""
+"""Most strings kept from one pickle."""
 
 MAGIC = re.compile(rb"\x80[\x02-\x05]")
-"""How a pickle of protocol 2 or newer begins. Older ones have no sign of their own."""
+"""The start of a pickle of protocol 2 or newer. Older protocols have no magic number."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What may still be done for one artifact: opcodes that are read, bytes that are unpacked from streams."""
+    """The work left for one artifact: opcodes to read, and bytes to unpack from streams."""
 
     steps: int = MAX_STEPS
     unpacked: int = MAX_STREAMED
@@ -47,16 +47,16 @@ class Budget:
 
 @dataclass(slots=True)
 class Read:
-    """What was found: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether the first pickle was read to its end."""
+    """The result: globals as "MODULE NAME" (or UNREAD, COMPUTED), and whether the first pickle was read to its end."""
 
     names: set[str] = field(default_factory=set)
     whole: bool = False
 
 
 def read(stream: BinaryIO, budget: Budget, surely: bool = False) -> Read:
-    """The pickles that lie one after another at the start of the stream: the names in all, and whether the first is whole.
+    """Read the consecutive pickles at the start of the stream: the names in all of them, and whether the first is complete.
 
-    `surely` says that the first is one, whatever it looks like.
+    With `surely`, the first is treated as a pickle, whatever it looks like.
     """
     reader: io.BufferedReader = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
     found = Read()
@@ -80,7 +80,7 @@ _GLOBALS = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset(
     {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"}
 )
-"""Opcodes with which Python calls a global, or a method of what it has made."""
+"""Opcodes with which Python calls a global, or a method of an object it created."""
 
 _SPECIAL = {
     *_TEXTS,
@@ -91,7 +91,7 @@ _SPECIAL = {
 
 
 def _taken(op: pickletools.OpcodeInfo) -> tuple[int, bool]:
-    """How many values an opcode takes, below the last mark if it takes all down to that."""
+    """How many values an opcode takes (below the mark, if it takes one), and whether it takes all down to the last mark."""
     before = list(op.stack_before)
     if pickletools.markobject in before:
         return before.index(pickletools.markobject), True
@@ -99,17 +99,17 @@ def _taken(op: pickletools.OpcodeInfo) -> tuple[int, bool]:
 
 
 _PLAIN = {op.code.encode("latin-1"): (op, *_taken(op), len(op.stack_after)) for op in pickletools.opcodes}
-"""Opcode → what it is, how many values it takes, whether all down to the last mark, and how many it leaves."""
+"""Opcode → its description, how many values it takes, whether all down to the last mark, and how many it leaves."""
 
 
 class _Stopped(ValueError):
-    """The pickle ends here, or Python would refuse to go on."""
+    """The pickle ends here, or Python would raise an error."""
 
 
 class _Machine:
-    """One pickle as far as it was followed: its names, its stack and its memo. Values are texts, marks, or None for all else.
+    """The state of one pickle: its names, stack and memo. Values are strings, marks, or None for everything else.
 
-    `whole` says that it ended well, `counts` that it is a pickle for sure, or did as much as one.
+    `whole`: it ended properly. `counts`: it is certainly a pickle, or would act like one.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class _Machine:
         self.marks -= 1
 
     def special(self, name: str, argument: bytes) -> None:
-        """Carry out an opcode that does more than take values and leave others."""
+        """Run an opcode that does more than replace values on the stack."""
         match name:
             case "MARK":
                 self.stack.append(_MARK)
@@ -174,7 +174,7 @@ class _Machine:
     def remember(self, place: int) -> None:
         (value,) = self.take(1)
         self.stack.append(value)
-        if self.counted and self.numbered:  # which place is next depends on all before: nobody writes that
+        if self.counted and self.numbered:  # mixing both kinds of memo opcodes is never written
             self.names.add(COMPUTED)
         if isinstance(value, str):
             self.memo[place] = value
@@ -183,7 +183,7 @@ class _Machine:
 
 
 def _run(reader: io.BufferedReader, budget: Budget) -> _Machine:
-    """Follow one pickle. What makes Python stop makes this stop too."""
+    """Run one pickle. Stops wherever Python would."""
     machine = _Machine()
     stack = machine.stack
     first = True
@@ -218,7 +218,7 @@ def _run(reader: io.BufferedReader, budget: Budget) -> _Machine:
 
 
 def _name(argument: bytes) -> str:
-    """The "MODULE NAME" of a global. Python refuses what is not UTF-8; of a line that was cut off that cannot be told."""
+    """The "MODULE NAME" of a global. Python refuses invalid UTF-8; for a shortened line that is unknown."""
     try:
         return argument.replace(b"\n", b" ").decode(errors="surrogateescape" if _CUT in argument else "strict")
     except UnicodeDecodeError:
@@ -226,7 +226,7 @@ def _name(argument: bytes) -> str:
 
 
 def _text(name: str, argument: bytes) -> str | None:
-    """A text that was pushed; None when it is too long to matter, or written with escapes."""
+    """A string that was pushed; None when it is too long to matter, or has escapes."""
     if len(argument) >= MAX_TEXT or b"\\" in argument:
         return None
     text = argument.decode(errors="surrogateescape")
@@ -242,10 +242,10 @@ def _number(argument: bytes, decimal: bool) -> int:
 
 _NUMBER = b" \t\v\f\r\0+-0123456789"
 _BEGINNINGS = {"INT": _NUMBER, "LONG": _NUMBER, "FLOAT": _NUMBER + b".iInN", "STRING": b"\"'"}
-"""How the arguments begin that Python does not refuse."""
+"""Characters with which an argument that Python accepts may start."""
 
 _CUT = b"..."
-"""How a line ends here that is longer than any name."""
+"""Marks a line shortened because it is longer than any name."""
 
 _COUNTED = {
     pickletools.TAKEN_FROM_ARGUMENT1: (1, False),
@@ -253,11 +253,11 @@ _COUNTED = {
     pickletools.TAKEN_FROM_ARGUMENT4U: (4, False),
     pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
 }
-"""Kind of argument → bytes of the count before it, and whether that has a sign."""
+"""Kind of argument → bytes of the count before it, and whether the count is signed."""
 
 
 def _argument(reader: io.BufferedReader, op: pickletools.OpcodeInfo) -> bytes:
-    """An opcode's argument, of a counted one no more than MAX_TEXT bytes."""
+    """An opcode's argument; at most MAX_TEXT bytes of one with a count."""
     assert op.arg is not None
     if op.arg.n >= 0:
         return _exactly(reader, op.arg.n)
@@ -288,9 +288,9 @@ def _exactly(reader: io.BufferedReader, count: int) -> bytes:
 
 
 def _line(reader: io.BufferedReader) -> bytes:
-    """A line without its last byte, which is taken for its end even where the file ends first: Python does so too.
+    """A line without its last byte, which is dropped even where the file ends first, as in Python.
 
-    A line longer than any name is cut off, in a way that makes it no name that is known.
+    A line longer than any name is shortened and marked, so that it matches no known name.
     """
     line = reader.readline(MAX_TEXT)
     if len(line) < MAX_TEXT or line.endswith(b"\n"):

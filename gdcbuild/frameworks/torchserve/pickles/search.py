@@ -1,4 +1,4 @@
-"""Finds the pickles in an archive, in zip, tar and compressed files in it too. Says what unpickling would reach for."""
+"""Find the pickles in an archive, including its zip, tar and compressed files, and the globals unpickling would import."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from gdcbuild.frameworks.torchserve.pickles.opcodes import Budget
 from gdcbuild.frameworks.torchserve.pickles.streams import Ahead, Broken, Tail
 
 MAX_DEPTH = 4
-"""Archives within archives that are looked into."""
+"""Levels of nested archives that are searched."""
 
 PICKLES = frozenset({".pkl", ".pickle", ".p", ".joblib", ".dill", ".cloudpickle"})
-"""Endings of files that are nothing but pickles: one that cannot be read as one is told."""
+"""Endings of files that must be pickles: one that cannot be read as a pickle is reported."""
 
 WEIGHTS = frozenset({".pt", ".pth", ".ckpt", ".bin"})
-"""Endings of files that `torch.load` unpickles even when they do not begin as a pickle of today."""
+"""Endings of files that `torch.load` unpickles even when they do not start as a modern pickle."""
 
 MEMBER = 10
-"""What a member of an archive in the archive costs, in opcodes of a pickle: PyTorch may write one for each tensor."""
+"""Cost of a member of a nested archive, in pickle opcodes: PyTorch may write one for each tensor."""
 
 MAX_ARRAY_HEADER = 64 << 10
 
 _ARRAY = b"\x93NUMPY"
 _OBJECTS = re.compile(rb"['\"][|<>=]?O['\"]|\\")
-"""In an array's header: objects, which are pickled, or an escape that may be hiding them."""
+"""In an array's header: objects, which are pickled, or an escape that may hide them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A pickle with more in it than weights are made of. `place` is "MEMBER", or "MEMBER in ARCHIVE"; `why` when unread."""
+    """A pickle that uses globals weights do not need. `place` is "MEMBER" or "MEMBER in ARCHIVE"; `why` when not read."""
 
     place: str
     names: tuple[str, ...]
@@ -47,9 +47,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Inside:
-    """What files lie in: its place ("" for the artifact's archive), how deep it lies, and whether it is TorchScript.
+    """The archive that files are in: its place ("" for the artifact itself), its depth, and whether it is TorchScript.
 
-    `only_weights` is true when no more is expected than PyTorch itself does.
+    With `only_weights`, only the globals that PyTorch's `weights_only` accepts are expected.
     """
 
     budget: Budget
@@ -63,23 +63,23 @@ class _Inside:
 
     def deeper(self, place: str, script: bool = False) -> _Inside:
         if self.depth >= MAX_DEPTH:
-            raise UnreadableArchive("archives are nested too deeply to be searched")
+            raise UnreadableArchive(f"archives are nested deeper than {MAX_DEPTH} levels")
         return replace(self, place=place, depth=self.depth + 1, script=script)
 
 
 def scan(archive: Archive, weights: str | None) -> list[Finding]:
-    """Everything of that kind in the archive; `weights` names the member that PyTorch loads."""
+    """All findings in the archive; `weights` is the name of the member that PyTorch loads."""
     where = _Inside(Budget())
     return [found for name in archive.names for found in _member(archive, name, where, name == weights)]
 
 
 def look(archive: Archive, weights: str, only_weights: bool = False) -> list[Finding]:
-    """Everything of that kind in one member, which PyTorch loads; what its `weights_only` refuses too, when that is asked."""
+    """All findings in one member that PyTorch loads; with `only_weights`, also what its `weights_only` refuses."""
     return list(_member(archive, weights, _Inside(Budget(), only_weights=only_weights), True))
 
 
 def is_torchscript(archive: Archive) -> bool:
-    """True for a zip file that PyTorch takes for TorchScript."""
+    """Whether PyTorch treats the zip file as TorchScript."""
     return any(name.partition("/")[2] == "constants.pkl" for name in archive.names)
 
 
@@ -104,7 +104,7 @@ def _zip(archive: Archive, place: str, where: _Inside) -> Iterator[Finding]:
 
 
 def _streamed(stream: BinaryIO, name: str, place: str, where: _Inside, packed: bool = False) -> Iterator[Finding]:
-    """A file that can only be read on."""
+    """Findings in a file that can only be read forward."""
     whole = Tail(stream)
     return _file(Ahead(cast(BinaryIO, whole)), name, place, where, whole.end, packed=packed)
 
@@ -119,9 +119,9 @@ def _file(
     loaded: bool = False,
     packed: bool = False,
 ) -> Iterator[Finding]:
-    """A file by what it begins as, and by its `end`: its last TAIL bytes.
+    """Findings in a file, by how it starts and by its `end`: its last TAIL bytes.
 
-    `name` is the one whose ending counts, `packed` says that it has been decompressed before.
+    The ending of `name` counts. `packed`: the stream is already decompressed.
     """
     head, ending = stream.head, PurePosixPath(name).suffix.lower()
     pickled = bool(opcodes.MAGIC.match(head)) or ending in PICKLES | WEIGHTS or loaded
@@ -129,7 +129,7 @@ def _file(
         if head.startswith(ZIP_MAGIC):
             data = io.BufferedReader(stream).read(MAX_UNPACKED + 1)
             if len(data) > MAX_UNPACKED:
-                raise UnreadableArchive(f"it is a zip file of more than {MAX_UNPACKED >> 20} MiB in a compressed or tar file")
+                raise UnreadableArchive(f"it is a zip file over {MAX_UNPACKED >> 20} MiB in a compressed or tar file")
             with open_nested(io.BytesIO(data), len(data)) as inner:
                 yield from _zip(inner, place, where)
         elif (content := streams.unpacked(stream, where.budget)) is not None:
@@ -139,7 +139,7 @@ def _file(
             yield from _streamed(content, inner_name, place, where, packed=True)
         elif streams.is_tar(head):
             if pickled:
-                raise UnreadableArchive("it can be read both as a pickle and as a tar file")
+                raise UnreadableArchive("it is both a pickle and a tar file")
             inside = where.deeper(place)
             for each, bytes_ in streams.members(cast(BinaryIO, stream), where.budget):
                 yield from _streamed(bytes_, each, inside.placed(each), inside)
@@ -149,19 +149,19 @@ def _file(
             elif pickled:
                 yield from _pickle(cast(BinaryIO, stream), place, where, ending in PICKLES)
             if is_zip(end()):
-                raise UnreadableArchive("it is a zip file with something before it, such as one that extracts itself")
+                raise UnreadableArchive("it is a zip file with data before it, such as a self-extracting archive")
     except UnreadableArchive as error:
-        if isinstance(error, Broken) and not packed:  # it is in what is compressed, of which that is told
+        if isinstance(error, Broken) and not packed:  # reported for the compressed file that contains it
             raise
         yield Finding(place, (), str(error))
 
 
 def _array(stream: Ahead, place: str, where: _Inside) -> Iterator[Finding]:
-    """An array of objects holds a pickle behind its header."""
+    """Findings in an array: an array of objects has a pickle after its header."""
     width = 2 if stream.head[6:7] == b"\x01" else 4
     length = 8 + width + int.from_bytes(stream.head[8 : 8 + width], "little")
     if length > MAX_ARRAY_HEADER:
-        raise UnreadableArchive("the header of the array in it is longer than any")
+        raise UnreadableArchive(f"the header of its array has more than {MAX_ARRAY_HEADER >> 10} KiB")
     reader = io.BufferedReader(stream)
     if _OBJECTS.search(reader.read(length)):
         yield from _pickle(reader, place, where, True)

@@ -1,6 +1,6 @@
-"""Files that are read on and never back: what is compressed, and what a tar file holds. Bounded in time and memory.
+"""Read compressed files and tar files forward only, with bounded time and memory.
 
-What a header tells is not trusted: sizes end where the bytes do, and every part and member is paid for out of the budget.
+Trusts no header: sizes end where the bytes do, and every part and member is charged to the budget.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _FOREIGN = (
     (rb"MSCF\0{4}", "cabinet"),
     (rb"ZF0x", "joblib 0.9"),
 )
-"""How files begin that are compressed in a way that Python's own library does not know."""
+"""Starts of files in compression formats that Python's standard library does not support."""
 
 BLOCK = 512
 MAX_HEADER = 64 << 10
-"""Bytes of the longest name, or list of attributes, of a member of a tar file; they are held in memory."""
+"""Longest name or attribute list in bytes of a tar file's member; they are held in memory."""
 
 PART = 40
-"""What a part of a gzip file, or a member of a tar file, costs, in opcodes of a pickle: it takes about that long."""
+"""Cost of a part of a gzip file or a member of a tar file, in pickle opcodes: they take about as long."""
 
 MAX_DICTIONARY = 100 << 20
-"""Bytes of memory for unpacking xz and LZMA; what `xz -9` makes takes two thirds of it."""
+"""Most bytes of memory for unpacking xz and LZMA; files from `xz -9` need two thirds of it."""
 
 _CHECKSUM = re.compile(rb"[0-7]|^[\x80\xff]")
 _PIECE = 64 << 10
 
 
 class Broken(UnreadableArchive):
-    """What is compressed ends here: nothing that lies in it can be read any further."""
+    """The compressed data cannot be read any further."""
 
 
 class Ahead(io.RawIOBase):
-    """A stream whose first bytes (`head`, a block of tar or all there is) are known before it is read."""
+    """A stream whose first bytes are known before it is read: `head`, a tar block or less if the stream is shorter."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -71,7 +71,7 @@ class Ahead(io.RawIOBase):
 
 
 class Tail(io.RawIOBase):
-    """A stream that remembers the last bytes that were read of it."""
+    """A stream that remembers the last bytes read from it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -91,16 +91,16 @@ class Tail(io.RawIOBase):
         return len(data)
 
     def end(self) -> bytes:
-        """The last TAIL bytes of the stream, after all of it has been read."""
+        """Read the rest of the stream; return its last TAIL bytes."""
         while self.read(_PIECE):
             pass
         return b"".join(self._pieces)[-TAIL:]
 
 
 class Unpacked(io.RawIOBase):
-    """What a compressed file holds, in however many parts. Reading raises Broken when it is damaged, or a bomb.
+    """The content of a compressed file with any number of parts. Reading raises Broken for damage, or over the budget.
 
-    `new` makes what unpacks a part; `price` says how many times as long as gzip it takes.
+    `new` creates the decompressor for a part; `price` is its time relative to gzip.
     """
 
     def __init__(self, stream: BinaryIO, budget: Budget, new: Callable[[], Any], price: int) -> None:
@@ -112,13 +112,13 @@ class Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while len(buffer):  # none of them takes room for all there is
-            hungry = getattr(self._unpacker, "needs_input", True)  # zlib keeps nothing for itself
+        while len(buffer):  # decompressors need a limit, so they never unpack everything at once
+            hungry = getattr(self._unpacker, "needs_input", True)  # zlib buffers nothing itself
             packed = self._packed or (self._stream.read(_PIECE) if hungry else b"")
             if self._unpacker is None:
                 if not packed:
                     return 0
-                self._packed = packed.lstrip(b"\0")  # which may follow the last part
+                self._packed = packed.lstrip(b"\0")  # zeros may follow the last part
                 if self._packed:
                     pay(self._budget)
                     self._unpacker = self._new()
@@ -131,18 +131,18 @@ class Unpacked(io.RawIOBase):
             if self._unpacker.eof:
                 self._unpacker = None
             elif hungry and not (packed or data):
-                raise Broken("it cannot be decompressed: it is cut off")
+                raise Broken("it cannot be decompressed: it is truncated")
             if data:
                 self._budget.unpacked -= len(data) * self._price
                 if self._budget.unpacked < 0:
-                    raise Broken("it decompresses to more than is searched")
+                    raise Broken("it decompresses to more than gdcbuild searches")
                 buffer[: len(data)] = data
                 return len(data)
         return 0
 
 
 def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
-    """What a file holds that is compressed, None when it is not. Raises UnreadableArchive when that cannot be read."""
+    """The content of a compressed file, None when it is not compressed. Raises UnreadableArchive for unsupported formats."""
     head = stream.head
     if head.startswith(GZIP_MAGIC):
         found = Unpacked(cast(BinaryIO, stream), budget, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), 1)
@@ -155,7 +155,7 @@ def unpacked(stream: Ahead, budget: Budget) -> BinaryIO | None:
     else:
         how = next((how for magic, how in _FOREIGN if re.match(magic, head, re.DOTALL)), None)
         if how:
-            raise UnreadableArchive(f"it is compressed with {how}")
+            raise UnreadableArchive(f"it is compressed with {how}, which gdcbuild cannot read")
         return None
     return cast(BinaryIO, found)
 
@@ -164,8 +164,9 @@ _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 
 
 def _is_lzma(head: bytes) -> bool:
-    """Whether a file is LZMA without a container, of the kind that Python recognises: a dictionary of 2^n or 3 * 2^n bytes, a
-    size that is open or below 2^38, a zero. All that encoders write have the same properties in front.
+    """Whether a file is LZMA without a container, as Python recognises it.
+
+    It has the default properties, a dictionary of 2^n or 3 * 2^n bytes, a size that is unknown or below 2^38, and a zero.
     """
     if len(head) < 14 or head[:1] != b"\x5d" or head[13]:
         return False
@@ -175,7 +176,7 @@ def _is_lzma(head: bytes) -> bool:
 
 
 def _is_zlib(head: bytes) -> bool:
-    """Whether a file is compressed with zlib: two bytes are easily the same by chance, so what follows is tried."""
+    """Whether a file is compressed with zlib. Two bytes often match by chance, so the following ones are decompressed."""
     if len(head) < 8 or head[:1] != b"x" or head[1] & 0x20 or int.from_bytes(head[:2], "big") % 31:
         return False
     unpacker = zlib.decompressobj()
@@ -187,7 +188,7 @@ def _is_zlib(head: bytes) -> bool:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether a file beginning with this block is a tar file, of any kind: its checksum is right."""
+    """Whether a file starting with this block is a tar file of any kind: its checksum is right."""
     if len(head) < BLOCK or not _CHECKSUM.search(head[148:156]):
         return False
     try:
@@ -198,31 +199,31 @@ def is_tar(head: bytes) -> bool:
 
 
 def members(stream: BinaryIO, budget: Budget) -> Iterator[tuple[str, BinaryIO]]:
-    """Name and bytes of every file in a tar file; each can be read until the next is asked for. Raises UnreadableArchive."""
+    """Name and stream of every file in a tar file; read each before the next one. Raises UnreadableArchive."""
     forward = _Forward(stream)
     try:
         with tarfile.TarFile(fileobj=cast(BinaryIO, forward), errorlevel=0) as tar:
             while (member := tar.next()) is not None:
                 pay(budget)
                 if member.issparse():
-                    raise UnreadableArchive(f"{member.name!r} in it is sparse")
+                    raise UnreadableArchive(f"its member {member.name!r} is sparse")
                 if not (member.isdir() or member.isdev() or member.islnk() or member.issym()):
                     forward.seek(member.offset_data)
                     yield member.name, cast(BinaryIO, _Member(forward, member.size))
-                tar.members.clear()  # type: ignore[attr-defined]  # which it would collect
+                tar.members.clear()  # type: ignore[attr-defined]  # otherwise it would keep all of them
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, UnreadableArchive):
             raise
-        raise UnreadableArchive(f"as a tar file it is damaged: {error}") from None
+        raise UnreadableArchive(f"it is a damaged tar file: {error}") from None
     rest = forward.last
     while rest:
         if rest.strip(b"\0"):
-            raise UnreadableArchive("as a tar file it is damaged: something follows that is no member")
+            raise UnreadableArchive("it is a damaged tar file: data follows its last member")
         rest = forward.take(_PIECE)
 
 
 class _Forward:
-    """The stream as `tarfile` reads it: its headers, and past all else."""
+    """The stream as `tarfile` reads it: headers are read, everything else is skipped."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -234,7 +235,7 @@ class _Forward:
 
     def seek(self, offset: int) -> None:
         if offset < self._at:
-            raise UnreadableArchive("a member of it lies before the one before")
+            raise UnreadableArchive("its members are not in order")
         while offset > self._at and self.take(min(_PIECE, offset - self._at)):
             pass
 
@@ -247,7 +248,7 @@ class _Forward:
         return self.last
 
     def take(self, count: int) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `count` bytes."""
         data = self._stream.read(count)
         self._at += len(data)
         return data
@@ -268,7 +269,7 @@ class _Member(io.RawIOBase):
 
 
 def _full(stream: BinaryIO, count: int) -> bytes:
-    """So many bytes, or all that are left."""
+    """Read `count` bytes, or all that are left."""
     data = b""
     while len(data) < count and (more := stream.read(count - len(data))):
         data += more
@@ -276,7 +277,7 @@ def _full(stream: BinaryIO, count: int) -> bytes:
 
 
 def pay(budget: Budget, steps: int = PART) -> None:
-    """Take the price of something from the budget. Raises UnreadableArchive when too little is left."""
+    """Charge steps to the budget. Raises UnreadableArchive when too few are left."""
     budget.steps -= steps
     if budget.steps < 0:
-        raise UnreadableArchive("it has more parts than are searched")
+        raise UnreadableArchive("it has more parts than gdcbuild searches")
