@@ -1,4 +1,4 @@
-"""Commands that only look: they write nothing, and import neither framework, nor boto3 without need."""
+"""Read-only commands: they write nothing, and import no framework, and boto3 only when needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOKING = [["validate"], ["plan"], ["plan", "--json"], ["status"], ["status", "-
 
 
 def modules(result: Result) -> set[str]:
-    """Top-level modules a command imported, from what `python -X importtime` says."""
+    """Top-level modules a command imported, from the output of `python -X importtime`."""
     lines = [line for line in result.err.splitlines() if line.startswith("import time:")]
     assert lines, result.err
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
@@ -60,8 +60,8 @@ def test_start_up_is_light(workspace: Workspace, command: list[str]) -> None:
     assert not modules(workspace.run(*command)) & {"yaml", "pydantic", "boto3", "diskcache", "sqlite3", "rich"}
 
 
-def test_a_plan_that_finds_no_change_reads_a_snapshot_and_stats_files(workspace: Workspace) -> None:
-    """What it imports is what it costs: no YAML, no pydantic, no database, no graph, no engine but the comparison."""
+def test_a_plan_without_changes_only_reads_a_snapshot_and_stats_files(workspace: Workspace) -> None:
+    """Imports cost time: no YAML, no pydantic, no database, no graph, and only the comparison from the engine."""
     workspace.write(FILES)
     workspace.ok("apply")
     workspace.age()
@@ -144,8 +144,8 @@ def test_init_writes_a_manifest_that_validates(workspace: Workspace) -> None:
     assert (workspace.root / "gdcbuild.yaml").read_text() == manifest
 
 
-def test_init_teaches_what_works(workspace: Workspace) -> None:
-    """The comments, taken for what they are, are a manifest too."""
+def test_the_comments_of_init_are_valid(workspace: Workspace) -> None:
+    """The commented examples are a valid manifest, too."""
     workspace.ok("init")
     lines = (workspace.root / "gdcbuild.yaml").read_text().splitlines()
     start = lines.index("models: {}")

@@ -1,4 +1,4 @@
-"""Mistakes in the manifest, through the real command line: place, what is wrong, what to write; nothing written."""
+"""Mistakes in the manifest, through the real command line: location, message and hint; nothing is written."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         + '      "3": {saved_model: {model: m, version: "1"}}\n',
         ["a cycle: m@1 needs m@2 needs m@3 needs m@1", "m@2 (gdcbuild.yaml:12:7) needs"],
     ),
-    "path that leaves": (
+    "path that points outside": (
         MODEL + '      "1": {keras: ../model.keras}\n',
         ["gdcbuild.yaml:11:20: error: '../model.keras' points outside the workspace"],
     ),
@@ -111,7 +111,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         MODEL + '      "1": {keras: /etc/passwd}\n',
         ["gdcbuild.yaml:11:20: error: '/etc/passwd' is an absolute path"],
     ),
-    "symlink that leaves": (
+    "symlink that points outside": (
         MODEL + '      "1": {keras: link.keras}\n',
         ["gdcbuild.yaml:11:20: error: 'link.keras' is a symlink that points outside the workspace"],
     ),
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "gdcbuild.yaml:9:36: error: env: expected a list",
         ],
     ),
-    "version that is no name": (
+    "version that is not a valid name": (
         MODEL + "      a/b: {keras: model.keras}\n",
         ["gdcbuild.yaml:11:7: error: 'a/b' is not a valid name"],
     ),
@@ -187,7 +187,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{bucket: bucket}", '{bucket: "a\\0b"}'),
         ["gdcbuild.yaml:3:19: error: NUL characters are not allowed"],
     ),
-    "bucket that is none": (
+    "bucket that is invalid": (
         HEAD.replace("{bucket: bucket}", '{bucket: "gs://x"}'),
         ["gdcbuild.yaml:3:11: error: 'gs://x' is not a bucket", "write s3://NAME"],
     ),
@@ -215,11 +215,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD.replace("{bucket: bucket}", "{bucket: 's3:/models'}"),
         ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
     ),
-    "bucket by a variable that is none": (
+    "bucket by a variable that is invalid": (
         HEAD.replace("{bucket: bucket}", '{bucket: "${env.TYPO}"}'),
         ["gdcbuild.yaml:3:11: error: 's3:/models' is not a bucket", "write s3://models"],
     ),
-    "default environment that is none": (
+    "default environment that is unknown": (
         HEAD.replace("environments:", "default_environment: lokal\nenvironments:"),
         ["gdcbuild.yaml:2:1: error: unknown environment 'lokal'", "did you mean 'local'?"],
     ),
@@ -235,7 +235,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         HEAD + 'vars: {units: 1}\nsteps:\n  s:\n    run: [sh, "${units}/x"]\n    outputs: [x]\n',
         ["gdcbuild.yaml:10:15: error: unknown variable ${units}", "did you mean ${vars.units}?"],
     ),
-    "region that is none": (
+    "region that is invalid": (
         HEAD.replace("{bucket: bucket}", "{bucket: bucket, region: us east}"),
         ["gdcbuild.yaml:3:27: error: 'us east' is not a region", "such as us-east-1"],
     ),
@@ -251,11 +251,11 @@ CASES: dict[str, tuple[str, list[str]]] = {
         MODEL + "      \"1\": {keras: 'sm\\k.keras'}\n",
         ["gdcbuild.yaml:11:20: error: 'sm\\\\k.keras' has a backslash", "write 'sm/k.keras'"],
     ),
-    "glob where one file is wanted": (
+    "glob where one file is expected": (
         MODEL + '      "1": {keras: "*.keras"}\n',
         ["gdcbuild.yaml:11:20: error: there is no file '*.keras'", "globs are allowed only in lists"],
     ),
-    "folder taken for a file": (
+    "file used as a folder": (
         MODEL + '      "1": {keras: model.keras/x.keras}\n',
         ["gdcbuild.yaml:11:20: error: there is no file 'model.keras/x.keras'", "'model.keras' is not a folder"],
     ),
@@ -289,7 +289,7 @@ def prepared(workspace: Workspace) -> Workspace:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_mistake_is_answered(prepared: Workspace, name: str) -> None:
+def test_each_mistake_is_reported_with_its_place(prepared: Workspace, name: str) -> None:
     manifest, expected = CASES[name]
     prepared.write({"gdcbuild.yaml": manifest.encode("utf-8", "surrogateescape")})
     result = prepared.run("apply")
@@ -301,16 +301,16 @@ def test_mistake_is_answered(prepared: Workspace, name: str) -> None:
     assert not (prepared.root / "bucket").exists()
 
 
-@pytest.mark.parametrize("name", ["default environment that is none", "CA file that is not there", "bucket at home"])
-def test_validate_tells_of_environments_that_are_not_chosen(prepared: Workspace, name: str) -> None:
+@pytest.mark.parametrize("name", ["default environment that is unknown", "CA file that is not there", "bucket at home"])
+def test_validate_checks_environments_that_are_not_chosen(prepared: Workspace, name: str) -> None:
     manifest, expected = CASES[name]
     prepared.write({"gdcbuild.yaml": manifest})
     result = prepared.run("validate")
     assert (result.code, expected[0] in result.err) == (65, True), result.err
 
 
-def test_versions_that_are_no_names_in_quotes_either(prepared: Workspace) -> None:
-    """One error for each, that says what can be written."""
+def test_versions_that_are_invalid_names_even_in_quotes(prepared: Workspace) -> None:
+    """One error each, which says what can be written."""
     versions = ("-1", "+1", "~", ".inf", "12:30:45")
     prepared.write({"gdcbuild.yaml": MODEL + "".join(f"      {version}: {{keras: model.keras}}\n" for version in versions)})
     result = prepared.run("validate")
@@ -344,7 +344,7 @@ HANDLED = HEAD + "models:\n  m:\n    framework: pt\n    handler: base_handler\n 
         ("{framework: tf, saved_model: lab/}", "or put the folder itself there"),
     ],
 )
-def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hint: str) -> None:
+def test_a_symlink_to_a_folder_is_refused(workspace: Workspace, source: str, hint: str) -> None:
     steps = "steps:\n  s: {run: [sh, -c, x], inputs: [lab/], outputs: [w.pt]}\n" if "step:" in source else ""
     source = f"{source[:-1]}, handler: base_handler}}" if "framework" not in source else source
     manifest = HANDLED.replace("    handler: base_handler\n", "") + f'      "1": {source}\n' + steps
@@ -356,7 +356,7 @@ def test_a_link_to_a_folder_is_not_dropped(workspace: Workspace, source: str, hi
     assert hint in result.err
 
 
-def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Workspace) -> None:
+def test_settings_that_torchserve_ignores_are_reported_at_their_keys(workspace: Workspace) -> None:
     config = '    config:\n      batchSize: "8"\n      parallelType: pp\n      maxWorkers: -1\n      maxBatchDely: 3\n'
     manifest = HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'
     workspace.write({"gdcbuild.yaml": manifest, "w.pt": b"w"})
@@ -371,7 +371,7 @@ def test_settings_that_torchserve_ignores_are_told_at_their_keys(workspace: Work
     assert "maxBatchDely" not in result.err, "a handler may read it"
 
 
-def test_a_setting_that_looks_misspelt_is_warned_of_when_it_is_built(workspace: Workspace) -> None:
+def test_a_misspelt_setting_gives_a_warning_when_built(workspace: Workspace) -> None:
     config = "    config: {BatchSize: 4, minWorkers: 0, maxWorkers: 1}\n"
     manifest = HANDLED.replace("base_handler", "h").replace("    versions:", config + "    versions:")
     manifest += "      '1': {weights: w.pt}\nhandlers: {h: {file: h.py}}\n"
@@ -385,7 +385,7 @@ def test_a_setting_that_looks_misspelt_is_warned_of_when_it_is_built(workspace: 
         assert text in result.err
 
 
-def test_files_that_replace_modules_of_the_server_are_told_where_they_are_named(workspace: Workspace) -> None:
+def test_files_that_replace_modules_of_the_server_are_reported_where_they_are_named(workspace: Workspace) -> None:
     manifest = HANDLED.replace("base_handler", "h") + "      '1': {weights: w.pt, files: [lib/*.py, labels.txt]}\n"
     files = {"lib/types.py": "", "lib/ours.py": "", "labels.txt": "", "random.py": HANDLER}
     workspace.write({"gdcbuild.yaml": manifest + "handlers: {h: {file: random.py}}\n", "w.pt": b"w", **files})
@@ -425,7 +425,7 @@ BROKEN = {"h.py": "def handle(data:\n", "lib/net.py": "x = 1\nreturn x\n", "c.ya
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "build", "apply"])
-def test_files_that_do_not_parse_are_told_before_anything_is_built(workspace: Workspace, command: str) -> None:
+def test_files_that_do_not_parse_are_reported_before_anything_is_built(workspace: Workspace, command: str) -> None:
     workspace.write({"gdcbuild.yaml": NOT_PARSED, "w.pt": b"w", **BROKEN})
     result = workspace.run(command)
     assert result.code == 65, result.err
@@ -436,11 +436,11 @@ def test_files_that_do_not_parse_are_told_before_anything_is_built(workspace: Wo
         f"newer Python than 3.{sys.version_info.minor}",
     ):
         assert text in result.err
-    assert result.err.count("error: ") == len(BROKEN), "each file once, whatever uses it"
+    assert result.err.count("error: ") == len(BROKEN), "each file once, however many use it"
     assert workspace.served() == {}
 
 
-def test_files_that_do_not_parse_stop_nothing_that_does_not_need_them(workspace: Workspace) -> None:
+def test_files_that_do_not_parse_stop_only_what_needs_them(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": NOT_PARSED, "w.pt": b"w", **BROKEN, "h.py": HANDLER})
     workspace.ok("apply", "other")
     workspace.ok("plan", "other")
@@ -450,7 +450,7 @@ def test_files_that_do_not_parse_stop_nothing_that_does_not_need_them(workspace:
     workspace.ok("plan")
 
 
-def test_every_mistake_of_a_list_and_of_all_that_goes_with_it(workspace: Workspace) -> None:
+def test_every_mistake_in_a_version_is_reported(workspace: Workspace) -> None:
     manifest = HANDLED.replace("base_handler", "h") + (
         "      '1':\n        weights: no1\n        model_file: no2\n        config: no3\n"
         "        files: [no4, ../x, '*.md', /abs, lab/, {from: no5, to: x}, {step: t, path: x}]\n"
@@ -531,7 +531,7 @@ def test_a_mistake_in_the_framework_hides_no_other(workspace: Workspace) -> None
     ],
 )
 def test_one_problem_for_one_mistake(tmp_path: Path, manifest: str, value: str) -> None:
-    """Nothing is said of what a value that is refused would be, or of what is missing without it."""
+    """A refused value is not reported again, nor what is missing without it."""
     bad = "vars: {bad: [1]}\n" if "bad" in value else ""
     (tmp_path / "gdcbuild.yaml").write_text(manifest % value + bad)
     (tmp_path / "w.pt").write_text("w")
@@ -541,7 +541,7 @@ def test_one_problem_for_one_mistake(tmp_path: Path, manifest: str, value: str) 
     assert problem.hint and problem.where and problem.where.line
 
 
-def test_a_handler_that_nobody_uses_is_checked_too(workspace: Workspace) -> None:
+def test_an_unused_handler_is_checked_too(workspace: Workspace) -> None:
     handlers = "handlers: {a: {file: no.py, files: [nor]}, b: {file: ':f'}, c: {file: 'h.py:'}}\n"
     workspace.write({"gdcbuild.yaml": HEAD + handlers, "h.py": ""})
     result = workspace.run("validate")
@@ -568,14 +568,14 @@ def test_a_variable_that_is_not_utf_8(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("output", ["/abs", "../a", "./"])
-def test_an_output_is_told_at_its_step(workspace: Workspace, output: str) -> None:
+def test_a_bad_output_is_reported_at_its_step(workspace: Workspace, output: str) -> None:
     manifest = HANDLED + '      "1": {weights: {step: s, path: w.pt}}\n'
     workspace.write({"gdcbuild.yaml": manifest + f"steps: {{s: {{run: [a], outputs: [{output}]}}}}\n"})
     result = workspace.run("validate")
     assert (result.code, result.err.count("error: "), "gdcbuild.yaml:13:33: " in result.err) == (65, 1, True), result.err
 
 
-def test_a_variable_of_the_chosen_environment_is_told_once(workspace: Workspace) -> None:
+def test_a_variable_of_the_chosen_environment_is_reported_once(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", 'bucket: "${env.NOT_SET}", region: "${env.NOR_THIS}"')})
     result = workspace.run("plan")
     assert (result.code, result.err.count("error: ")) == (65, 2), result.err
@@ -601,7 +601,7 @@ def test_folders_in_an_archive(workspace: Workspace, given: str, said: str, hint
     assert hint in result.err
 
 
-def test_what_the_hints_for_folders_say_is_valid(workspace: Workspace) -> None:
+def test_hints_for_folders_are_valid(workspace: Workspace) -> None:
     given = "{from: lab/, to: ./}, {from: lab/, to: lab/}, 'lab/**', {from: w.pt, to: ./}"
     workspace.write({"gdcbuild.yaml": HANDLED + f'      "1": {{weights: w.pt, files: [{given}]}}\n'})
     workspace.write({"w.pt": b"w", "lab/a.txt": "a", "lab/deep/b.txt": "b"})
@@ -615,7 +615,7 @@ def test_a_password_in_an_endpoint_is_not_shown(workspace: Workspace) -> None:
     assert "'https://host:99999' is not an endpoint" in result.err
 
 
-def test_settings_within_settings_are_told_at_their_keys(workspace: Workspace) -> None:
+def test_nested_settings_are_reported_at_their_keys(workspace: Workspace) -> None:
     config = "    config:\n      parallelType: tp\n      torchrun:\n        nnodes: 1\n        node-rank: x\n"
     workspace.write(
         {"gdcbuild.yaml": HANDLED.replace("    versions:", config + "    versions:") + '      "1": {weights: w.pt}\n'}
@@ -633,7 +633,7 @@ def test_a_number_in_quotes_and_a_version_given_twice(workspace: Workspace) -> N
     assert "?" not in result.err
 
 
-def test_what_is_no_root_manifest_is_called_what_it_is(workspace: Workspace) -> None:
+def test_a_root_manifest_that_is_not_a_file(workspace: Workspace) -> None:
     (workspace.root / "loop").symlink_to("loop")
     (workspace.root / "folder").mkdir()
     os.mkfifo(workspace.root / "pipe")
@@ -663,7 +663,7 @@ def test_every_mistake_in_what_a_step_declares(workspace: Workspace) -> None:
     "given",
     ['bucket: "s3://"', 'bucket: b, endpoint: "127.0.0.1:5998"', 'bucket: b, endpoint: "http://x y"', "bucket: ftp://x"],
 )
-def test_what_is_no_bucket_or_endpoint(workspace: Workspace, given: str) -> None:
+def test_invalid_buckets_and_endpoints(workspace: Workspace, given: str) -> None:
     workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", given)})
     result = workspace.run("validate")
     assert (result.code, "gdcbuild.yaml:3:" in result.err, " is not a" in result.err) == (65, True, True), result.err

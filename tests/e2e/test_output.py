@@ -1,4 +1,4 @@
-"""What is said where: to machines, to streams that nobody reads or that cannot take it, and when it is told to stop."""
+"""Output: as JSON, to closed or limited streams, and when interrupted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PATIENCE = 30
 
 
 def failure(out: str) -> Any:
-    """The event of a failure: the last line, or the only one."""
+    """The failure event: the last line, or the only one."""
     found = json.loads(out.splitlines()[-1])
     assert (found["schema"], found["event"], set(found["problems"][0])) == (1, "failed", PROBLEM)
     return found
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "explain a@1", "verify", "build", "apply"])
-def test_a_manifest_that_is_not_valid_is_told_to_machines(workspace: Workspace, command: str) -> None:
+def test_an_invalid_manifest_is_reported_as_json(workspace: Workspace, command: str) -> None:
     workspace.write({"gdcbuild.yaml": "schema: 1\nmodles: {}\n"})
     result = workspace.run(*command.split(), "--json")
     (problem,) = failure(result.out)["problems"]
@@ -48,7 +48,7 @@ def test_a_manifest_that_is_not_valid_is_told_to_machines(workspace: Workspace, 
     "command",
     ["plan nope", "plan --env nope", "apply --nope", "plan -f nope.yaml", "apply -j 0", "explain", "cache stats --nope"],
 )
-def test_wrong_usage_is_told_to_machines(workspace: Workspace, command: str) -> None:
+def test_wrong_usage_is_reported_as_json(workspace: Workspace, command: str) -> None:
     workspace.write(FILES)
     result = workspace.run(*command.split(), "--json")
     assert (result.code, failure(result.out)["exit_code"]) == (64, 64), result.err
@@ -57,7 +57,7 @@ def test_wrong_usage_is_told_to_machines(workspace: Workspace, command: str) -> 
     assert failure(workspace.run(*command.split()).out)["exit_code"] == 64
 
 
-def test_jobs_that_fail_are_told_in_the_last_event(workspace: Workspace) -> None:
+def test_failed_jobs_are_reported_in_the_last_event(workspace: Workspace) -> None:
     workspace.write({**FILES, "handlers/other.py": "def handle(data, context:\n"})
     result = workspace.run("apply", "-k", "--json")
     (failed,) = [e for e in result.events if e["event"] == "job_failed"]
@@ -66,7 +66,7 @@ def test_jobs_that_fail_are_told_in_the_last_event(workspace: Workspace) -> None
     assert "failed     check b@2" in workspace.run("apply", "-k").err
 
 
-def test_what_verify_finds_is_its_document(workspace: Workspace) -> None:
+def test_findings_of_verify_are_in_its_document(workspace: Workspace) -> None:
     workspace.write(FILES)
     workspace.ok("apply")
     (workspace.root / "bucket/a/1/model.mar").unlink()
@@ -92,8 +92,8 @@ def test_verify_says_what_is_not_published(workspace: Workspace) -> None:
     ]
 
 
-def test_what_was_never_published_is_no_damage(workspace: Workspace) -> None:
-    """A version that is merged and not applied yet must not alarm whoever watches the bucket."""
+def test_unpublished_versions_are_not_damage(workspace: Workspace) -> None:
+    """A version that is merged but not applied yet must not raise an alarm."""
     workspace.write(FILES)
     workspace.ok("apply", "a")
     assert workspace.ok("verify").err == "Not published yet: b@1, b@2.\nOK: 2 versions match their seals.\n"
@@ -109,7 +109,7 @@ def test_what_was_never_published_is_no_damage(workspace: Workspace) -> None:
     assert workspace.run("verify").code == 4
 
 
-def test_names_from_the_bucket_show_as_they_are_and_do_nothing_else(workspace: Workspace) -> None:
+def test_names_from_the_bucket_are_escaped(workspace: Workspace) -> None:
     workspace.write(FILES)
     workspace.ok("apply")
     seal = workspace.root / "bucket/.gdcbuild/v1/seals" / "\x1b[2Jx\n  + forged" / "1" / f"00000001-{'a' * 64}.json"
@@ -125,8 +125,8 @@ def test_names_from_the_bucket_show_as_they_are_and_do_nothing_else(workspace: W
     assert "\\x1b]0;x\\x07\\nerror: forged\\u202e: was not published" in workspace.run("status").out
 
 
-def test_a_version_that_is_taken_out(workspace: Workspace) -> None:
-    """In the order that the README gives."""
+def test_retiring_a_version(workspace: Workspace) -> None:
+    """In the documented order."""
     workspace.write(FILES)
     workspace.ok("apply")
     workspace.write({"gdcbuild.yaml": MANIFEST.replace('      "1": {weights: w1.pt}\n', "")})
@@ -155,7 +155,7 @@ def test_commands_that_have_json() -> None:
 
 
 def shell(workspace: Workspace, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What bash makes of it, where `g` is gdcbuild."""
+    """The result of a bash script in which `g` is gdcbuild."""
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", f'g() {{ "{sys.executable}" -m gdcbuild "$@"; }}\n{script}'],
         cwd=workspace.root,
@@ -186,7 +186,7 @@ def shell(workspace: Workspace, script: str, **variables: str) -> subprocess.Com
         ("g cache stats > /dev/full", 1),
     ],
 )
-def test_streams_that_nobody_reads(workspace: Workspace, script: str, code: int) -> None:
+def test_closed_streams(workspace: Workspace, script: str, code: int) -> None:
     workspace.write(FILES)
     done = shell(workspace, script)
     assert (done.returncode, "Traceback" in done.stderr, "Exception" in done.stderr) == (code, False, False), done.stderr
@@ -195,7 +195,7 @@ def test_streams_that_nobody_reads(workspace: Workspace, script: str, code: int)
 
 
 @pytest.mark.parametrize("stderr", ["2> /dev/full", "2>&1 >&3 | true"], ids=["full", "gone"])
-def test_a_warning_that_nobody_reads_takes_no_answer_away(workspace: Workspace, stderr: str) -> None:
+def test_an_unreadable_warning_does_not_lose_the_answer(workspace: Workspace, stderr: str) -> None:
     workspace.write(FILES)
     workspace.ok("apply")
     workspace.write({"wb.pt": "other weights"})
@@ -206,7 +206,7 @@ def test_a_warning_that_nobody_reads_takes_no_answer_away(workspace: Workspace, 
 
 
 @pytest.mark.parametrize("script", ["g apply --json | true", "g apply 2>&1 | true", "g apply 2> /dev/full", "g apply 2>&-"])
-def test_a_run_that_nobody_listens_to_is_carried_out(workspace: Workspace, script: str) -> None:
+def test_a_run_without_a_reader_completes(workspace: Workspace, script: str) -> None:
     workspace.write(FILES)
     assert shell(workspace, script).returncode == 0
     assert workspace.ok("verify").err == "OK: 4 versions match their seals.\n"
@@ -252,8 +252,8 @@ def test_no_arguments_give_the_help(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_at_any_moment(workspace: Workspace, number: int) -> None:
-    """From when Python has started on; the moments are spread over a run of all that a plan imports."""
+def test_interrupted_at_any_moment(workspace: Workspace, number: int) -> None:
+    """At moments spread over a run that imports everything a plan does, once Python has started."""
     workspace.write(FILES)
     for moment in range(12):
         with subprocess.Popen(
@@ -289,8 +289,8 @@ cli.main()
 """
 
 
-def test_asked_again_it_does_not_wait(workspace: Workspace) -> None:
-    """As when a server does not answer while an upload is to be broken off."""
+def test_a_second_interrupt_does_not_wait(workspace: Workspace) -> None:
+    """As when a server does not answer while an upload is being aborted."""
     with subprocess.Popen([sys.executable, "-c", SLOW], env={**os.environ}, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "started\n"

@@ -1,4 +1,4 @@
-"""Whatever has changed since the last run, a plan from the snapshot is the plan of somebody who has none."""
+"""Whatever has changed since the last run, a plan from a snapshot equals one without."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def fresh(root: Path, cache: Path, *selected: str) -> str:
 
 @pytest.fixture
 def built(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace that is published, and of which a snapshot is kept however young its files are."""
+    """A published workspace with a snapshot, however recent its files are."""
     for module in (held, remembered):
         monkeypatch.setattr(module, "RACY_NS", 0)
     workspace.write(FILES)
@@ -126,7 +126,7 @@ def test_only_what_changed_is_read(built: Workspace, reads: list[str]) -> None:
     assert reads == [], "what is not selected does not matter"
 
 
-def test_what_it_rests_on_is_looked_at_too(built: Workspace, reads: list[str]) -> None:
+def test_changes_in_dependencies_are_found(built: Workspace, reads: list[str]) -> None:
     built.write({"models/a/weights.pt": "other"})
     time.sleep(0.02)
     changes = json.loads(planned(built.root, built.cache, "c"))["changes"]
@@ -265,15 +265,15 @@ def test_a_variable_of_an_environment(built: Workspace, monkeypatch: pytest.Monk
     assert (result.code, "GDCBUILD_TEST_BUCKET is not set" in result.err) == (65, True)
 
 
-def test_results_that_are_gone(built: Workspace) -> None:
+def test_missing_results(built: Workspace) -> None:
     shutil.rmtree(built.cache / "records")
     found = json.loads(planned(built.root, built.cache))
     assert [c["build"] for c in found["changes"]] == ["build"] * 6
     assert found["summary"] == {"none": 4, "unknown": 2}, "the bucket tells of what is only packed"
 
 
-def test_steps_of_one_name_in_manifests_of_one_folder(workspace: Workspace) -> None:
-    """Also when only one of them is read."""
+def test_steps_of_the_same_name_in_manifests_of_one_folder(workspace: Workspace) -> None:
+    """Even if only one of them is read."""
     part = (
         "schema: 1\nmodels: {NAME: {framework: pytorch-cpu.2-4, handler: h, "
         "versions: {'1': {weights: {step: s, path: w.pt}}}}}\n"
@@ -295,7 +295,7 @@ def test_steps_of_one_name_in_manifests_of_one_folder(workspace: Workspace) -> N
 
 @pytest.mark.parametrize("folder", ["", "models/a/"])
 @pytest.mark.parametrize("gone", ["unused.py", "in/1.txt"])
-def test_what_no_model_uses_is_looked_at_too(built: Workspace, folder: str, gone: str, reads: list[str]) -> None:
+def test_unused_entries_are_checked_too(built: Workspace, folder: str, gone: str, reads: list[str]) -> None:
     handler, step = "  unused: {file: unused.py}\n", "  unused: {run: [x], inputs: [in/], outputs: [o]}\n"
     manifest = (built.root / folder / "gdcbuild.yaml").read_text()
     if folder:
@@ -316,8 +316,8 @@ def test_what_no_model_uses_is_looked_at_too(built: Workspace, folder: str, gone
     assert ("the folder 'in/' is empty" if "/" in gone else "there is no file 'unused.py'") in first
 
 
-def test_what_no_model_uses_any_more_is_looked_at_too(built: Workspace, reads: list[str]) -> None:
-    """Somebody else's manifest tells that the last user has gone."""
+def test_entries_that_are_no_longer_used_are_checked_too(built: Workspace, reads: list[str]) -> None:
+    """The change is in another manifest, which no longer uses the entry."""
     for name in "abc":
         built.write({f"models/{name}/gdcbuild.yaml": MODEL.replace("NAME", name).replace("WEIGHTS", SOURCES[0])})
     time.sleep(0.02)
@@ -362,8 +362,8 @@ def test_damaged_listings_are_a_miss(built: Workspace) -> None:
 
 
 @pytest.mark.parametrize("part", ["snapshots", "listings"])
-def test_a_folder_that_others_can_write_to_is_not_believed(built: Workspace, part: str) -> None:
-    """What lies there says that nothing is to do; the cache around it is ours alone."""
+def test_a_folder_that_others_can_write_to_is_not_trusted(built: Workspace, part: str) -> None:
+    """A forged snapshot says that nothing changed; only its folder is writable for others."""
     built.age()
     for _ in range(2):
         built.ok("plan")

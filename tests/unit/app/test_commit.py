@@ -1,4 +1,4 @@
-"""Which files a commit gives: compared with real repositories, whatever git status would say of them."""
+"""Which files match a commit: compared with real repositories, independent of git status."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def repo(tmp_path: Path) -> Repo:
 
 
 @pytest.mark.parametrize("folder", ["", "deep/below"])
-def test_what_is_committed_and_what_is_not(tmp_path: Path, folder: str) -> None:
+def test_committed_and_uncommitted_files(tmp_path: Path, folder: str) -> None:
     repo = Repo(tmp_path, folder)
     assert repo.uncommitted(*FILES) == []
     repo.write({"net.py": "x = 3\n", "weights.pt": "new"})
@@ -99,7 +99,7 @@ def test_an_edit_that_a_racy_index_hides(repo: Repo) -> None:
     assert repo.uncommitted("net.py") == ["net.py"]
 
 
-def test_a_submodule_counts_at_the_commit_that_is_recorded(repo: Repo, tmp_path: Path) -> None:
+def test_a_submodule_counts_at_its_recorded_commit(repo: Repo, tmp_path: Path) -> None:
     inner = Repo(tmp_path / "inner", files={"a.py": "1\n"})
     middle = Repo(tmp_path / "middle", files={"b.py": "2\n"})
     middle.git("submodule", "add", "-q", str(inner.top), "inner")
@@ -124,7 +124,7 @@ def test_a_submodule_counts_at_the_commit_that_is_recorded(repo: Repo, tmp_path:
     assert repo.uncommitted(*both) == ["vendor/b.py"]
 
 
-def test_a_submodule_that_is_not_checked_out_gives_nothing(repo: Repo, tmp_path: Path) -> None:
+def test_a_submodule_that_is_not_checked_out_has_no_files(repo: Repo, tmp_path: Path) -> None:
     inner = Repo(tmp_path / "inner", files={"a.py": "1\n"})
     repo.git("submodule", "add", "-q", str(inner.top), "vendor")
     repo.commit()
@@ -133,7 +133,7 @@ def test_a_submodule_that_is_not_checked_out_gives_nothing(repo: Repo, tmp_path:
     assert repo.uncommitted("vendor/a.py", "net.py") == ["vendor/a.py"]
 
 
-def test_a_repository_of_its_own_inside_is_in_no_commit_of_ours(repo: Repo) -> None:
+def test_a_nested_repository_is_not_part_of_our_commit(repo: Repo) -> None:
     repo.write({".gitignore": "other\n", "other/a.py": "1\n"})
     repo.commit()
     repo.git("init", "-q", at="other")
@@ -160,7 +160,7 @@ def own_filter(repo: Repo) -> None:
 
 
 @pytest.mark.parametrize("convert", [eol_attribute, autocrlf, encoding, own_filter])
-def test_a_file_that_git_converts_is_committed_until_it_is_edited(repo: Repo, convert: Callable[[Repo], None]) -> None:
+def test_a_converted_file_is_committed_until_it_is_edited(repo: Repo, convert: Callable[[Repo], None]) -> None:
     convert(repo)
     repo.git("rm", "-q", "--cached", "net.py", "lib/net.py")
     if convert is encoding:
@@ -177,7 +177,7 @@ def test_a_file_that_git_converts_is_committed_until_it_is_edited(repo: Repo, co
     assert repo.uncommitted("net.py", "lib/net.py") == ["lib/net.py"]
 
 
-def test_a_conversion_that_is_not_committed_does_not_count(repo: Repo) -> None:
+def test_an_uncommitted_conversion_does_not_count(repo: Repo) -> None:
     repo.write({".gitattributes": "*.py text eol=crlf\n"})
     for name in ("net.py", "lib/net.py"):
         (repo.root / name).write_bytes((repo.root / name).read_bytes().replace(b"\n", b"\r\n"))
@@ -189,7 +189,7 @@ def test_a_conversion_that_is_not_committed_does_not_count(repo: Repo) -> None:
 
 
 def test_an_edit_that_a_filter_hides(repo: Repo) -> None:
-    """As a filter that strips what a notebook printed: git calls the file unchanged, and its bytes are others."""
+    """Such as a filter that strips notebook output: git calls the file unchanged, but its bytes differ."""
     repo.write({".gitattributes": "*.py filter=strip\n"})
     repo.git("config", "filter.strip.clean", "grep -v printed || true")
     repo.commit()
@@ -205,7 +205,7 @@ def pointer(data: bytes) -> str:
 
 
 def test_the_pointer_of_git_lfs_names_what_was_committed(repo: Repo) -> None:
-    """And no filter is run for it: it would fetch what the pointer names from a server."""
+    """No filter is run: it would download the file from a server."""
     repo.write({".gitattributes": "*.pt filter=lfs\n", "w.pt": pointer(b"weights")})
     repo.git("config", "filter.lfs.smudge", f"touch {repo.top}/ran; cat")
     repo.git("-c", "filter.lfs.clean=cat", "add", "-A")
@@ -217,7 +217,7 @@ def test_the_pointer_of_git_lfs_names_what_was_committed(repo: Repo) -> None:
     assert not (repo.top / "ran").exists()
 
 
-def test_what_git_annex_names_was_committed(repo: Repo) -> None:
+def test_a_git_annex_pointer_names_what_was_committed(repo: Repo) -> None:
     key = f"SHA256E-s7--{hashlib.sha256(b'weights').hexdigest()}.pt"
     there = f".git/annex/objects/Jx/G2/{key}/{key}"
     repo.write({there: "weights", "unlocked.pt": f"/annex/objects/{key}\n"})
@@ -245,7 +245,7 @@ def test_links_are_followed_as_they_are_committed(repo: Repo) -> None:
     assert repo.uncommitted("linked/net.py", "lib/again.py") == ["lib/again.py", "linked/net.py"]
 
 
-def test_links_in_a_circle_end(repo: Repo) -> None:
+def test_circular_symlinks(repo: Repo) -> None:
     repo.write({"net.py": "x = 1\n"})
     (repo.root / "a").symlink_to("b")
     (repo.root / "b").symlink_to("a")
@@ -253,7 +253,7 @@ def test_links_in_a_circle_end(repo: Repo) -> None:
     assert repo.checkout(digests={"a/net.py": Digest.of(b"")}).files == {}
 
 
-def test_what_went_in_counts_and_not_what_is_there_now(repo: Repo) -> None:
+def test_the_bytes_used_count_not_the_current_ones(repo: Repo) -> None:
     used = Digest.of(b"edited while it was built\n")
     assert repo.checkout(digests={"net.py": used}).uncommitted({"net.py": used}) == ["net.py"]
 
@@ -267,7 +267,7 @@ def test_a_large_file_a_name_with_spaces_and_an_empty_one(repo: Repo) -> None:
     assert repo.uncommitted("a b/ü.bin", "lib/__init__.py") == ["lib/__init__.py"]
 
 
-def test_a_repository_that_names_by_sha256(tmp_path: Path) -> None:
+def test_a_sha256_repository(tmp_path: Path) -> None:
     repo = Repo.__new__(Repo)
     repo.top = repo.root = tmp_path
     repo.told = []
@@ -278,7 +278,7 @@ def test_a_repository_that_names_by_sha256(tmp_path: Path) -> None:
     assert repo.uncommitted(*FILES) == ["net.py"]
 
 
-def test_a_replaced_object_does_not_speak_for_the_commit(repo: Repo) -> None:
+def test_replaced_objects_are_ignored(repo: Repo) -> None:
     was = repo.git("rev-parse", "HEAD:net.py")
     repo.write({"net.py": "x = 3\n"})
     other = repo.git("hash-object", "-w", "net.py")

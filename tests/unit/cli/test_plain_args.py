@@ -1,4 +1,4 @@
-"""What is read without Typer is what Typer reads."""
+"""Parsing without Typer gives what Typer gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAG_WORDS = [name for flag in FLAGS.values() for name in flag.names]
 
 
 def through_typer(words: Sequence[str]) -> dict[str, Any] | None:
-    """The arguments Typer makes of a command line, defaults included; None when it refuses it."""
+    """The arguments that Typer parses, including defaults; None if it refuses the command line."""
     group: Any = typer.main.get_command(app(words))
     command = group.commands[words[0]]
     try:
@@ -43,12 +43,12 @@ def with_defaults(found: tuple[Any, dict[str, Any]]) -> dict[str, Any]:
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Equal, where no value and an empty list are one."""
+    """Compare, with a missing value equal to an empty list."""
     return one.keys() == other.keys() and all((one[k] or None) == (other[k] or None) for k in one)
 
 
 @given(st.sampled_from(sorted(QUICK)), st.lists(st.sampled_from([*WORDS, *FLAG_WORDS]), max_size=6))
-def test_what_is_read_is_what_typer_reads(command: str, words: list[str]) -> None:
+def test_accepted_command_lines_give_what_typer_gives(command: str, words: list[str]) -> None:
     found = read([command, *words], {})
     if found is not None:
         expected = through_typer([command, *words])
@@ -57,7 +57,7 @@ def test_what_is_read_is_what_typer_reads(command: str, words: list[str]) -> Non
 
 
 @pytest.mark.parametrize("command", sorted(QUICK - {"explain", "version"}))
-def test_what_is_typed_most_is_read(command: str) -> None:
+def test_common_command_lines_are_accepted(command: str) -> None:
     for words in itertools.permutations([["-C", "folder"], ["--cache-dir", "x"], ["-f", "file"]]):
         assert read([command, *itertools.chain(*words)], {}) is not None
 
@@ -75,7 +75,7 @@ def test_variables() -> None:
 @pytest.mark.parametrize(
     "line", ["", "--help", "plan --help", "nonsense", "cache stats", "plan --env", "explain", "build -j 0", "build -j4"]
 )
-def test_all_others_are_left_to_typer(line: str) -> None:
+def test_other_command_lines_are_left_to_typer(line: str) -> None:
     assert read(line.split(), {}) is None
 
 

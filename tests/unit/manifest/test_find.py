@@ -1,4 +1,4 @@
-"""Which manifest is the root's."""
+"""Which manifest is the root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_nearest_above(below: Path) -> None:
     assert find(below, None, {}) == (below.parent.parent / "gdcbuild.yaml", "")
 
 
-def test_a_strangers_above_is_not_obeyed(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_of_another_user_in_a_parent_folder_is_refused(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = below.parent.parent
     if os.geteuid() == 0:
         os.chown(root / "gdcbuild.yaml", 65534, -1)
@@ -34,7 +34,7 @@ def test_a_strangers_above_is_not_obeyed(below: Path, monkeypatch: pytest.Monkey
     assert find(below, "../../gdcbuild.yaml", {}) == (root / "gdcbuild.yaml", ""), "whoever names it has"
 
 
-def test_a_linked_manifest_is_where_its_link_is(tmp_path: Path) -> None:
+def test_a_linked_manifest_counts_where_its_link_is(tmp_path: Path) -> None:
     (tmp_path / "shared.yaml").write_text("schema: 1\n")
     (tmp_path / "workspace").mkdir()
     link = tmp_path / "workspace" / "gdcbuild.yaml"
@@ -71,7 +71,7 @@ def test_the_root_is_what_includes_the_nearest(below: Path, include: str, covere
 
 
 def test_a_root_above_a_root(below: Path) -> None:
-    """Each includes the next; what lies between and includes nothing of it does not matter."""
+    """Each includes the next; manifests in between that include neither do not matter."""
     (below.parent.parent / "gdcbuild.yaml").write_text("schema: 1\ninclude: [models/m/gdcbuild.yaml]\n")
     (below.parent / "gdcbuild.yaml").write_text("schema: 1\n")
     (below / "gdcbuild.yaml").write_text("schema: 1\ninclude: [net/gdcbuild.yaml]\n")
@@ -80,7 +80,7 @@ def test_a_root_above_a_root(below: Path) -> None:
     assert find(below / "net", None, {}) == (below.parent.parent / "gdcbuild.yaml", "models/m/net/")
 
 
-def test_a_strangers_root_is_not_obeyed(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_of_another_user_is_refused(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = below.parent.parent / "gdcbuild.yaml"
     root.write_text("schema: 1\ninclude: ['**/gdcbuild.yaml']\n")
     (below / "gdcbuild.yaml").write_text("schema: 1\n")

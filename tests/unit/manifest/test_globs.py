@@ -1,4 +1,4 @@
-"""Globs: what they match, and that nothing is tried twice for it."""
+"""Globs: what they match, without backtracking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gdcbuild.manifest.globs import compiled
 
 @cache
 def plainly(pattern: str, path: str) -> bool:
-    """The meaning of a glob of `*`, `?` and `**`, without any thought of time."""
+    """A simple, slow implementation of `*`, `?` and `**`."""
     if pattern == "**":
         return bool(path)
     if pattern.startswith("**/"):
@@ -34,7 +34,7 @@ segments = st.text(st.sampled_from("ab*?"), min_size=1, max_size=6).filter(lambd
     st.lists(st.text(st.sampled_from("ab"), min_size=1, max_size=6), min_size=1, max_size=6),
 )
 @settings(max_examples=500)
-def test_they_mean_what_they_say(parts: list[str], names: list[str]) -> None:
+def test_globs_match_like_a_plain_implementation(parts: list[str], names: list[str]) -> None:
     pattern, path = "/".join(parts), "/".join(names)
     assert bool(compiled(pattern).match(path)) == plainly(pattern, path)
 
@@ -43,6 +43,6 @@ def test_they_mean_what_they_say(parts: list[str], names: list[str]) -> None:
     ("pattern", "path"),
     [("*a" * 30, "a" * 200 + "b"), ("**/" * 40 + "x", "/".join("abcdefgh")), ("**/a/" * 12 + "x", "a/" * 60 + "b")],
 )
-def test_they_take_no_longer_than_what_they_match(pattern: str, path: str) -> None:
-    """Backtracking would make it years."""
+def test_matching_does_not_backtrack(pattern: str, path: str) -> None:
+    """Backtracking would take years."""
     assert not compiled(pattern).match(path)

@@ -1,4 +1,4 @@
-"""From manifests to the graph: scopes, defaults, variables, references, and where inputs lie."""
+"""From manifests to the graph: scopes, defaults, variables, references, and paths of inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def graph(folder: Path, files: Mapping[str, str], **variables: str) -> Graph:
 
 
 def inputs(action: Action) -> dict[str, str]:
-    """Place → where it comes from."""
+    """Target path → source."""
     return {
         i.path: i.origin.path if isinstance(i.origin, SourceFile) else f"{i.origin.action}:{i.origin.path}"
         for i in action.inputs
@@ -61,7 +61,7 @@ STEP = "steps:\n  s:\n    run: [sh, -c, x, '${out}/w.pt']\n    inputs: %s\n    o
         ("[{model: m, version: '1', path: variables/}]", {"variables/": "m@1:variables/"}),
     ],
 )
-def test_where_inputs_of_a_step_lie(tmp_path: Path, given: str, expected: dict[str, str]) -> None:
+def test_where_inputs_of_a_step_are_placed(tmp_path: Path, given: str, expected: dict[str, str]) -> None:
     manifest = HEAD + STEP % given + "  t: {run: [x], outputs: [q.pt, d/e/h.pt, f/]}\n"
     manifest += "models: {m: {framework: tf, versions: {'1': {saved_model: d/}}}}\n"
     found = graph(tmp_path, {"gdcbuild.yaml": manifest, "a.txt": "", "b.txt": "", "d/c.txt": ""})
@@ -127,7 +127,7 @@ def test_names_are_seen_in_their_own_file_and_the_roots_everywhere(tmp_path: Pat
     assert "two/g.yaml:2:" in message(tmp_path, files)
 
 
-def test_paths_of_defaults_belong_to_the_file_they_stand_in(tmp_path: Path) -> None:
+def test_paths_of_defaults_are_relative_to_their_file(tmp_path: Path) -> None:
     files = {
         "gdcbuild.yaml": HEAD + "include: [m/g.yaml]\ndefaults: {pytorch: {files: [common.txt], handler: base_handler}}\n",
         "common.txt": "",
@@ -183,7 +183,7 @@ def test_the_graph_is_the_same_for_any_order_of_the_manifest(tmp_path: Path) -> 
         "",
     ],
 )
-def test_requirements_that_say_exactly(tmp_path: Path, line: str) -> None:
+def test_pinned_requirements(tmp_path: Path, line: str) -> None:
     manifest = "schema: 1\nframeworks: {tf: {image: tf2-cpu.2-18, toolchain: {requirements: r.txt}}}\n"
     graph(tmp_path, {"gdcbuild.yaml": manifest, "r.txt": line + "\n"})
 
@@ -196,7 +196,7 @@ def test_requirements_that_say_exactly(tmp_path: Path, line: str) -> None:
     ],
     ids=lambda line: line[:20],
 )
-def test_requirements_that_do_not(tmp_path: Path, line: str) -> None:
+def test_unpinned_requirements(tmp_path: Path, line: str) -> None:
     manifest = "schema: 1\nframeworks: {tf: {image: tf2-cpu.2-18, toolchain: {requirements: r.txt}}}\n"
     assert "r.txt:1:1: " in message(tmp_path, {"gdcbuild.yaml": manifest, "r.txt": line + "\n"})
 
@@ -213,7 +213,7 @@ def test_requirements_that_do_not(tmp_path: Path, line: str) -> None:
         ("[a/, a]", False),
     ],
 )
-def test_outputs_that_are_a_file_and_a_folder_of_one_name(tmp_path: Path, outputs: str, fits: bool) -> None:
+def test_outputs_that_are_a_file_and_a_folder_of_the_same_name(tmp_path: Path, outputs: str, fits: bool) -> None:
     files = {"gdcbuild.yaml": f"schema: 1\nsteps:\n  s:\n    run: [x]\n    outputs: {outputs}\n"}
     if fits:
         graph(tmp_path, files)
@@ -229,7 +229,7 @@ def test_a_requirements_file_may_have_any_name(tmp_path: Path) -> None:
     assert used == {"step:a": "interpreter", "step:b": None}
 
 
-def test_what_is_suggested_can_be_written_where_the_mistake_is(tmp_path: Path) -> None:
+def test_suggested_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
     part = "schema: 1\nsteps: {s: {run: [x], outputs: [o], inputs: [%s]}}\n"
     files = {"gdcbuild.yaml": HEAD + "include: [a/gdcbuild.yaml]\n", "a/w/v3.pt": "", "b/x.pt": ""}
     for given, hint in (
@@ -242,8 +242,8 @@ def test_what_is_suggested_can_be_written_where_the_mistake_is(tmp_path: Path) -
         assert hint in message(tmp_path, files | {"a/gdcbuild.yaml": part % given})
 
 
-def test_steps_of_one_name_in_manifests_of_one_folder(tmp_path: Path) -> None:
-    """Neither takes the other's place, nor do what they make. Where a folder has one manifest, its ids have no file."""
+def test_steps_of_the_same_name_in_manifests_of_one_folder(tmp_path: Path) -> None:
+    """Neither they nor their outputs collide. If a folder has one manifest, the ids do not contain its name."""
     part = "schema: 1\nsteps: {s: {run: [%s], outputs: [%s.pt]}}\nmodels: {%s: {framework: pt, handler: base_handler, "
     part += "versions: {'1': {weights: {step: s, path: %s.pt}}}}}\n"
     files = {f"{path}.yaml": part % ((path.replace("/", "-"),) * 4) for path in ("b", "m/a", "m/gdcbuild", "n/c")}

@@ -1,4 +1,4 @@
-"""What is accepted means what it says, and what can only be a mistake is told: once, with what to write."""
+"""Accepted values mean what they say; obvious mistakes are reported once, with a hint."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ def test_a_key_that_begins_with_a_question_mark_is_not_dropped(tmp_path: Path, t
         "steps: {run: {run: [x], outputs: [x], inputs: ['${out}/x']}}\n",
     ],
 )
-def test_the_folder_for_outputs_is_known_to_what_a_step_runs_only(tmp_path: Path, text: str) -> None:
+def test_the_output_folder_is_available_only_in_run(tmp_path: Path, text: str) -> None:
     assert "${out} is available only in a step's `run`" in refused(tmp_path, text).message
 
 
 @pytest.mark.parametrize("value", ["${vars.b}", "${env.B}", "x ${out}", "${nope}"])
-def test_a_variable_holds_no_other(tmp_path: Path, value: str) -> None:
+def test_variables_cannot_contain_variables(tmp_path: Path, value: str) -> None:
     text = f"vars: {{a: '{value}', b: x}}\n" + EXPORT % ("a: '${vars.a}', b: 'x${vars.a}'", CALLED % "")
     problem = refused(tmp_path, text, B="b")
     assert problem.where is not None
     assert (problem.where[1:], "cannot contain variables" in problem.message) == ((2, 11), True)
 
 
-def test_a_variable_without_its_end(tmp_path: Path) -> None:
+def test_a_variable_without_a_closing_brace(tmp_path: Path) -> None:
     assert "'${vars.x' has no closing }" in refused(tmp_path, EXPORT % ("a: 'b ${vars.x'", CALLED % "")).message
 
 
-def test_how_a_variable_is_left_to_a_shell(tmp_path: Path) -> None:
+def test_how_to_leave_a_variable_to_the_shell(tmp_path: Path) -> None:
     text = "steps: {s: {run: [sh, -c, 'echo %s > ${out}/x'], outputs: [x]}}\n"
     assert "$NAME without braces" in refused(tmp_path, text % "${HOME}").hint
     graph(tmp_path, text % "$HOME")
@@ -78,21 +78,21 @@ def args(root: Path, model: str, version: str) -> Any:
     return graph(root, EXPORT % (model, CALLED % version)).actions["m@1"].params["args"]
 
 
-def test_nothing_added_is_nothing_lost(tmp_path: Path) -> None:
+def test_appending_nothing_keeps_the_list(tmp_path: Path) -> None:
     action = graph(tmp_path, TORCH % ("files: [a.txt]", "files+: ")).actions["m@1"]
     assert "extra/a.txt" in [i.path for i in action.inputs]
 
 
-def test_what_is_handed_on_keeps_its_keys(tmp_path: Path) -> None:
+def test_args_keep_their_keys(tmp_path: Path) -> None:
     assert args(tmp_path, "c+: 1", "C++: x") == {"c+": 1, "C++": "x"}
 
 
 @pytest.mark.parametrize("key", ["args", "config", "export"])
-def test_mappings_within_what_is_handed_on_are_replaced(tmp_path: Path, key: str) -> None:
+def test_mappings_within_args_are_replaced(tmp_path: Path, key: str) -> None:
     assert args(tmp_path, f"{key}: {{a: 1}}", f"{key}: {{b: 2}}") == {key: {"b": 2}}
 
 
-def test_a_configuration_and_what_a_step_makes_do_not_mix(tmp_path: Path) -> None:
+def test_a_configuration_and_a_reference_do_not_merge(tmp_path: Path) -> None:
     content, made = "config: {batchSize: 2}", "config: {step: s, path: c.yaml}"
     asked = graph(tmp_path, TORCH % (made, content) + STEP % "").actions["m@1"]
     assert asked.params["config"] == {"batchSize": 2}
@@ -126,7 +126,7 @@ def test_a_configuration_and_what_a_step_makes_do_not_mix(tmp_path: Path) -> Non
         ("frameworks: {f: {image: x, kind: pytorch, version: '٢.٣'}}\n", "is not a valid name"),
     ],
 )
-def test_what_can_only_be_a_mistake(tmp_path: Path, text: str, said: str) -> None:
+def test_obvious_mistakes(tmp_path: Path, text: str, said: str) -> None:
     if "t: {run" in text:
         text = text.replace("steps: {s:", "steps:\n  s:").replace("}}\n", "}\n")
     assert said in refused(tmp_path, text).message
@@ -139,15 +139,15 @@ def test_one_file_of_another_action_in_a_folder_keeps_its_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", [b"line\nfeed", b"\xff"])
-def test_folders_whose_names_are_no_text(tmp_path: Path, name: bytes) -> None:
+def test_folders_whose_names_are_not_utf_8(tmp_path: Path, name: bytes) -> None:
     folder = tmp_path / "odd" / os.fsdecode(name)
     folder.mkdir(parents=True)
     (folder / "x").write_text("")
     assert "has a control character or is not UTF-8" in refused(tmp_path, STEP % "odd/").message
 
 
-def test_a_file_called_git_is_passed_over_too(tmp_path: Path) -> None:
-    """In a submodule, and in another work tree, it is one, and says where that lies on this machine."""
+def test_a_file_called_git_is_ignored_too(tmp_path: Path) -> None:
+    """In submodules and linked worktrees, .git is a file with a path of this machine."""
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab/.git").write_text("gitdir: /elsewhere")
     action = graph(tmp_path, STEP % "lab/").actions["step:s"]
@@ -169,7 +169,7 @@ def test_a_requirements_file_is_shown_from_here(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["my, dir", "a: b", "#h", "plain-1.0_x y"])
-def test_what_is_suggested_for_a_folder_is_yaml(tmp_path: Path, name: str) -> None:
+def test_the_suggestion_for_a_folder_is_valid_yaml(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "x").write_text("")
     hint = refused(tmp_path, TORCH % (f"files: ['{name}/']", "")).hint
@@ -179,8 +179,8 @@ def test_what_is_suggested_for_a_folder_is_yaml(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.slow
-def test_many_names_and_many_mistakes_take_no_longer_than_their_number(tmp_path: Path) -> None:
-    """The time of each would be that of all: of comparing a name with every other, of a list of those in sight."""
+def test_many_names_and_mistakes_take_linear_time(tmp_path: Path) -> None:
+    """Comparing each name with all others, or listing all visible names, would take quadratic time."""
     count = 500
     models = "".join(
         f"  m{i}: {{framework: pytorch-cpu.2-4, handler: %s{i}, versions: {{'1': {{weights: %s}}}}}}\n" for i in range(count)

@@ -48,7 +48,7 @@ def test_table(levels: list[str], result: dict[str, Any]) -> None:
     assert [node.plain() for node in nodes if node] == [node.plain() for node in again if node]
 
 
-def test_values_keep_their_places() -> None:
+def test_values_keep_their_locations() -> None:
     one, other = parse(b"{handler: a, config: {x: 1}}", "one")[0], parse(b"\n{config: {y: 2}}", "other")[0]
     merged = merge(KEYS, one, other)
     assert [str(merged.at(path)[0]) for path in (("handler",), ("config", "x"), ("config", "y"))] == [

@@ -1,4 +1,4 @@
-"""Paths and globs: which files they name, where they lie in an action's folder, and what is refused."""
+"""Paths and globs: which files they name, where these are placed in an action's folder, and what is refused."""
 
 from __future__ import annotations
 
@@ -121,21 +121,21 @@ def test_what_is_refused(paths: Paths, text: str, message: str) -> None:
     assert problem.hint
 
 
-def test_links_within_the_workspace_are_fine(paths: Paths) -> None:
+def test_symlinks_within_the_workspace_are_followed(paths: Paths) -> None:
     (paths.root / "d/link.py").symlink_to("../a.py")
     (paths.root / "loop").symlink_to(".")
     assert paths.expand("", "d/link.py", HERE) == ["d/link.py"]
     assert paths.expand("", "**/b.txt", HERE) == ["b.txt"], "folders behind links are not entered"
 
 
-def test_a_folder_with_a_link_that_leaves(paths: Paths) -> None:
+def test_a_folder_with_a_symlink_that_points_outside(paths: Paths) -> None:
     (paths.root / "d/e/link.py").symlink_to("../../../outside.py")
     with pytest.raises(ManifestError, match="points outside the workspace"):
         paths.folder("", "d", HERE)
 
 
 @pytest.mark.parametrize("pattern", ["d/**", "d/**/*", "**"])
-def test_a_link_to_a_folder_that_would_be_lost_is_refused(paths: Paths, pattern: str) -> None:
+def test_a_symlink_to_a_folder_is_refused(paths: Paths, pattern: str) -> None:
     (paths.root / "d/e/link").symlink_to("../../f")
     with pytest.raises(ManifestError, match="'d/e/link' is a symlink to the folder 'f'"):
         paths.expand("", pattern, HERE)
@@ -145,23 +145,23 @@ def test_a_link_to_a_folder_that_would_be_lost_is_refused(paths: Paths, pattern:
         paths.folder("d", ".", HERE, "x/")
 
 
-def test_a_link_into_its_own_folder_is_no_loop(paths: Paths) -> None:
+def test_a_symlink_into_its_own_folder_does_not_loop(paths: Paths) -> None:
     (paths.root / "d/e/link").symlink_to("..")
     with pytest.raises(ManifestError, match="'d/e/link' is a symlink to the folder 'd'") as caught:
         paths.folder("", "d", HERE, "./")
     assert "another entry" not in str(caught.value)
 
 
-def test_a_link_to_a_folder_is_looked_at(paths: Paths) -> None:
-    """It may come to lead to a file while the folder that it lies in looks the same."""
+def test_a_symlink_to_a_folder_is_watched(paths: Paths) -> None:
+    """It may later point to a file without a change of its folder."""
     (paths.root / "d/link.py").symlink_to("../f")
     with paths.watched() as looked:
         assert paths.expand("", "d/*.py", HERE) == ["d/a.py"]
     assert {"d", "d/link.py"} <= looked
 
 
-def test_what_a_glob_does_not_ask_for_may_be_anything(paths: Paths) -> None:
-    """A virtual environment, for one: its python is a link that leaves the workspace."""
+def test_entries_that_a_glob_does_not_match_are_ignored(paths: Paths) -> None:
+    """Such as a virtual environment, whose python is a symlink that points outside the workspace."""
     (paths.root / ".venv/bin").mkdir(parents=True)
     (paths.root / ".venv/bin/python").symlink_to("/usr/bin/env")
     (paths.root / "d/dangling.txt").symlink_to("nothing")
@@ -171,7 +171,7 @@ def test_what_a_glob_does_not_ask_for_may_be_anything(paths: Paths) -> None:
 
 
 @pytest.mark.parametrize("name", [b"\xff.py", b"line\nfeed.py", b"\x7f.py"])
-def test_names_that_are_no_text_are_refused(paths: Paths, name: bytes) -> None:
+def test_names_that_are_not_utf_8_are_refused(paths: Paths, name: bytes) -> None:
     Path(os.fsdecode(os.fsencode(paths.root / "d") + b"/" + name)).write_text("")
     with pytest.raises(ManifestError, match="has a control character or is not UTF-8"):
         paths.folder("", "d", HERE)
@@ -187,12 +187,12 @@ def test_names_that_are_no_text_are_refused(paths: Paths, name: bytes) -> None:
         ("m", [], "", []),
     ],
 )
-def test_how_files_lie_in_an_actions_folder(folder: str, files: list[str], cwd: str, places: list[str]) -> None:
+def test_where_files_are_placed_in_an_actions_folder(folder: str, files: list[str], cwd: str, places: list[str]) -> None:
     assert lay(folder, files) == (cwd, dict(zip(files, places, strict=True)))
 
 
-def test_the_whole_disk_is_a_workspace_too() -> None:
-    """In a container the manifest may lie at its root."""
+def test_the_root_folder_can_be_a_workspace() -> None:
+    """In a container, the manifest may be in /."""
     assert Paths(Path("/")).file("", "etc/passwd", HERE) == "etc/passwd"
 
 
@@ -212,7 +212,7 @@ ANNEXED = ".git/annex/objects/Jx/G2/SHA256E-s1--0/SHA256E-s1--0"
         ("file", "lost.pth", "'lost.pth' is a broken symlink", "correct the link, or remove it"),
     ],
 )
-def test_a_file_that_is_kept_elsewhere_is_to_be_fetched(paths: Paths, call: str, text: str, message: str, hint: str) -> None:
+def test_hints_to_fetch_a_file(paths: Paths, call: str, text: str, message: str, hint: str) -> None:
     for name in ("w.pt.dvc", "other.pt", "data.dvc"):
         (paths.root / name).write_text("")
     (paths.root / "annexed.pth").symlink_to(ANNEXED)
@@ -224,14 +224,14 @@ def test_a_file_that_is_kept_elsewhere_is_to_be_fetched(paths: Paths, call: str,
     assert (problem.message, problem.hint) == (message, hint)
 
 
-def test_a_link_into_annex_is_to_be_fetched_before_it_leaves_the_workspace(paths: Paths) -> None:
-    """As where the workspace is a folder of a repository: the link leads above it."""
+def test_a_link_into_annex_outside_the_workspace_is_to_be_fetched(paths: Paths) -> None:
+    """If the workspace is a folder of a repository, the link points above it."""
     (paths.root / "d/w.pt").symlink_to(f"../../{ANNEXED}")
     with pytest.raises(ManifestError, match=r"git annex get d/w\.pt"):
         paths.folder("", "d", HERE)
 
 
-def test_what_has_been_fetched_is_found_beside_its_dvc_file(paths: Paths) -> None:
+def test_a_fetched_file_is_found_beside_its_dvc_file(paths: Paths) -> None:
     for name in ("w.pt.dvc", "w.pt"):
         (paths.root / name).write_text("")
     assert paths.expand("", "*.pt", HERE) == ["w.pt"]

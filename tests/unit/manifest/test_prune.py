@@ -1,4 +1,4 @@
-"""What is left of a manifest when all that is wrong in it is told and taken out."""
+"""What is left of a manifest when its invalid parts are reported and removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def left(text: str) -> Sound[Any]:
     return sound(keys_of(*FRAMEWORKS.values()).manifest, put_in(node, {}, {}, []), {"schema": Node(1, node.where)})
 
 
-def test_all_of_it_when_nothing_is_wrong() -> None:
+def test_a_valid_manifest_is_kept_completely() -> None:
     found = left("schema: 1\nmodels: {m: {versions: {'1': {weights: w}}}}\n")
     assert (found.problems, found.without) == ((), frozenset())
 
@@ -49,7 +49,7 @@ def test_all_of_it_when_nothing_is_wrong() -> None:
         ("schema: 1\ndefault_environment: '${env.X}'\nvars: {a: 1}", [], {"vars": {"a": 1}}),
     ],
 )
-def test_the_smallest_part_is_taken_out(text: str, problems: list[str], kept: dict[str, Any]) -> None:
+def test_the_smallest_invalid_part_is_removed(text: str, problems: list[str], kept: dict[str, Any]) -> None:
     found = left(text + "\n")
     assert [any(p.message.startswith(words) or words in p.message for p in found.problems) for words in problems] == [
         True
@@ -62,7 +62,7 @@ def test_the_smallest_part_is_taken_out(text: str, problems: list[str], kept: di
     assert isinstance(found.value, Manifest)
 
 
-def test_nothing_is_left_of_what_is_no_mapping() -> None:
+def test_nothing_is_left_unless_it_is_a_mapping() -> None:
     node, _ = parse(b"[]\n", "f")
     assert node is not None
     found = sound(Version, node, {})

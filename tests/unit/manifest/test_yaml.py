@@ -1,4 +1,4 @@
-"""Strict YAML: values of YAML 1.2, a place for each, and never an exception."""
+"""Strict YAML: YAML 1.2 values, a location for each, and never an exception."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_values(text: str, value: Any) -> None:
         *("2024-01-01", "2024-1-1 10:00:00", "2024-01-01T10:00:00.5Z", "2024-01-01 10:00:00 +01:00", "00.5", "1_0.5e+3"),
     ],
 )
-def test_what_readers_do_not_agree_on(text: str) -> None:
+def test_values_on_which_parsers_disagree(text: str) -> None:
     assert said(f"k: {text}\n") == [f"f:1:4: {text} is not quoted, and YAML parsers disagree on its value"]
     assert values(f"k: '{text}'\n") == {"k": text}
 
@@ -114,7 +114,7 @@ def test_what_readers_do_not_agree_on(text: str) -> None:
         ("1e" + "9" * 5000, "true or false"),
     ],
 )
-def test_how_to_write_what_readers_do_not_agree_on(text: str, hint: str) -> None:
+def test_hints_for_values_on_which_parsers_disagree(text: str, hint: str) -> None:
     _, (problem,) = parse(f"k: {text}\n".encode(), "f")
     assert hint in problem.hint
     if hint.endswith("the number"):
@@ -124,7 +124,7 @@ def test_how_to_write_what_readers_do_not_agree_on(text: str, hint: str) -> None
 @pytest.mark.slow
 @given(st.text(st.sampled_from("0123456789-+._:eExobaf TZyn"), min_size=1, max_size=24))
 @settings(max_examples=2000)
-def test_a_plain_word_is_for_others_what_it_is_here(text: str) -> None:
+def test_accepted_scalars_agree_with_pyyaml(text: str) -> None:
     node, problems = parse(f"k: {text}\n".encode(), "f")
     if not problems:
         assert node is not None
@@ -132,7 +132,7 @@ def test_a_plain_word_is_for_others_what_it_is_here(text: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["1e5", "2024-01-01", "123456789012345678901", "="])
-def test_keys_that_readers_do_not_agree_on(key: str) -> None:
+def test_keys_on_which_parsers_disagree(key: str) -> None:
     assert said(f"{key}: x\n")[0].startswith(f"f:1:1: {key} is not quoted, and YAML ")
 
 
@@ -146,8 +146,8 @@ def test_keys_that_readers_do_not_agree_on(key: str) -> None:
         ("12:30:45", 'such as "12-30-45":'),
     ],
 )
-def test_keys_that_are_no_names_in_quotes_either(key: str, hint: str) -> None:
-    """One mistake, with a hint that can be followed. Where any text may be a key it is to quote it."""
+def test_keys_that_are_invalid_names_even_in_quotes(key: str, hint: str) -> None:
+    """One mistake, with a valid hint. If any string may be a key, the hint is to quote it."""
     node, (problem,) = parse(f"versions:\n  {key}: x\n".encode(), "f")
     assert hint in problem.hint
     assert node is not None
@@ -161,7 +161,7 @@ def test_letters_are_keys() -> None:
 
 
 @pytest.mark.parametrize("key", ["1", "1.10", "true", "null", "~", "no", "0x1F"])
-def test_keys_are_text(key: str) -> None:
+def test_keys_must_be_strings(key: str) -> None:
     assert said(f"{key}: x\n")[0].startswith(f"f:1:1: {key} is not quoted, and YAML reads it as")
     assert values(f'"{key}": x\n') == {key: "x"}
 
@@ -200,7 +200,7 @@ def test_what_is_refused(text: str, expected: list[str]) -> None:
         (b"x" * (MAX_BYTES + 1), "f: the manifest is larger than 16 MiB"),
     ],
 )
-def test_bytes_that_are_no_text(data: bytes, expected: str) -> None:
+def test_bytes_that_are_not_text(data: bytes, expected: str) -> None:
     assert said(data)[0].startswith(expected)
 
 
@@ -219,23 +219,23 @@ def test_bytes_that_are_no_text(data: bytes, expected: str) -> None:
         ("a: 1\n%YAML 1.1\n", "f:3:1", "remove the line above"),
     ],
 )
-def test_what_to_write_where_it_is_no_yaml(text: str, place: str, hint: str) -> None:
+def test_hints_for_invalid_yaml(text: str, place: str, hint: str) -> None:
     _, (problem,) = parse(text.encode(), "f")
     assert problem.message.startswith("not valid YAML: ")
     assert (str(problem.where), hint in problem.hint) == (place, True), problem
 
 
 @pytest.mark.parametrize("key", ["0x_", "0b_", "+" + "1" * 5000, "1_" + "0" * 5000, "1:" + "2:" * 40 + "3"])
-def test_keys_that_are_numbers_nobody_can_read(key: str) -> None:
+def test_keys_that_look_like_numbers_and_cannot_be_parsed(key: str) -> None:
     assert "is not quoted, and YAML reads it as" in said(f"? {key}\n: x\n")[0]
 
 
-def test_a_character_is_named_at_its_line_whatever_stands_before_it() -> None:
+def test_an_invalid_character_is_reported_at_its_line() -> None:
     assert said("a: äöü äöü\nb: \x01\n") == ["f:2:1: YAML does not allow the character U+0001"]
 
 
-def test_a_long_value_takes_no_longer_than_its_length() -> None:
-    """Backtracking would make it hours."""
+def test_a_long_value_takes_linear_time() -> None:
+    """Backtracking would take hours."""
     assert values("k: 1" + "_" * 200_000 + "x\n")["k"].endswith("x")
 
 
@@ -245,7 +245,7 @@ def test_a_byte_order_mark_and_windows_lines() -> None:
     assert node.plain() == {"a": 1, "b": "x"}
 
 
-def test_places() -> None:
+def test_locations() -> None:
     node, _ = parse(b"a:\n  b: [x, {c: 1}]\n", "f")
     assert node is not None
     assert node.at(("a", "b", 1, "c"))[0] == Location("f", 2, 11)
@@ -266,7 +266,7 @@ def test_any_bytes_give_a_node_or_problems(data: bytes) -> None:
 @pytest.mark.slow
 @given(st.text(st.sampled_from("ab:-[]{}&*!|>'\"#%@`?,. \n\t0123456789"), max_size=60))
 @settings(max_examples=500)
-def test_any_text_agrees_with_another_reader_or_is_refused(text: str) -> None:
+def test_any_text_agrees_with_another_parser_or_is_refused(text: str) -> None:
     node, problems = parse(text.encode(), "f")
     if problems:
         return

@@ -1,4 +1,4 @@
-"""Which parts of a snapshot still hold."""
+"""Which parts of a snapshot are still valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gdcbuild.memory.snapshot import Part, stamp
 
 
 class Parts:
-    """A chain of models, each made of the one before; `asked` counts how often a part is read."""
+    """A chain of models, each built from the previous one; `asked` counts how often a part is read."""
 
     def __init__(self, root: Path, length: int) -> None:
         self.asked = 0
@@ -30,7 +30,7 @@ class Parts:
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("changed", [0, 50, 99])
-def test_what_rests_on_a_change_does_not_hold_and_is_looked_at_once(tmp_path: Path, order: int, changed: int) -> None:
+def test_dependents_of_a_change_are_invalid_and_checked_once(tmp_path: Path, order: int, changed: int) -> None:
     chain = Parts(tmp_path, 100)
     (tmp_path / f"{changed}").write_text("other")
     found = Held(cast(Any, chain), tmp_path).desired(list(chain.parts)[::order])
