@@ -225,7 +225,7 @@ class RememberedSource:
         """Write the snapshot: the new results, and the parts of the old one that are still valid.
 
         Models with mistakes are left out, so that the mistakes are found again. With any other mistake, nothing is written:
-        it would be forgotten.
+        it would be forgotten. Nor is anything written when two manifests declare one model: only one of them would be read.
         """
         from gdcbuild.core.graph import STEP
         from gdcbuild.manifest import bucket_overlap
@@ -233,7 +233,8 @@ class RememberedSource:
         old = self._old.snapshot.head if self._old is not None else None
         graph, loaded = plain.graph, plain.loaded
         mistakes = {m: set(plain.wrong.of(f"{m}@{v}" for v in ids)) for m, ids in plain.models().items()}
-        if not set(plain.wrong.all()) <= set().union(*mistakes.values()):
+        declared = [(model, file.path) for file in loaded.files for model in file.versions]
+        if not set(plain.wrong.all()) <= set().union(*mistakes.values()) or len(declared) > len(mistakes):
             return
         idle = graph.idle if old is None or self._edited else ()  # an edit may have removed the last use of something
         common = sorted({*graph.origins[""].looked, self._manifest, *(old.paths if old else ()), *idle})
@@ -246,7 +247,7 @@ class RememberedSource:
         if max(shared.newest, together.newest) > self._started - RACY_NS:
             return  # they may have changed after they were read
         homes = {m: file for m, (file, _) in old.models.items()} if old else {}
-        homes |= {model: file.path for file in loaded.files for model in file.versions}
+        homes |= dict(declared)
         variables = sorted(self._variables.asked.union(old.variables if old else ()))
         head = Head(
             basis=basis(self._cache, self._variables.digests(variables)),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gdcbuild.app.project import Project
@@ -180,6 +180,11 @@ def same_id_twice(root: Path, chance: random.Random) -> None:
     Workspace(root, root).write({"models/twin/gdcbuild.yaml": MODEL.replace("NAME", "a").replace("WEIGHTS", "weights.pt")})
 
 
+def same_id_in_a_model_that_is_wrong(root: Path, chance: random.Random) -> None:
+    wrong = MODEL.replace("NAME", "a").replace("handler: shared", "handler: [shared]")
+    Workspace(root, root).write({"models/twin/gdcbuild.yaml": wrong})
+
+
 def remove_model(root: Path, chance: random.Random) -> None:
     shutil.rmtree(root / "models" / chance.choice("abcdefg"), ignore_errors=True)
 
@@ -222,6 +227,7 @@ EDITS: list[Edit] = [
     rename_file,
     add_model,
     same_id_twice,
+    same_id_in_a_model_that_is_wrong,
     remove_model,
     other_source,
     broken_manifest,
@@ -237,6 +243,8 @@ EDITS: list[Edit] = [
         st.tuples(st.sampled_from(EDITS), st.integers(0, 99), st.sampled_from(["", "a", "b@*", "c"])), min_size=1, max_size=6
     )
 )
+@example([(same_id_twice, 0, "b@*"), (rewrite, 0, "a")])
+@example([(same_id_in_a_model_that_is_wrong, 0, "b@*"), (rewrite, 0, "a")])
 def test_a_plan_is_what_it_would_be_without_a_snapshot(built: Workspace, edits: list[tuple[Edit, int, str]]) -> None:
     root = built.root.parent / "copy"
     cache = built.root.parent / "copied-cache"
