@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -49,6 +48,8 @@ class BytesBlob(NamedTuple):
 
     @property
     def crc(self) -> int:
+        import zlib  # loading it takes a plan time, which has no use for it
+
         return zlib.crc32(self.data)
 
     def open(self) -> BinaryIO:

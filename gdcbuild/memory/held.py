@@ -25,13 +25,20 @@ if TYPE_CHECKING:
 def basis(cache: Path, variables: Mapping[str, str | None]) -> str:
     """A digest of what a snapshot depends on besides the workspace's files: gdcbuild, Python, variables, and the cache."""
     package = Path(__file__).parent.parent
-    code = sorted(f"{folder}/{f}" for folder, _, files in os.walk(package) for f in files if f.endswith((".py", ".json")))
+    code = sorted(_code(package))
     try:
         inode = (cache / "records" / "cache.db").stat().st_ino
     except OSError:
         inode = 0
     text = json.dumps([__version__, stamp(package, code).digest, sys.version, sys.prefix, inode, variables])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _code(package: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(package):
+        if "__pycache__" in folders:
+            folders.remove("__pycache__")
+        yield from (f"{folder}/{name}" for name in files if name.endswith((".py", ".json")))
 
 
 class Held:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,9 +102,13 @@ class RememberedSource:
         return self._reading().where(*path)
 
     def check(self, wanted: Collection[VersionId] | None) -> None:
-        everything = [VersionId(m, v) for m, ids in self.models().items() for v in ids] if wanted is None else wanted
-        known = self._known(everything)
-        rest = [id for id in everything if id.model not in known]
+        if wanted is None:
+            models = self.models()
+            known = self._known(models)
+            rest = [VersionId(m, v) for m, ids in models.items() if m not in known for v in ids]
+        else:
+            known = self._known({id.model for id in wanted})
+            rest = [id for id in wanted if id.model not in known]
         plain = self._having(rest) if rest else self._plain
         if plain is None:
             return
@@ -114,7 +118,7 @@ class RememberedSource:
         plain.judged(rest)
 
     def desired(self, wanted: Collection[VersionId]) -> dict[VersionId, Desired]:
-        known = self._known(wanted)
+        known = self._known({id.model for id in wanted})
         self._told = {id: known[id.model][id.version] for id in wanted if id.model in known}
         rest = [id for id in wanted if id.model not in known]
         judged, fresh = None, dict(self._told)
@@ -126,9 +130,9 @@ class RememberedSource:
             self._remember(self._plain, judged)
         return {id: fresh[id] for id in wanted}
 
-    def _known(self, wanted: Collection[VersionId]) -> Mapping[str, Mapping[str, Desired]]:
-        """What the snapshot has for the models of these versions."""
-        return self._old.desired({id.model for id in wanted}) if self._old is not None else {}
+    def _known(self, models: Iterable[str]) -> Mapping[str, Mapping[str, Desired]]:
+        """What the snapshot has for these models."""
+        return self._old.desired(models) if self._old is not None else {}
 
     def work(self, wanted: Collection[VersionId]) -> Work:
         plain = self._having(wanted)

@@ -15,7 +15,6 @@ from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.parallel import each
 from gdcbuild.errors import Problem, RemoteError
-from gdcbuild.files.content import hash_stream
 
 if TYPE_CHECKING:
     from gdcbuild.core.objects import RemoteObject
@@ -112,14 +111,16 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
     return seal.short
 
 
-def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] = hash_stream) -> Digest | None:
-    """Digest of an object as it was listed; None when it has gone since, or was written again.
+def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] | None = None) -> Digest | None:
+    """Digest of an object as it was listed, by `read`; None when it has gone since, or was written again.
 
     Raises RemoteError when what comes has another length: then it is no object, or another one.
     """
+    from gdcbuild.files.content import hash_stream  # most plans read no object
+
     try:
         with remote.open(item.key, item.etag) as stream:
-            found = read(stream)
+            found = (read or hash_stream)(stream)
     except KeyError:
         return None
     if found.size != item.size:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gdcbuild.core import parallel
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.standing import Absent, Published, Standing, Unfinished, Unmanaged
-from gdcbuild.files.content import hash_stream
 from gdcbuild.publish.bucket import (
     Sealed,
     as_listed,
@@ -38,6 +37,8 @@ COMPARED = "objects"
 Listing = Mapping["VersionId", Mapping[str, "RemoteObject"]]
 Drift = dict["VersionId", tuple[tuple[str, ...], "Provenance | None"]]
 """How sealed versions differ from their seals, and what these say that they were made from."""
+
+_UNCHANGED: tuple[tuple[str, ...], Provenance | None] = ((), None)
 
 
 class Observation(NamedTuple):
@@ -188,19 +189,18 @@ def _standings(remote: Remote, seals: Mapping[VersionId, Sealed], found: Listing
     claims = newest_claims(remote, unclear)
     begun = [id for id, claim in claims.items() if id not in seals or claim > seals[id].generation]
     digests = dict(zip(begun, parallel.each(remote.lookups, lambda id: claimed(remote, id, claims[id]), begun), strict=True))
-
-    def standing(id: VersionId) -> Standing:
-        drift, provenance = lines.get(id, ((), None))
-        return standing_of(seals.get(id), drift, found[id], digests.get(id, ""), provenance)
-
-    return {id: standing(id) for id in found}
+    return {
+        id: standing_of(seals.get(id), drift, found[id], digests.get(id, ""), provenance)
+        for id in found
+        for drift, provenance in (lines.get(id, _UNCHANGED),)
+    }
 
 
 def _listed(remote: Remote, sealed: Collection[Sealed], found: Listing, look: Look) -> Drift:
     def lines(newest: Sealed) -> tuple[tuple[str, ...], Provenance | None]:
         tree, here = look.trees.get(newest.id), found[newest.id]
         if tree is not None and tree.digest.hash == newest.digest and as_listed(tree, here):
-            return (), None
+            return _UNCHANGED
         seal = read_seal(remote, newest, look.memo)
         return differences(seal, here), seal.provenance if seal is not None else None
 
@@ -218,6 +218,8 @@ def _damaged(
     remote: Remote, seals: Mapping[VersionId, Seal | None], found: Listing, watched: Watched
 ) -> dict[VersionId, set[str]]:
     """Read everything: for each version, the paths whose content is not what its seal says."""
+    from gdcbuild.files.content import hash_stream
+
     todo = [
         (id, path, file.digest)
         for id, seal in seals.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -15,7 +14,6 @@ from typing import BinaryIO
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.objects import RemoteObject, Stored
 from gdcbuild.errors import Problem, RemoteError, of_system
-from gdcbuild.files.content import flushing, hash_stream, place
 from gdcbuild.remotes.listings import Listings
 
 TEMPORARY = ".gdcbuild/tmp/"
@@ -53,6 +51,8 @@ class DirectoryRemote:
                 yield RemoteObject(key, size)
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
+        from gdcbuild.files.content import flushing, place  # a plan writes nothing
+
         gone: Callable[[int], object] = progress or int
         target = self._path(key)
         if (found := self._compare(target, blob)) is not None:
@@ -77,7 +77,8 @@ class DirectoryRemote:
     @contextmanager
     def _temporary(self) -> Iterator[BinaryIO]:
         """A new file, removed in the end. It is locked, which tells it from what a killed run has left."""
-        import secrets  # quick to use and slow to import, for those who only look
+        import fcntl  # both are quick to use and slow to import, for those who only look
+        import secrets
 
         folder = self._root / TEMPORARY
         _make_folders(folder)
@@ -96,6 +97,8 @@ class DirectoryRemote:
 
     def _compare(self, path: Path, blob: Blob) -> Stored | None:
         """What a create of the blob at the path would find; None when there is no file."""
+        from gdcbuild.files.content import hash_stream
+
         try:
             with _explained(path, "read"), path.open("rb") as stream:
                 if os.fstat(stream.fileno()).st_size != blob.digest.size:
@@ -145,6 +148,8 @@ def _may_hold(folder: str, prefix: str, after: str) -> bool:
 
 def _remove_if_left(path: Path) -> None:
     """Remove a temporary file of long ago that nobody holds."""
+    import fcntl
+
     with suppress(OSError), path.open("rb+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if time.time() - os.fstat(stream.fileno()).st_mtime > LEFT_SECONDS:
