@@ -365,7 +365,7 @@ def test_damaged_listings_are_a_miss(built: Workspace) -> None:
     (file,) = (built.cache / "listings").iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     result = built.ok("plan")
-    assert f"{file} is damaged and is not used" in result.err
+    assert f"{file} is damaged and was ignored" in result.err
     assert "6 up to date" in result.out
 
 
