@@ -148,7 +148,7 @@ def test_an_invalid_source_date_epoch(tmp_path: Path, value: str) -> None:
     workspace.write(FILES)
     result = workspace.run("build")
     assert result.code == 65
-    assert f"SOURCE_DATE_EPOCH is {value!r}, no number of seconds since 1970" in result.err
+    assert f"SOURCE_DATE_EPOCH is {value!r}, not a number of seconds since 1970" in result.err
     assert "correct the variable, or unset it" in result.err
 
 
