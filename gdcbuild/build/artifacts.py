@@ -1,4 +1,4 @@
-"""Artifacts as the engine handles them: a tree, and where each of its files can be read."""
+"""Artifacts: a tree, and where each of its files can be read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gdcbuild.errors import ActionFailed, Location, Problem
 
 
 class Origin(NamedTuple):
-    """What something was made from: `files` of the workspace, by their paths there, and what other actions made.
+    """What something was made from: `files` of the workspace, by their paths there, and outputs of other actions.
 
-    `key` is its action key, where that alone decides its bytes.
+    `key` is its action key, if that alone decides its bytes.
     """
 
     files: Mapping[str, Digest] = MappingProxyType({})
@@ -42,9 +42,12 @@ NOTHING = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What an action made, or is given. `sources` maps those paths that are files of the workspace to their path there;
-    all others are in the CAS. `origins` says of all that is given, for people, where it comes from; ``made_from` what all of
-    it was made from; `bound` which files contain the path of the folder they were made in."""
+    """The outputs or inputs of an action.
+
+    `sources` maps those paths that are files of the workspace to their path there; all others are in the CAS. `origins` says
+    for people where inputs come from; `made_from` what everything was made from; `bound` which files contain the path of
+    their working folder.
+    """
 
     tree: Tree
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -53,18 +56,18 @@ class Artifact:
     bound: tuple[str, ...] = ()
 
     def blobs(self, cas: CAS, workspace: Workspace) -> dict[str, Blob]:
-        """Path → blob. Raises StoreError when the cache has lost one."""
+        """Path → blob. Raises StoreError if the cache has lost one."""
         return {
             path: _Judged(digest, workspace.blob(self.sources[path])) if path in self.sources else cas.get(digest)
             for path, digest in self.tree.items()
         }
 
     def held(self, cas: CAS) -> bool:
-        """True when every file that should be in the CAS is."""
+        """True if the CAS has every file it should have."""
         return not cas.missing(d for path, d in self.tree.items() if path not in self.sources)
 
     def refuse_changed(self, workspace: Workspace, during: str, where: Location | None) -> None:
-        """Raise ActionFailed when a file of the workspace is no longer what it was judged by."""
+        """Raise ActionFailed if a file of the workspace has changed since it was judged."""
         changed = [source for path, source in self.sources.items() if workspace.digest(source) != self.tree[path]]
         if changed:
             raise ActionFailed(
@@ -78,7 +81,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A workspace file under the digest it was judged by: if it has changed since, whoever reads it finds out."""
+    """A workspace file under the digest it was judged by: if it has changed since, its reader finds out."""
 
     digest: Digest
     file: Blob
@@ -92,9 +95,9 @@ class _Judged:
 
 
 def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace) -> Artifact:
-    """All that lies in the action's folder: its inputs laid out, what other actions made among them.
+    """Everything in the action's folder: its inputs, outputs of other actions among them.
 
-    Raises ActionFailed when a path names nothing of what was made, or two inputs want one place.
+    Raises ActionFailed if a path does not name an output, or two inputs have the same path.
     """
     files: dict[str, Digest] = {}
     sources: dict[str, str] = {}
@@ -116,7 +119,7 @@ def inputs_of(action: Action, made: Mapping[str, Artifact], workspace: Workspace
 
 
 def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspace: Workspace) -> frozenset[str]:
-    """SHA-256 of the files that the manifest names by themselves for a version. What a step reads is not for publishing."""
+    """SHA-256 of the files that the manifest names for a version. A step's inputs are not for publishing."""
     found = set()
     for identifier in graph.closure([version.action]):
         for item in () if identifier.startswith(STEP) else graph.actions[identifier].inputs:
@@ -131,7 +134,7 @@ def named(graph: Graph, version: Version, made: Mapping[str, Artifact], workspac
 
 
 def files_of(graph: Graph, version: Version, workspace: Workspace) -> dict[str, Digest]:
-    """Every file of the user's that decides what a version is: what its actions read, their requirements, and manifests."""
+    """Every file of the user's that determines a version: inputs of its actions, their requirements, and manifests."""
     paths = {graph.origins[""].manifest} if "" in graph.origins else set()
     named = {}
     for identifier in graph.closure([version.action]):
@@ -146,7 +149,7 @@ def files_of(graph: Graph, version: Version, workspace: Workspace) -> dict[str, 
 
 
 def _folders(files: Iterable[str]) -> set[str]:
-    """Every folder that some of the files lie in."""
+    """Every folder that contains some of the files."""
     return {path[:end] for path in files for end, c in enumerate(path) if c == "/"}
 
 

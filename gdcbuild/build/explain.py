@@ -10,7 +10,7 @@ from gdcbuild.core.verdict import Explanation, Miss
 
 
 def explain(graph: Graph, judged: Judged, version: VersionId, rebuilder: Rebuilder) -> list[Explanation]:
-    """The version's own action first, then those it needs, nearest last made first."""
+    """The version's own action first, then those it needs, last in build order first."""
     needed = graph.closure([graph.versions[version].action])
     chain = []
     for action, verdict in reversed(list(judged.verdicts.items())):

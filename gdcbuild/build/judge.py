@@ -29,7 +29,7 @@ NOTHING = Judged({}, {})
 
 
 class Work(NamedTuple):
-    """A graph, the verdicts on those of its actions that were asked for, and what makes their artifacts."""
+    """A graph, the verdicts on the wanted actions, and the rebuilder of their artifacts."""
 
     graph: Graph
     judged: Judged
@@ -37,23 +37,23 @@ class Work(NamedTuple):
 
 
 class Judge(Protocol):
-    """Says what versions should be, and what it takes to make them. Every action is judged once, and nothing is run."""
+    """Says what versions should be, and what it takes to build them. Judges every action once, and runs nothing."""
 
     def desired(self, wanted: Collection[VersionId]) -> Mapping[VersionId, Desired]:
-        """What each of the versions should be, as far as that is known: of one that is wrong it is not."""
+        """What each of the versions should be, as far as known; versions with mistakes are left out."""
         ...
 
     def work(self, wanted: Collection[VersionId]) -> Work:
-        """What it takes to make the versions. Raises ManifestError for what is wrong with them.
+        """What it takes to build the versions. Raises ManifestError for mistakes in them.
 
-        Raises ResultChanged when one of them is no longer what `desired` said: then the plan must be made again, from a
-        source that is read again.
+        Raises ResultChanged if one of them is no longer what `desired` said: then the source must be read and the plan made
+        again.
         """
         ...
 
 
 def judge(graph: Graph, wanted: Iterable[VersionId], rebuilder: Rebuilder, known: Judged = NOTHING) -> Judged:
-    """Judge the wanted versions' actions and all they need, but for those whose verdicts are known. Runs nothing."""
+    """Judge the wanted versions' actions and all they need, except those in `known`. Runs nothing."""
     needed = graph.closure(graph.versions[v].action for v in wanted)
     fresh = needed - known.verdicts.keys()
     workspace = rebuilder.ports.workspace

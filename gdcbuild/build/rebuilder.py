@@ -1,6 +1,6 @@
-"""Judges one action: what its key is, whether its result is known, and, if not, makes and records it.
+"""Judges one action: computes its key, looks up its result, and, if there is none, builds and records it.
 
-Constructive traces: the action cache maps a key to the tree that was made under it, and the CAS holds the bytes.
+Constructive traces: the action cache maps a key to the resulting tree, and the CAS has the bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Outcome = Literal["built", "cached"]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What judging and making need of the world. `variables` is our own environment."""
+    """The ports needed to judge and build. `variables` is gdcbuild's own environment."""
 
     cas: CAS
     records: Records
@@ -47,7 +47,7 @@ class Rebuilder:
         self.ports = ports
 
     def judge(self, action: Action, made: Mapping[str, Artifact]) -> tuple[Verdict, Artifact | None]:
-        """The verdict on an action, and its artifact when that is known without building. Runs nothing.
+        """The verdict on an action, and its artifact if that is known without building. Runs nothing.
 
         `made` has the artifacts known so far; an action that needs another one is unknown until that is built.
         """
@@ -78,16 +78,16 @@ class Rebuilder:
         yield from self._programs(action).looked
 
     def explain(self, action: Action, key: Key) -> list[Difference] | None:
-        """What is different from the last result of this action; None when there is none to compare with."""
+        """The differences from the last result of this action; None if there is none."""
         last = self._last(action)
         return None if last is None else differences(last, key, self.ports.toolchains.contents)
 
     def make(
         self, action: Action, made: Mapping[str, Artifact], cancel: Flag, waits: Callable[[], None]
     ) -> tuple[Artifact, Outcome]:
-        """The action's artifact with all its bytes at hand: from the cache, or by running it now.
+        """The action's artifact with all its bytes: from the cache, or by running it now.
 
-        `waits` is called when another process is running it. Raises ActionFailed; nothing is recorded then.
+        `waits` is called if another process is running it. Raises ActionFailed, and records nothing then.
         """
         if isinstance(action.run, Files):
             return inputs_of(action, made, self.ports.workspace), "cached"
@@ -111,17 +111,17 @@ class Rebuilder:
         return found, "cached"
 
     def expected(self, action: Action) -> float:
-        """How long the action is likely to run, in seconds: as long as the last time, or 1 when nothing is known of that."""
+        """The expected run time in seconds: that of the last run, or 1 if unknown."""
         last = self._last(action)
         result = None if last is None else self._result(last)
         return 1.0 if result is None else result.seconds
 
     def prepare(self, name: str, cancel: Flag) -> None:
-        """Make the toolchain of that name, unless it is made already. Raises ActionFailed, or Interrupted."""
+        """Install the toolchain of that name, unless it is installed. Raises ActionFailed, or Interrupted."""
         self.ports.toolchains.ensure(self._graph.toolchains[name], cancel)
 
     def lacks(self, action: Action) -> bool:
-        """True while the action's toolchain has never been made, so that nothing can be said of its key."""
+        """True if the action's toolchain was never installed, so that its key is unknown."""
         return action.toolchain is not None and self._toolchain(action) is None
 
     def _run(self, action: Action, key: Key, inputs: Artifact, python: Path | None, cancel: Flag) -> Artifact:
@@ -133,7 +133,7 @@ class Rebuilder:
                 _check_outputs(action, outputs)
                 tree, bound = self._kept(outputs)
         finally:
-            # a result of other inputs would be filed under a wrong key; and of a failure this is the likelier reason
+            # a result of other inputs would be stored under a wrong key; and a changed input is the likely cause of a failure
             self._refuse_changed(action, key, inputs)
         result = ActionResult(tree, time.monotonic() - started, bound)
         ports.records.put("result", key.hash, result.to_json())
@@ -141,7 +141,7 @@ class Rebuilder:
         return Artifact(tree, made_from=_origin(action, key, inputs), bound=bound)
 
     def _kept(self, outputs: Outputs) -> tuple[Tree, tuple[str, ...]]:
-        """Take the outputs over; their tree, and which of them contain the path of the folder they were made in."""
+        """Store the outputs. Returns their tree, and which of them contain the path of their working folder."""
         files: dict[str, Digest] = {}
         bound = []
         for path, file in outputs.items():
@@ -177,7 +177,7 @@ class Rebuilder:
         return self.ports.runner.programs(action.run.argv[0], bin, self._variables(action))
 
     def _refuse_changed(self, action: Action, key: Key, inputs: Artifact) -> None:
-        """Raise ActionFailed when a file or program that the key was made of is another one now."""
+        """Raise ActionFailed if a file or program in the key has changed."""
         inputs.refuse_changed(self.ports.workspace, f"{action.id} ran", action.where)
         before = {name: digest for name, digest in key.ingredients.items() if name.startswith(PROGRAM)}
         now = {f"{PROGRAM}{name}": digest for name, digest in self._programs(action).digests.items()}
@@ -195,7 +195,7 @@ class Rebuilder:
         return f"{self._graph.name} {action.id}"
 
     def _remember(self, action: Action, key: Key) -> None:
-        """Keep the ingredients of the last result, for explaining the next rebuild."""
+        """Record the ingredients of the last result, to explain the next rebuild."""
         last = self._last(action)
         if last != key:
             self.ports.records.put("last", self._memo(action), key.to_json())
@@ -217,7 +217,7 @@ def _origin(action: Action, key: Key, inputs: Artifact) -> Origin:
 
 
 def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:
-    """An action makes what it declares, and nothing else."""
+    """Refuse outputs that are missing or not declared."""
     where: Location | None = action.where
     if action.outputs is None:
         if not outputs:
@@ -241,5 +241,5 @@ def _check_outputs(action: Action, outputs: Mapping[str, Path]) -> None:
 
 
 def _folders(path: str) -> list[str]:
-    """Every folder that the path lies in, as it is declared: with a "/" at its end."""
+    """Every folder that contains the path, with a "/" at its end, as it is declared."""
     return [path[: end + 1] for end, c in enumerate(path) if c == "/"]

@@ -1,4 +1,4 @@
-"""Runs jobs in the order their needs allow, several at a time. Knows nothing of what a job does."""
+"""Runs jobs in the order of their needs, several at a time. Does not know what a job does."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gdcbuild.core.ports import Flag
 from gdcbuild.errors import GdcbuildError, Interrupted, Problem
 
 END_SECONDS = 5.0
-"""How long what runs may take to end once it is told to: a command has less, a server may say nothing for minutes."""
+"""Seconds to wait for running jobs after a cancel: a command has less, a server may not answer for minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work and the ids of the jobs that must have ended well before it.
+    """One piece of work and the ids of the jobs that must succeed before it.
 
-    `seconds` is how long it is expected to take. Of the jobs in one `pool` only so many run at a time.
+    `seconds` is how long it is expected to take. Only a limited number of jobs of one `pool` run at a time.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Report:
 def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str, int] | None = None) -> Report:
     """Run all jobs, at most `workers` at a time, and of each pool at most as many as `pools` says.
 
-    Of those that may start, the one goes first behind which the longest chain of work waits. After a failure nothing that
+    Of the jobs that may start, the one with the longest chain of waiting work goes first. After a failure nothing that
     needs the failed job starts; without `keep_going` nothing new starts at all. An interrupt (KeyboardInterrupt in this
     thread) cancels what is running, waits a while for it to end, and raises Interrupted.
     """
@@ -74,7 +74,7 @@ def run(jobs: Iterable[Job], workers: int, keep_going: bool, pools: Mapping[str,
 
 
 class _Todo:
-    """The jobs that have not ended: `waiting` are those not started, each with the needs that have not ended well."""
+    """The jobs that have not ended: `waiting` are those not started, each with its unfinished needs."""
 
     def __init__(self, jobs: Iterable[Job], pools: Mapping[str, int]) -> None:
         self._known = {job.id: job for job in jobs}
@@ -90,7 +90,7 @@ class _Todo:
                 self._ready.add(job)
 
     def take(self) -> Job | None:
-        """The next job that may start, which then no longer waits; None when none may."""
+        """The next job that may start, removed from `waiting`; None if none may."""
         job = self._ready.take()
         if job is None:
             return None
@@ -98,7 +98,7 @@ class _Todo:
         return self._known[job]
 
     def ended(self, job: str, error: BaseException | None) -> None:
-        """Note how a job has ended. Raises what is not a job's failure."""
+        """Record how a job has ended. Raises errors that are not a job's failure."""
         self._ready.ended(job)
         if error is None:
             self.report.done.append(job)
@@ -126,7 +126,7 @@ class _Todo:
 def _chains(
     known: Mapping[str, Job], needs: Mapping[str, Iterable[str]], dependents: Mapping[str, Iterable[str]]
 ) -> dict[str, float]:
-    """For each job the seconds of the longest chain that begins with it."""
+    """For each job, the seconds of the longest chain that starts with it."""
     left = {job: sum(1 for _ in found) for job, found in needs.items()}
     order = [job for job, count in left.items() if not count]
     for job in order:  # which grows meanwhile
@@ -141,7 +141,7 @@ def _chains(
 
 
 class _Ready:
-    """The jobs that may start, those behind which the longest chain waits first, as far as their pools have room."""
+    """The jobs that may start, those with the longest waiting chain first, within the limits of their pools."""
 
     def __init__(self, known: Mapping[str, Job], chains: Mapping[str, float], pools: Mapping[str, int]) -> None:
         self._pool_of = {job.id: job.pool for job in known.values()}
@@ -154,7 +154,7 @@ class _Ready:
         heapq.heappush(self._heaps.setdefault(self._pool_of[job], []), self._rank[job])
 
     def take(self) -> str | None:
-        """The next job, which now occupies its pool; None when none may start."""
+        """The next job, which now occupies its pool; None if none may start."""
         open_pools = [pool for pool, heap in self._heaps.items() if heap and self._room[pool] > 0]
         if not open_pools:
             return None

@@ -1,4 +1,4 @@
-"""Inputs that only stand for other files: refused before anything is made of them."""
+"""Refuses inputs that are only placeholders for other files, before anything is built from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gdcbuild.errors import ManifestError, Problem, raise_all
 
 
 def refuse(graph: Graph, actions: Iterable[str], workspace: Workspace) -> None:
-    """Raise ManifestError for every input of these actions that is a Git LFS pointer, or the like."""
+    """Raise ManifestError for every input of these actions that is a Git LFS pointer or another placeholder."""
     raise_all(ManifestError, _problems(graph, actions, workspace))
 
 

@@ -1,4 +1,4 @@
-"""What is to be done with a version: one pure function of what it should be and what it is in the bucket."""
+"""Decides what to do with a version: one pure function of what it should be and what it is in the bucket."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SAME = "up to date: published from the same inputs"
 
 
 _Decision = tuple[Kind, str, tuple[str, ...], str]
-"""What is to be done, why, how the bucket differs, and what to do instead where the usual hint would be wrong."""
+"""Kind, reason, how the bucket differs, and a hint if the usual one would be wrong."""
 
 
 def change_of(id: VersionId, desired: Desired, standing: Standing, terms: Terms) -> Change:
-    """What is to be done with a version of that standing, that should be what is desired. Pure."""
+    """Decide what to do with a version, from its standing and what is desired. Pure."""
     match standing:
         case Absent():
             found = _decision(Kind.CREATE, _because("not published yet", desired))
@@ -46,7 +46,7 @@ def _decision(kind: Kind, why: str, detail: tuple[str, ...] = (), hint: str = ""
 def _published(id: VersionId, desired: Desired, standing: Published, terms: Terms) -> _Decision:
     drift, claimed = standing.drift, standing.claimed
     if drift and not claimed and not terms.repair:
-        # whatever is to come: what is there is nobody's that is known, and is not to be removed unseen
+        # someone unknown put these objects there; never delete them unasked
         return _decision(Kind.DRIFT, drift[0], drift)
     if desired.tree is None:
         origin = standing.provenance
@@ -69,7 +69,7 @@ def _unfinished(id: VersionId, desired: Desired, standing: Unfinished, terms: Te
     if not standing.files and not terms.immutable:
         return _decision(Kind.CREATE, _because("not published yet", desired))
     if desired.tree is None:
-        # what is there may have to go, or may not change: that is known when the bytes are
+        # only the artifact's bytes tell whether objects must be deleted or may not change
         return _decision(Kind.UNKNOWN, _because(BEGUN, desired))
     if terms.immutable and standing.claimed != str(desired.tree.digest):
         return _begun_with_other_bytes(id, standing.claimed)

@@ -25,7 +25,7 @@ class Digest(NamedTuple):
 class Blob(Protocol):
     """Bytes of a known digest that can be read more than once. Readers verify; `open` does not.
 
-    `crc` is their CRC-32 where that was found beside the digest: an archive has it before the bytes.
+    `crc` is their CRC-32 if it was computed with the digest: an archive needs it before the bytes.
     """
 
     @property
@@ -60,7 +60,7 @@ class Tree(Mapping[str, Digest]):
     """Sorted relative POSIX path → digest: what an artifact is. Folders exist through their files only."""
 
     def __init__(self, files: Mapping[str, Digest] | Iterable[tuple[str, Digest]] = (), digest: Digest | None = None) -> None:
-        """`digest` spares computing it, for whoever has it from a place that can be trusted as much as the files."""
+        """`digest` saves computing it; it must be as trustworthy as the files."""
         self._files = dict(sorted(dict(files).items()))
         self._digest = digest
 
@@ -74,7 +74,7 @@ class Tree(Mapping[str, Digest]):
         return len(self._files)
 
     def keys(self) -> KeysView[str]:
-        return self._files.keys()  # the dictionary's own is quicker than the one of Mapping, and so are its items
+        return self._files.keys()  # the dictionary's own view is faster than Mapping's, and so are its items
 
     def items(self) -> ItemsView[str, Digest]:
         return self._files.items()
@@ -90,7 +90,7 @@ class Tree(Mapping[str, Digest]):
 
     @property
     def digest(self) -> Digest:
-        """Digest of the canonical text, one `HASH SIZE PATH` line a file; size is that of all files together.
+        """Digest of the canonical text, one `HASH SIZE PATH` line per file; size is that of all files together.
 
         A backslash and a line feed in a path are written as `\\\\` and `\\n`, so that no two trees have one text.
         """

@@ -21,6 +21,6 @@ def is_endpoint(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A URL for people: without the password that somebody may have put into it, however malformed it is."""
+    """A URL for people, without any password in it, however malformed it is."""
     without_user = re.sub(r"//.*@", "//", text, flags=re.DOTALL)
     return re.sub(r"(//[^/:]*):(?!\d*(?:[/?#]|$))[^/?#]*", r"\1:***", without_user)

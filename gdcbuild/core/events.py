@@ -9,15 +9,15 @@ from gdcbuild.core.plan import Plan
 from gdcbuild.errors import Problem
 
 What = Literal["toolchain", "action", "check", "publish"]
-"""What is done: making a toolchain, running an action, checking an artifact against its image, publishing it."""
+"""The work: installing a toolchain, running an action, checking an artifact against its image, publishing it."""
 
 Outcome = Literal["built", "cached", "created", "replaced", "repaired", "unchanged", "installed", "sound"]
-"""How a job ended well."""
+"""How a job succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """It is known what may be done; nothing has been yet. `total` is the number of jobs that may follow.
+    """The plan is made; nothing has been done yet. `total` is the number of jobs that may follow.
 
     `plan` is None for a build, which looks at no bucket.
     """
@@ -28,7 +28,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class JobStarted:
-    """A job has begun."""
+    """A job has started."""
 
     job: str
     what: What
@@ -36,7 +36,7 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobWaiting:
-    """It waits for another process, which is doing the same."""
+    """The job waits for another process that does the same work."""
 
     job: str
     what: What
@@ -44,9 +44,9 @@ class JobWaiting:
 
 @dataclass(frozen=True, slots=True)
 class JobFinished:
-    """It has ended well. `outcome` says how: a cached action did not run, an unchanged version wrote nothing.
+    """The job succeeded. `outcome` says how: a cached action did not run, an unchanged version wrote nothing.
 
-    `log` is the file with what user code printed, "" when there is none.
+    `log` is the file with the output of user code, or "".
     """
 
     job: str
@@ -58,7 +58,7 @@ class JobFinished:
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """It has failed; what depends on it does not run."""
+    """The job failed; what depends on it does not run."""
 
     job: str
     what: What
@@ -68,7 +68,7 @@ class JobFailed:
 
 @dataclass(frozen=True, slots=True)
 class JobSkipped:
-    """It was not tried, because it needs the job named, which failed."""
+    """The job was not tried, because it needs the job `because`, which failed."""
 
     job: str
     because: str
@@ -76,14 +76,14 @@ class JobSkipped:
 
 @dataclass(frozen=True, slots=True)
 class JobNotStarted:
-    """It was not tried, because some other job failed before its turn came."""
+    """The job was not tried, because another job failed before its turn."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A long upload is this far, in bytes."""
+    """Progress of a long upload, in bytes."""
 
     job: str
     sent: int
@@ -92,7 +92,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file takes long to read, and is read this far, in bytes: by the action `job`, or for its digest when that is ""."""
+    """Progress of reading a large file, in bytes: by the action `job`, or for its digest if that is ""."""
 
     job: str
     path: str
@@ -102,7 +102,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something to know that does not stop the run."""
+    """A warning that does not stop the run."""
 
     problem: Problem
 

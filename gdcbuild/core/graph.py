@@ -23,13 +23,13 @@ class SourceFile:
 
     @property
     def shown(self) -> str:
-        """What it is called: the same on every machine."""
+        """Its name, the same on every machine."""
         return self.name or self.path
 
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
-    """What another action makes: one file of its artifact, a folder of it, or (path "") the whole."""
+    """An output of another action: one file of its artifact, a folder of it, or (path "") all of it."""
 
     action: str
     path: str = ""
@@ -37,11 +37,11 @@ class MadeBy:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One thing an action reads. `path` is where it lies in the action's folder.
+    """One input of an action. `path` is its place in the action's folder.
 
-    For a SourceFile that is the file's path. For a MadeBy, `path` ending in "/" (or "") is the folder that what was made
-    is laid into, relative names kept; otherwise the one file is laid at exactly `path`. `named` is true for a file that the
-    manifest names by itself, and not by a folder or a glob that takes it in; of what was made, its origin tells.
+    For a SourceFile that is the file's path. For a MadeBy, `path` ending in "/" (or "") is the folder for the outputs,
+    relative names kept; otherwise the one file is placed at exactly `path`. `named` is true for a file that the
+    manifest names itself, rather than through a folder or a glob; for an output, see its origin.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """No work at all: the artifact is the inputs, as they are."""
+    """No work: the artifact is the inputs, unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,10 @@ class Action:
     """One unit of work. Everything here but `id`, `pool` and `where` goes into its key, through `core.key`.
 
     `toolchain` names an entry of Graph.toolchains, or is None when no Python environment matters.
-    `outputs` are the files (or folders, ending in "/") it must make, and all it may make; None leaves that to the worker.
+    `outputs` are the files (or folders, ending in "/") it must make, and no others; None leaves that to the worker.
     `cwd` is the folder below the action's folder in which it starts.
-    `version` is the adapter's own version number: raise it when the same inputs would now give other bytes.
-    `pool` names an entry of Graph.pools: of the actions in a pool only so many run at a time.
+    `version` is the adapter's own version number: raise it when the same inputs would give other bytes.
+    `pool` names an entry of Graph.pools: only that many actions of a pool run at a time.
     """
 
     id: str
@@ -144,7 +144,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a model or a step comes from: its manifest, and all files and folders that were looked at to lower it."""
+    """Where a model or a step comes from: its manifest, and all files and folders it was lowered from."""
 
     manifest: str
     looked: frozenset[str]
@@ -152,7 +152,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is done about that which a server would load, and which may be unwanted all the same.
+    """What to do about files that a server would load but that may be unwanted.
 
     `options`: the choice for each key that the frameworks declare. `named`: SHA-256 of the files that the
     manifest names by themselves for the one version that is looked at, so that they may look like secrets.
@@ -164,10 +164,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Graph:
-    """All actions and versions of a workspace, valid: every edge leads somewhere, and there is no cycle.
+    """All actions and versions of a workspace, valid: every edge leads to an action, and there is no cycle.
 
-    `name` is the root folder's: it tells workspaces that share a cache apart where only people are told. `origins` are
-    by model id, and by action id for steps; "" has what is nobody's alone. `idle` is what was looked at for things of the
+    `name` is the root folder's: it distinguishes workspaces that share a cache, for people only. `origins` are
+    by model id, and by action id for steps; "" has what belongs to none alone. `idle` is what was read for parts of the
     root manifest that none of these versions needs.
     """
 
@@ -189,7 +189,7 @@ class Graph:
         return tuple(_topological({a.id: a.needs for a in self.actions.values()}, self.actions))
 
     def closure(self, wanted: Iterable[str]) -> set[str]:
-        """Ids of the wanted actions and of all they need, directly or not."""
+        """Ids of the wanted actions and of all they need, directly or indirectly."""
         seen: set[str] = set()
         stack = list(wanted)
         while stack:
@@ -201,7 +201,7 @@ class Graph:
 
 
 def owner(action: str) -> str:
-    """The model, or the step, that an action is of."""
+    """The model or step of an action."""
     return action if action.startswith(STEP) else action.partition("@")[0]
 
 

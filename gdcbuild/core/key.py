@@ -1,4 +1,4 @@
-"""What makes an action the action it is: one walk that gives both the key and its explanation.
+"""The identity of an action: one walk that gives both the key and its explanation.
 
 The walk writes ingredients; the key is their digest and `explain` compares two lists of them, so the explanation of a
 rebuild cannot drift from its reason.
@@ -17,7 +17,7 @@ from gdcbuild.core.digest import Tree
 from gdcbuild.core.graph import Action, Command, Files, Inline, Worker
 
 KEY_SCHEMA = 3
-"""Raise it when the walk below changes: old results are then not found, and `explain` says why."""
+"""Raise it when the walk below changes: old results are then not found, and `explain` says so."""
 
 SCHEMA, ADAPTER, TOOLCHAIN, PROGRAM, INPUT = "key schema", "adapter version", "toolchain", "program ", "input "
 
@@ -26,7 +26,7 @@ SCHEMA, ADAPTER, TOOLCHAIN, PROGRAM, INPUT = "key schema", "adapter version", "t
 class Key:
     """The ingredients of one action, name → value, in the order of the walk.
 
-    `origins` says for people where an input comes from that lies elsewhere in the action's folder; it is no ingredient.
+    `origins` says where an input comes from if it has another path in the action's folder: for people, not an ingredient.
     """
 
     ingredients: Mapping[str, str]
@@ -46,7 +46,7 @@ class Key:
 
     @classmethod
     def from_json(cls, rows: Any) -> Key | None:
-        """The key that was written; None when it is no such thing."""
+        """The key that was written; None if the rows are not a key."""
         try:
             ingredients = {str(name): str(value) for name, value, *_ in rows}
             return cls(ingredients, {str(name): str(origin[0]) for name, _, *origin in rows if origin})
@@ -56,9 +56,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One ingredient that is not what it was; None on a side where it is absent.
+    """One ingredient that changed; None on the side where it is absent.
 
-    `origin` is where an input comes from, when it lies elsewhere in the action's folder.
+    `origin` is where an input comes from, if it has another path in the action's folder.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.name in (SCHEMA, ADAPTER):
-            return f"gdcbuild itself is another version ({self.name} {self.before}, now {self.after})"
+            return f"gdcbuild itself changed ({self.name} {self.before}, now {self.after})"
         what = f"{INPUT}{self.origin} (as {self.name.removeprefix(INPUT)})" if self.origin else self.name
         if self.before is None:
             return f"{what} added"
@@ -83,7 +83,7 @@ def key_of(
     origins: Mapping[str, str] | None = None,
     programs: Mapping[str, str] | None = None,
 ) -> Key:
-    """The key of an action whose inputs lie under the paths and digests of `inputs`.
+    """The key of an action with `inputs`: path in its folder → digest.
 
     `toolchain` is the toolchain's digest; `env` the values of the variables the action may see; `origins` says where
     inputs come from, by their paths; `programs` are those of the machine that its command starts, name → digest.
@@ -121,7 +121,7 @@ def _how(run: Files | Command | Worker | Inline) -> list[str]:
             return ["files"]
         case Command(argv):
             return ["command", *argv]
-        case Worker():  # which one, its kind and version say: a module may move
+        case Worker():  # kind and version say which one: a module may move
             return ["worker"]
         case Inline():
             return ["inline"]
@@ -132,20 +132,20 @@ def _canonical(value: Any) -> str:
 
 
 def _secret(name: str, value: str | None) -> str:
-    """What tells a variable's values apart, without telling them: ingredients are shown, and kept."""
+    """A digest of a variable's value: ingredients are shown and stored, so the value must not be."""
     if value is None:
         return "not set"
     return f"sha256:{hashlib.sha256(f'{name}={value}'.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 Contents = Callable[[str], Mapping[str, str]]
-"""What a toolchain's digest stands for, name → value; empty when that is not known any more."""
+"""The contents behind a toolchain's digest, name → value; empty if no longer known."""
 
 
 def differences(before: Key, after: Key, contents: Contents) -> list[Difference]:
-    """What was added, removed or changed, in the order of the walk; of a toolchain, what of it."""
+    """What was added, removed or changed, in the order of the walk; for a toolchain, which of its packages."""
     old, new = before.ingredients, after.ingredients
-    if old.get(SCHEMA) != new.get(SCHEMA):  # two walks: what else differs need not mean the same in both
+    if old.get(SCHEMA) != new.get(SCHEMA):  # other ingredients may not mean the same in both schemas
         return [Difference(SCHEMA, old.get(SCHEMA), new.get(SCHEMA))]
     found: list[Difference] = []
     origins = {**before.origins, **after.origins}

@@ -22,7 +22,7 @@ class Key(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class FileKey(Key[Input]):
-    """One file, or what another action makes.
+    """One file, or an output of another action.
 
     Where it is given, the keys in `replaces` are not inherited from defaults or from the model.
     """

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class RemoteObject(NamedTuple):
-    """An object as a listing shows it. `etag` is "" where the store has none that tells content apart."""
+    """An object as a listing shows it. `etag` is "" if the store has none that identifies content."""
 
     key: str
     size: int
@@ -14,9 +14,9 @@ class RemoteObject(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What lies under a key after a create: our bytes, "created" now or found to be the "same", or "other" bytes.
+    """What is under a key after a create: our bytes, "created" now or already there ("same"), or "other" bytes.
 
-    `etag` belongs to the object found or created; "" when the store gave none.
+    `etag` belongs to the object found or created; "" if the store gave none.
     """
 
     outcome: Literal["created", "same", "other"]

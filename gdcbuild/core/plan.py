@@ -1,4 +1,4 @@
-"""The plan as data: what each version in the bucket would become, and what it takes."""
+"""The plan as data: what would happen to each version in the bucket, and what it takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Build(StrEnum):
-    """What it takes to have the artifact."""
+    """What it takes to get the artifact."""
 
     SOURCE = "source"
     CACHED = "cached"
@@ -35,9 +35,8 @@ class Build(StrEnum):
 class Terms(NamedTuple):
     """What may be done to versions in an environment.
 
-    Where they are immutable a published version never changes; with `clean`, versions of a committed tree only are
-    published. With `repair`, what drifted is put back, and what others
-    published with the same bytes is sealed.
+    `immutable`: a published version never changes. `clean`: only committed files are published. `repair`: restore what has
+    drifted, and seal versions that gdcbuild did not publish if their bytes are the same.
     """
 
     environment: str
@@ -47,10 +46,9 @@ class Terms(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """What a version should be: how its artifact comes about, why it must be built ("" when it need not), and the artifact.
+    """What a version should be: where its artifact comes from, why it must be built ("" if it need not), and the artifact.
 
-    `tree` is None while the artifact is not known. `key` is the action key that it then has, where that alone decides
-    its bytes; "" where it does not.
+    `tree` is None while the artifact is not known. `key` is then its action key, if that alone decides its bytes, else "".
     """
 
     build: Build
@@ -63,8 +61,8 @@ class Change(NamedTuple):
     """One row of the plan: one version. `digest` is the artifact's, None when it is not known yet (or not ours to know).
 
     `published` is the digest sealed in the bucket, if any. An orphan has no `build`: the manifest does not know it.
-    `hint` is the mend of a conflict that a new version id is not the first answer to. `removed` are the files of a
-    replaced version that no seal speaks for and the artifact does not have.
+    `hint` says what to do about a conflict that a new version id does not solve. `removed` are the files of a
+    replaced version without a seal that the artifact does not have.
     """
 
     id: VersionId
@@ -79,13 +77,13 @@ class Change(NamedTuple):
 
 
 PUBLISHED = frozenset({Kind.CREATE, Kind.REPLACE, Kind.REPAIR, Kind.UNKNOWN})
-"""The kinds for which apply has something to publish."""
+"""The kinds for which `apply` has something to publish."""
 
 PENDING = PUBLISHED | {Kind.CONFLICT, Kind.DRIFT}
 
 
 def refused(change: Change, environment: str) -> Refused | None:
-    """Why a version must not be applied; None when it may be."""
+    """The error if a version must not be applied, else None."""
     if change.kind is Kind.DRIFT:
         message = f"{change.id} differs from what was published, and is not changed"
         hint = f"find out who changed it; then restore it: gdcbuild apply --repair {change.id} --env {environment}"
@@ -100,7 +98,7 @@ def refused(change: Change, environment: str) -> Refused | None:
 
 
 class Plan(NamedTuple):
-    """Sorted rows, one a version."""
+    """Sorted rows, one per version."""
 
     environment: str
     url: str
@@ -112,12 +110,12 @@ class Plan(NamedTuple):
 
     @property
     def pending(self) -> bool:
-        """True when the bucket is not what the manifest says, or may not be."""
+        """True if the bucket differs from the manifest, or might."""
         return any(c.kind in PENDING for c in self.changes)
 
     @property
     def refusals(self) -> tuple[Refused, ...]:
-        """Why rows must not be applied, one error for each that must not."""
+        """One error for each row that must not be applied."""
         return tuple(error for c in self.changes if (error := refused(c, self.environment)) is not None)
 
     def refuse_conflicts(self) -> None:

@@ -1,4 +1,4 @@
-"""The seams: what the engine needs of the world, each as a small Protocol.
+"""The ports: what the engine needs from outside, each as a small Protocol.
 
 Every port has an implementation in memory or a plain fake, and one conformance suite in tests/conformance.
 """
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class CAS(Protocol):
-    """Digest → bytes. What is in it never changes; a missing or damaged blob is made again by its action."""
+    """Digest → bytes. Its contents never change; a missing or damaged blob is built again by its action."""
 
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those that are not held."""
+        """Those that are not stored."""
         ...
 
     def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
-        """Take over a finished file, which may be moved away; safe when others put the same at the same time.
+        """Store a finished file, which may be moved away; safe if others store the same at the same time.
 
-        `digest` is given by whoever hashed the file while writing it, and is not checked again here. Otherwise the file is
-        read, and each piece goes to `seen` too.
+        `digest` is for callers that hashed the file while writing it; it is not checked again. Otherwise the file is
+        read, and each piece is passed to `seen` too.
         """
         ...
 
     def get(self, digest: Digest) -> Blob:
-        """The blob, to be verified by whoever reads it. Raises StoreError when it is not held."""
+        """The blob; its reader verifies it. Raises StoreError if it is not stored."""
         ...
 
 
@@ -53,27 +53,27 @@ class Records(Protocol):
 
 
 class Locks(Protocol):
-    """Mutual exclusion by name, between all that share a cache: no work is done twice, no folder is worked in by two."""
+    """Mutual exclusion by name between all users of a cache: no work is done twice, and no two runs use one folder."""
 
     def hold(
         self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None
     ) -> AbstractContextManager[None]:
-        """Wait until nobody else holds `name` (a plain file name), and hold it inside the context.
+        """Wait until nobody else holds `name` (a plain file name); hold it inside the context.
 
-        `waits` is called once if that takes longer than a moment. Raises Interrupted when `cancel` is set while it waits.
+        `waits` is called once if that takes longer than a moment. Raises Interrupted if `cancel` is set meanwhile.
         """
         ...
 
 
 class Workspace(Protocol):
-    """The user's files, by path relative to the workspace root. Read only."""
+    """The user's files, by path relative to the workspace root. Read-only."""
 
     def digest(self, path: str) -> Digest:
         """Digest of the file's content. Raises ManifestError when it cannot be read."""
         ...
 
     def slow(self, paths: Iterable[str]) -> Sequence[str]:
-        """Those whose digest takes long, the longest first: it is worth it to ask for several at a time."""
+        """Those whose digest takes long, the longest first: hash several at a time."""
         ...
 
     def blob(self, path: str) -> Blob:
@@ -81,9 +81,9 @@ class Workspace(Protocol):
         ...
 
     def standin(self, path: str, named: bool = True) -> Problem | None:
-        """What is wrong with a small file that only stands for another one, such as a Git LFS pointer; None when it does not.
+        """The problem with a small file that is a placeholder, such as a Git LFS pointer; None if it is not one.
 
-        A DVC file whose data is beside it is one only where it is `named` by itself.
+        A DVC file with its data beside it is one only if the manifest names it (`named`).
         """
         ...
 
@@ -92,28 +92,28 @@ class Toolchains(Protocol):
     """The Python environments user code runs in."""
 
     def digest(self, toolchain: Toolchain) -> str | None:
-        """Digest of interpreter, platform and installed distributions; None while it has not been made."""
+        """Digest of interpreter, platform and installed distributions; None until it is installed."""
         ...
 
     def rests_on(self, toolchain: Toolchain) -> Iterable[Path]:
-        """Files and folders one of which changes when the digest does, other than the workspace's."""
+        """Files and folders outside the workspace, one of which changes when the digest does."""
         ...
 
     def bin(self, toolchain: Toolchain) -> Path:
-        """The folder of its programs, which need not have been made."""
+        """The folder of its programs, which may not exist yet."""
         ...
 
     def contents(self, digest: str) -> Mapping[str, str]:
-        """What a toolchain of that digest was made of: interpreter and each distribution, name → what of it.
+        """The contents of a toolchain of that digest: interpreter and each distribution, name → version.
 
-        For explaining only: empty when it is not known any more.
+        For `explain` only: empty if no longer known.
         """
         ...
 
     def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:
-        """Its python executable, after making the environment if need be.
+        """Its Python executable, after installing the environment if necessary.
 
-        Raises ActionFailed, or Interrupted when `cancel` was set.
+        Raises ActionFailed, or Interrupted if `cancel` was set.
         """
         ...
 
@@ -132,8 +132,8 @@ class Run:
 class Outputs(dict[str, Path]):
     """What an action made, path → file.
 
-    `digests` has those of files that were hashed while they were written. `place` is in every absolute path of the folder
-    that user code ran in, "" if none ran.
+    `digests` has those of files that were hashed while they were written. `place` is part of every absolute path in the folder
+    that user code ran in, or "" if none ran.
     """
 
     def __init__(self, files: Mapping[str, Path], digests: Mapping[str, Digest] | None = None, place: str = "") -> None:
@@ -143,20 +143,20 @@ class Outputs(dict[str, Path]):
 
 
 class Programs(NamedTuple):
-    """Programs that a command starts, name → digest of its bytes or why there is none; and where they were looked for."""
+    """Programs that a command starts, name → digest of its bytes or why there is none; and the paths that were tried."""
 
     digests: Mapping[str, str]
     looked: Sequence[Path]
 
 
 class Runner(Protocol):
-    """Where actions run. It knows neither keys nor caches: it lays the inputs, runs, and shows what was made."""
+    """Runs actions. Knows neither keys nor caches: places the inputs, runs, and shows the outputs."""
 
     def programs(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:
         """The program that a command's first word names, and, of a script, its interpreters.
 
-        `bin` is where the programs of its toolchain are, None if it has none; `env` are the variables it may see. What the
-        toolchain's digest covers and what is an input is left out.
+        `bin` is where the programs of its toolchain are, None if it has none; `env` are the variables it may see. Leaves out
+        inputs and what the toolchain's digest covers.
         """
         ...
 
@@ -169,7 +169,7 @@ class Runner(Protocol):
 
 
 class Framework(Hashable, Protocol):
-    """All that is TensorFlow, or PyTorch: from its keys in the manifest to the check of what is published.
+    """Everything specific to TensorFlow or PyTorch: from its keys in the manifest to the check of what is published.
 
     Keys of one name in several frameworks have one shape. Planning imports neither TensorFlow nor PyTorch.
     """
@@ -193,30 +193,30 @@ class Framework(Hashable, Protocol):
     """Keys of the manifest's `policy`, each with a default."""
 
     check_version: int
-    """Raise it when `check` would now find something else: what was checked before is then checked again."""
+    """Raise it when `check` would find something else: earlier results are then checked again."""
 
     def version_problem(self, version: str) -> str | None:
-        """Why the server would not load a version of this id, with what to write instead; None when it would."""
+        """Why the server would not load a version with this id, and what to write instead; None if it would."""
         ...
 
     def lower(self, request: VersionRequest) -> Lowered | list[Problem]:
-        """The actions that make this version, or every reason why there can be none.
+        """The actions that make this version, or every problem that prevents it.
 
         The request has this framework's keys only. More than one source, or none, is for the framework to refuse.
         """
         ...
 
     def mistake(self, action: Action, item: Input, start: Callable[[int], bytes]) -> Problem | None:
-        """What is wrong with a file that an action reads, as far as its syntax tells: where it is used does not matter.
+        """The syntax error in a file that an action reads, wherever it is used, or None.
 
-        `start` gives so many of its first bytes. The problem's place is a line and column of it.
+        `start(n)` gives its first n bytes. The problem's place is a line and column in it.
         """
         ...
 
     def check(self, artifact: Mapping[str, Blob], image: Image, policy: Policy) -> list[Problem]:
-        """Everything for which the image's server would refuse the artifact, in its words, with the mend.
+        """Everything for which the image's server would refuse the artifact, with what to do.
 
-        What does not stop it is a Caution.
+        What does not stop the server is a Caution.
 
         Never imports the framework, never unpickles.
         """
@@ -224,17 +224,17 @@ class Framework(Hashable, Protocol):
 
 
 class Remote(Protocol):
-    """A bucket: dumb, flat, key → bytes. All meaning (versions, seals, order) is the publisher's.
+    """A bucket: flat, key → bytes. Only the publisher knows about versions, seals and order.
 
     Nothing may depend on overwriting a key. Methods are safe to call from several threads.
-    Errors of transport and of rights are RemoteError with what to do; a missing key is KeyError.
+    Errors of transport and permission are RemoteError with what to do; a missing key is KeyError.
     """
 
     url: str
     """For people: "s3://NAME/PREFIX" or the folder."""
 
     lookups: int
-    """How many lookups at a time are worth it: one where there is no network to wait for."""
+    """How many lookups to run at a time: one if there is no network to wait for."""
 
     def list(self, prefix: str, after: str = "") -> Iterator[RemoteObject]:
         """Objects whose key starts with `prefix` and sorts after `after`, sorted by key in UTF-8 order."""
@@ -243,31 +243,31 @@ class Remote(Protocol):
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
         """Store a new object, verified against the blob's digest while it is read; never change one that exists.
 
-        The object is there whole or not at all. What was there before is compared by reading it, and so is what is there
-        after an answer that leaves doubt: a lost reply to our own write ends as "same". `progress` is told in bytes what
-        has gone since the last call, and less than nothing when that must be sent again. Raises BlobDamaged.
+        The object is there whole or not at all. What was there before is read and compared, and so is what is there
+        after an unclear answer: a lost reply to our own write ends as "same". `progress` gets the bytes sent since the
+        last call, a negative number if they must be sent again. Raises BlobDamaged.
         """
         ...
 
     def open(self, key: str, etag: str = "") -> BinaryIO:
-        """Read an object. Raises KeyError when there is none, or, as far as the store tells, when it has not the `etag` given.
+        """Read an object. Raises KeyError if there is none, or if its etag is not `etag`, as far as the store tells.
 
-        Reading raises RemoteError when the rest does not come.
+        Reading raises RemoteError if the connection breaks.
         """
         ...
 
     def delete(self, key: str, etag: str = "") -> None:
-        """Remove an object, only if it still has the `etag` given (as far as the store can tell); fine when there is none."""
+        """Delete an object, only if it still has `etag` (as far as the store can tell); fine if there is none."""
         ...
 
 
 class Reporter(Protocol):
-    """Told what happens; the engine never prints. Called from several threads."""
+    """Receives events; the engine never prints. Called from several threads."""
 
     def emit(self, event: Event) -> None: ...
 
     def close(self) -> None:
-        """Put away whatever is on display."""
+        """Clear the display."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What the manifest asks of a framework for one version: every path resolved, nothing of YAML left."""
+"""What the manifest asks of a framework for one version, with every path resolved and no YAML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gdcbuild.errors import Location
 class Source:
     """One source of a version: the key it was given under ("weights", "saved_model", ...) and its files.
 
-    The inputs of a folder lie relative to that folder, a single file under its base name.
+    The inputs of a folder have paths relative to that folder; a single file has its base name.
     """
 
     key: str
@@ -26,7 +26,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class VersionRequest:
-    """One version of one model, as the manifest gives it."""
+    """One version of one model, as written in the manifest."""
 
     id: VersionId
     image: Image
@@ -37,14 +37,14 @@ class VersionRequest:
     values: Values = field(default_factory=Values)
     """Those of the framework's other keys."""
     epoch: int | None = None
-    """The moment, in seconds since 1970, that artifacts are to tell instead of a fixed one."""
+    """The timestamp for artifacts, in seconds since 1970, instead of the fixed one."""
     given: Mapping[str, Location] = field(default_factory=dict)
     """Every key that was given for this version, and where.
 
     Those of a configuration that is given as a mapping are there as `config.KEY`, at any depth.
     """
     same: Callable[[SourceFile | MadeBy, SourceFile | MadeBy], bool] = operator.eq
-    """Whether what comes from two places surely has the same bytes."""
+    """Whether two origins certainly have the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)

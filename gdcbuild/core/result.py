@@ -1,4 +1,4 @@
-"""What an action made: recorded in the action cache under the action's key, last of all."""
+"""The result of an action: recorded in the action cache under the action's key, last of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESULT_SCHEMA = 1
 class ActionResult:
     """The artifact of one action, and how long the run took (seconds).
 
-    `bound` are its files that contain the path of the folder they were made in: another cache folder gives other bytes.
+    `bound` are its files that contain the path of their working folder: another cache folder gives other bytes.
     """
 
     tree: Tree
@@ -27,7 +27,7 @@ class ActionResult:
 
     @classmethod
     def from_json(cls, data: Any) -> ActionResult | None:
-        """None when the record is of another schema or not a record at all: a miss, never an error."""
+        """None if the record has another schema or is not a record: a miss, never an error."""
         try:
             if data["schema"] != RESULT_SCHEMA:
                 return None

@@ -10,11 +10,11 @@ from gdcbuild.core.plan import Kind
 from gdcbuild.errors import Problem
 
 Ended = Literal["created", "replaced", "repaired", "unchanged", "built", "refused", "failed", "skipped"]
-"""How a run ended for a version. A skipped one was not tried, because something else failed first."""
+"""How a run ended for a version. `skipped`: not tried, because something else failed first."""
 
 
 class VersionReport(NamedTuple):
-    """One version: what was planned, how that ended, the digest of its artifact where that is known, and what went wrong."""
+    """One version: the planned change, how it ended, the digest of its artifact if known, and what went wrong."""
 
     id: VersionId
     change: Kind

@@ -14,14 +14,14 @@ SEAL_SCHEMA = 1
 
 
 MOST_SOURCES = 1000
-"""Files that are listed of what a version was made from. A seal is read often; a dataset may have any number."""
+"""Most files listed in the provenance. A seal is read often, and a dataset may have any number of files."""
 
 _COMMIT = re.compile("[0-9a-f]{40,64}(-dirty)?")
 _KEY = re.compile("[0-9a-f]{64}")
 
 
 class Checkout(NamedTuple):
-    """What the workspace has checked out: `commit`, "" where that is not known, and those `files` that the commit has.
+    """What the workspace has checked out: `commit`, "" if unknown, and those `files` that the commit has.
 
     A file that the commit has with other bytes, or not at all, is not among them.
     """
@@ -30,11 +30,11 @@ class Checkout(NamedTuple):
     files: Mapping[str, Digest] = MappingProxyType({})
 
     def uncommitted(self, used: Mapping[str, Digest]) -> list[str]:
-        """Those of the files used, by path and digest, that the commit does not give: all of them where there is none."""
+        """Those of the used files, by path and digest, that the commit does not have; all of them without a commit."""
         return sorted(path for path, digest in used.items() if self.files.get(path) != digest)
 
     def describe(self, used: Mapping[str, Digest]) -> str:
-        """The commit, with "-dirty" behind it where it does not give all files used; "" where there is none."""
+        """The commit, with "-dirty" if it does not have all files used; "" without a commit."""
         return f"{self.commit}-dirty" if self.commit and self.uncommitted(used) else self.commit
 
 
@@ -44,10 +44,9 @@ NO_CHECKOUT = Checkout()
 class Provenance(NamedTuple):
     """What a version was made from.
 
-    `key` is its action key, where that alone decides its bytes, else "". `commit` is what the workspace had checked out, ""
-    where that is not known, with "-dirty" behind it where the commit does not give all that the version was made from.
-    `sources` are the files of the workspace that went into it, by their paths there; None where there are too many, or
-    where they were not asked for.
+    `key` is its action key, if that alone decides its bytes, else "". `commit` is what the workspace had checked out, "" if
+    unknown, with "-dirty" if the commit does not have everything that the version was made from. `sources` are the files of
+    the workspace that went into it, by their paths there; None if there are too many, or they were not read.
     """
 
     key: str = ""
@@ -60,7 +59,7 @@ class Provenance(NamedTuple):
 
     @classmethod
     def from_json(cls, record: Any) -> Provenance | None:
-        """None when it is no such thing: what the seal says of its files is worth no less for that."""
+        """None if it is not a provenance: the seal's list of files is still valid."""
         try:
             key, commit, rows = str(record["key"]), str(record["commit"]), record["sources"]
             sources = None if rows is None else Tree({str(r["path"]): Digest(str(r["sha256"]), int(r["size"])) for r in rows})
@@ -77,7 +76,7 @@ class SealedFile(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """The record that a version is complete: path → file, what wrote it, and what it was made from, where that is told."""
+    """The record that a version is complete: path → file, what wrote it, and what it was made from, if known."""
 
     files: Mapping[str, SealedFile]
     tool: str
@@ -89,7 +88,7 @@ class Seal(NamedTuple):
 
     @property
     def short(self) -> Seal:
-        """Without the list of what it was made from: what a plan needs of it."""
+        """Without the list of sources, which plans do not need."""
         return self if self.provenance is None else self._replace(provenance=self.provenance._replace(sources=None))
 
     def to_json(self) -> dict[str, object]:
@@ -102,7 +101,7 @@ class Seal(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes, digest: str) -> Seal | None:
-        """None when it is not the record of that digest, whole and of a schema we know."""
+        """None if it is not a complete record of that digest in a known schema."""
         try:
             record = json.loads(data)
             files = {f["path"]: SealedFile(Digest(f["sha256"], int(f["size"])), str(f["etag"])) for f in record["files"]}

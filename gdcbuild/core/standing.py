@@ -1,4 +1,4 @@
-"""What a version is in the bucket, as it was found: one of four standings."""
+"""The state of a version in the bucket: one of four standings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BEGUN = "a publish was started but not finished"
 
 
 class Absent(NamedTuple):
-    """Nothing of it is there."""
+    """No object, seal or claim."""
 
 
 class Unfinished(NamedTuple):
-    """A claim and no seal: a publishing has begun and not ended.
+    """A claim and no seal: a publish was started but not finished.
 
-    `claimed` is the digest that it writes, `files` (path → object) what has arrived. `unlike` says how these differ from
-    the artifact, once they have been compared; that a file is missing is no difference.
+    `claimed` is the digest being written, `files` (path → object) what was uploaded so far. `unlike` says how these differ
+    from the artifact, once they have been compared; a missing file is not a difference.
     """
 
     claimed: str
@@ -29,7 +29,7 @@ class Unfinished(NamedTuple):
 
 
 class Unmanaged(NamedTuple):
-    """Objects (path → object), and neither seal nor claim: not published by gdcbuild.
+    """Objects (path → object) without seal or claim: not published by gdcbuild.
 
     `unlike` says how they differ from the artifact, once they have been compared.
     """
@@ -41,9 +41,8 @@ class Unmanaged(NamedTuple):
 class Published(NamedTuple):
     """A seal, of the tree with this digest (64 hex digits).
 
-    `drift` says how the objects differ from the seal, one line a file. Where they do, `claimed` is the digest of a newer
-    publishing that has begun and not ended, "" where there is none. `provenance` says what it was made from, where the
-    seal was read and says so.
+    `drift` says how the objects differ from the seal, one line per file. If they do, `claimed` is the digest of a newer,
+    unfinished publish, or "". `provenance` says what it was made from, if the seal was read and has it.
     """
 
     digest: str
@@ -56,7 +55,7 @@ Standing = Absent | Unfinished | Unmanaged | Published
 
 
 def damage(standing: Standing) -> tuple[str, ...]:
-    """What is wrong with a version in the bucket, one line a file. Nothing, where nothing was ever published."""
+    """What is wrong with a version in the bucket, one line per file. Empty if nothing was ever published."""
     match standing:
         case Absent():
             return ()

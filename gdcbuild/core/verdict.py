@@ -11,14 +11,14 @@ from gdcbuild.core.key import Difference, Key
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """No work: the artifact is files of the workspace, as they are."""
+    """No work: the artifact is files of the workspace, unchanged."""
 
     tree: Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Up to date: the action cache knows what these inputs give. Files that are `bound` depend on where the cache is."""
+    """Up to date: the action cache has the result of these inputs. `bound` files depend on where the cache is."""
 
     key: Key
     tree: Tree
@@ -35,14 +35,14 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Not to be known until `until` (an action or a toolchain) has been built."""
+    """Unknown until `until` (an action or a toolchain) has been built."""
 
     until: str
     why: str
 
 
 def tied(bound: Sequence[str]) -> str:
-    """What to say of files that contain the path of the folder they were made in."""
+    """The message about files that contain the path of their working folder."""
     more = f" and {len(bound) - 3} more" if len(bound) > 3 else ""
     verb = "contains" if len(bound) == 1 else "contain"
     return f"not reproducible: {', '.join(bound[:3])}{more} {verb} the path of the working folder"
@@ -53,7 +53,7 @@ Verdict = Taken | Hit | Miss | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One action of the chain. `differences` is None when nothing is remembered to compare with."""
+    """One action of the chain. `differences` is None if no earlier result is recorded."""
 
     action: str
     verdict: Verdict
@@ -64,7 +64,7 @@ class Explanation:
         """One line for people."""
         match self.verdict:
             case Taken():
-                return "files of the workspace, as they are"
+                return "files of the workspace, unchanged"
             case Hit(_, _, bound):
                 return f"up to date; {tied(bound)}" if bound else "up to date"
             case Miss(_, why):

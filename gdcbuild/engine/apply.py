@@ -22,9 +22,9 @@ from gdcbuild.publish.observe import Bucket, Observation
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a run goes: jobs at a time, and with `keep_going` after a failure all that does not need what failed.
+    """Options of a run: jobs at a time, and with `keep_going`, after a failure, everything that does not need what failed.
 
-    `confirm` sees the plan before anything is done and may raise. `checkout` says which files are as the commit has them.
+    `confirm` gets the plan before anything is done and may raise. `checkout` says which files match the commit.
     """
 
     workers: int = 1
@@ -36,10 +36,10 @@ class Running:
 def apply(
     source: Judge, wanted: Collection[VersionId], bucket: Bucket, running: Running, emit: Callable[[Event], None]
 ) -> Report:
-    """Build and publish what differs. Raises the errors of all that failed, together, after all that could be done was.
+    """Build and publish what differs. Raises the errors of all failed jobs together, at the end.
 
-    What can be known is decided first: without `keep_going` a version that must not change refuses the whole run. Where
-    only a build can tell, all such versions are built before anything is written.
+    Known conflicts are decided first: without `keep_going`, one refuses the whole run. Versions of which only a build can
+    tell are all built before anything is written.
     """
     plan, standings = planner.survey(source, wanted, bucket)
     if not running.keep_going:
@@ -56,7 +56,7 @@ def apply(
 
 
 def build(source: Judge, wanted: Collection[VersionId], running: Running, emit: Callable[[Event], None]) -> Report:
-    """Build and check; publish nothing, and look at no bucket."""
+    """Build and check; publish nothing, and read no bucket."""
     work = source.work(wanted)
     nowhere = Observation(dict.fromkeys(wanted, Absent()))
     plan = planner.plan(source.desired(wanted), nowhere, "nothing is published", Terms("build"))

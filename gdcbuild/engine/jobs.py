@@ -59,14 +59,14 @@ from gdcbuild.publish.publisher import publish
 from gdcbuild.publish.writer import Release, SoFar
 
 _DECIDE = "decide"
-"""The job that, once all is built of which only building could tell, refuses what must not change."""
+"""The job that refuses versions that must not change, once everything that only a build could tell is built."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, on which terms, what the plan saw of every version, and the commit that the seals name.
+    """Where to publish, on which terms, the standing of every version in the plan, and the commit for the seals.
 
-    With `in_part`, what may be published is, also when something else must not be.
+    With `in_part`, publish what may be published, even if another version is refused.
     """
 
     remote: Remote
@@ -77,7 +77,7 @@ class Target:
 
 
 class Jobs:
-    """What carries a plan out. `target` None builds and checks, and publishes nothing."""
+    """Carries out a plan. With `target` None it builds and checks, but publishes nothing."""
 
     def __init__(self, work: Work, plan: Plan, target: Target | None, emit: Callable[[Event], None]) -> None:
         self._graph = work.graph
@@ -97,7 +97,7 @@ class Jobs:
         self._objects = 0
 
     def run(self, todo: Collection[VersionId], workers: int, keep_going: bool) -> Report:
-        """Do what there is to do for these versions. Raises the errors of the jobs that failed, together, at the end."""
+        """Build, check and publish these versions. Raises the errors of all failed jobs together, at the end."""
         started = time.monotonic()
         versions = [self._graph.versions[id] for id in todo]
         before, finishes = self._decisions(versions), self._finishes(versions)
@@ -139,8 +139,8 @@ class Jobs:
         return VersionReport(id, change.kind, outcome, digest, error.problems if error else ())
 
     def _tell_left(self) -> None:
-        """Count and tell what publishings that have not ended well have left in the bucket, whatever stopped them."""
-        with self._lock:  # what is not waited for may still end
+        """Count and report what failed publishes have left in the bucket, whatever stopped them."""
+        with self._lock:  # a job that is no longer waited for may still end
             publishing = list(self._publishing.items())
         for id, left in publishing:
             self._objects += left.objects
@@ -149,7 +149,7 @@ class Jobs:
                 self._emit(Warned(Problem(f"no server can load {id} until it is published again", hint)))
 
     def _builds(self, versions: Iterable[Version]) -> list[scheduler.Job]:
-        """A job for every action that must run, or may: those whose bytes somebody needs and the cache does not have."""
+        """A job for every action that must or may run: its bytes are needed and the cache does not have them."""
         graph, cas = self._graph, self._rebuilder.ports.cas
         wanted = {v.action for v in versions}
         jobs: dict[str, scheduler.Job] = {}
@@ -171,11 +171,11 @@ class Jobs:
         return [*toolchains.values(), *(jobs[i] for i in graph.order if i in jobs)]
 
     def _toolchain(self, name: str) -> scheduler.Job:
-        """A job of its own, so that all that are missing are made at once, before the first action needs them."""
+        """A separate job, so that all missing toolchains are installed at once, before the first action needs them."""
         return scheduler.Job(f"toolchain {name}", (), partial(self._rebuilder.prepare, name))
 
     def _decisions(self, versions: Iterable[Version]) -> list[scheduler.Job]:
-        """Jobs that find out, before anything is written, whether a version must not change of which only a build can tell."""
+        """Jobs that find conflicts only a build can tell, before anything is written."""
         target = self._target
         if target is None or target.in_part or not (target.terms.immutable or target.terms.repair):
             return []
@@ -206,7 +206,7 @@ class Jobs:
             self._emit(Warned(Caution(f"{identifier} is {tied(artifact.bound)}", hint, action.where)))
 
     def _decide(self, versions: Iterable[Version], target: Target, _: Flag) -> None:
-        """Refuse the versions that must not change, now that it is known to what: all of them, together."""
+        """Refuse the versions that must not change, now that their bytes are known: all of them together."""
         trees = {v.id: self._made[v.action].tree for v in versions}
         seen = compare(target.remote, Observation(target.seen), trees, self._rebuilder.ports.records).standings
         found = []
@@ -231,7 +231,7 @@ class Jobs:
                 self._ended[version.id] = "built"
 
     def _finish(self, target: Target, version: Version, cancel: Flag) -> None:
-        """Check the artifact, unless it has been, and publish it."""
+        """Check the artifact, unless it was checked before, and publish it."""
         if version.id not in self._sound:
             self._check(version, cancel)
         artifact = self._made[version.action]
@@ -260,7 +260,7 @@ class Jobs:
 
     @contextmanager
     def _at_rest(self, version: Version, artifact: Artifact) -> Iterator[None]:
-        """Other bytes than those that were judged are the cache's damage, unless a file of the workspace has changed."""
+        """Treat other bytes than expected as damage of the cache, unless a file of the workspace has changed."""
         try:
             yield
         except (BlobDamaged, FileNotFoundError):
@@ -269,7 +269,7 @@ class Jobs:
 
     @contextmanager
     def _reported(self, job: str, what: What) -> Iterator[Callable[[Outcome], None]]:
-        """Report a job's beginning and its end: by what it says through the callable, or by the error it raises."""
+        """Report a job's start and end: the outcome given to the callable, or the error raised."""
         started = time.monotonic()
 
         def ended(outcome: Outcome) -> None:
@@ -290,7 +290,7 @@ class Jobs:
             raise
 
     def _refuse_unservable(self, version: Version, artifact: Artifact) -> None:
-        """Refuse what the image's server would refuse. The verdict is remembered: the same bytes are checked once."""
+        """Refuse what the image's server would refuse. The verdict is cached: the same bytes are checked once."""
         ports, image = self._rebuilder.ports, version.image
         framework = ports.frameworks[image.kind]
         policy = replace(self._graph.policy, named=named(self._graph, version, self._made, ports.workspace))
@@ -305,7 +305,7 @@ class Jobs:
             found = framework.check(blobs, image, policy)
             mistakes = [p for p in found if not isinstance(p, Caution)]
             for blob in blobs.values() if mistakes else ():
-                copy_verified(blob, len)  # what is wrong may be the cache's fault: then it is damage, and is made anew
+                copy_verified(blob, len)  # the cache may be damaged: then the blob is built again
             raise_all(
                 ContractViolated,
                 (Problem(f"{version.id}: {p.message}", p.hint, p.where or version.where, p.detail) for p in mistakes),
@@ -317,7 +317,7 @@ class Jobs:
             self._emit(Warned(Caution(f"{version.id}: {message}", hint, version.where, detail)))
 
     def _progress(self, id: VersionId, total: int, cancel: Flag) -> Callable[[int], None]:
-        """Told how many bytes have gone; tells so, now and then, and stops the publishing when it is time to."""
+        """A callback that gets the bytes sent, reports them at intervals, and stops the publish when cancelled."""
         sent, due, lock = 0, 0.0, threading.Lock()
 
         def progress(count: int) -> None:
@@ -351,7 +351,7 @@ class Jobs:
 
 
 def _raise(failed: list[GdcbuildError], report: Report) -> None:
-    """One error with all problems, of their kind if they are of one, and with the report. Nothing when nothing failed."""
+    """Raise one error with all problems and the report, of their kind if they share one. Nothing if nothing failed."""
     kinds = {type(error) for error in failed}
     try:
         if len(kinds) > 1:

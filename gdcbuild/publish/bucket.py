@@ -1,4 +1,4 @@
-"""Reads the bucket: which versions are sealed with which digest, and whether what lies there is still what was sealed.
+"""Reads the bucket: which versions are sealed with which digest, and whether their objects still match the seals.
 
 MODEL/VERSION/...                                         served files, nothing else
 .gdcbuild/v1/claims/MODEL/VERSION/GENERATION              which digest is being written
@@ -29,7 +29,7 @@ PAGE = 1000
 
 
 class Sealed(NamedTuple):
-    """The newest seal of a version, as far as its name tells. `digest` is 64 hex digits, of Tree.digest."""
+    """The newest seal of a version, from its name. `digest` is 64 hex digits, of Tree.digest."""
 
     id: VersionId
     generation: int
@@ -42,7 +42,7 @@ class Sealed(NamedTuple):
 
 
 def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None) -> dict[VersionId, Sealed]:
-    """The newest seal of each of the versions that has one, or of every version there is when None, from names alone."""
+    """The newest seal of each of the versions that has one, or of every version if `ids` is None, from names alone."""
     if ids is None:
         listing = remote.list(SEALS)
     else:
@@ -51,7 +51,7 @@ def newest_seals(remote: Remote, ids: Iterable[VersionId] | None = None) -> dict
 
 
 def _sealed(found: RemoteObject) -> Sealed | None:
-    """None for an object among the seals that is none: MODEL/VERSION/GENERATION-DIGEST.json, 8 digits and 64 hex digits."""
+    """None unless the name is MODEL/VERSION/GENERATION-DIGEST.json, with 8 digits and 64 hex digits."""
     parts = found.key.removeprefix(SEALS).split("/")
     if len(parts) != 3 or len(parts[2]) != 8 + 1 + 64 + 5 or parts[2][8] != "-" or not parts[2].endswith(".json"):
         return None
@@ -62,12 +62,12 @@ def _sealed(found: RemoteObject) -> Sealed | None:
 
 
 def claim_key(id: VersionId, generation: int) -> str:
-    """Where it is said which digest is being written as a version's generation."""
+    """Key of the record that says which digest is being written as a version's generation."""
     return f"{CLAIMS}{id.model}/{id.version}/{generation:08}"
 
 
 def newest_claims(remote: Remote, ids: Iterable[VersionId]) -> dict[VersionId, int]:
-    """The newest generation that somebody has begun to write, of each of the versions that has one."""
+    """The newest claimed generation of each of the versions that has one."""
     found: dict[VersionId, int] = {}
     prefixes = {f"{CLAIMS}{id.model}/{id.version}/": id for id in ids}
     for prefix, item in _below(remote, prefixes):
@@ -79,7 +79,7 @@ def newest_claims(remote: Remote, ids: Iterable[VersionId]) -> dict[VersionId, i
 
 
 def claimed(remote: Remote, id: VersionId, generation: int) -> str:
-    """The digest that is being written as a version's generation, for people too."""
+    """The digest that is being written as a version's generation; also shown to people."""
     try:
         with remote.open(claim_key(id, generation)) as stream:
             return str(json.loads(stream.read())["digest"])
@@ -88,11 +88,11 @@ def claimed(remote: Remote, id: VersionId, generation: int) -> str:
 
 
 def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Seal | None:
-    """The seal's record; None when it is damaged or gone.
+    """The seal's record; None if it is damaged or gone.
 
-    `memo` keeps records under their etag, where there is one; with it, they do not list what a version was made from.
+    `memo` caches records by etag, if there is one; such records do not list what a version was made from.
     """
-    from gdcbuild.core.seal import Seal  # most plans of a bucket that is a folder read none
+    from gdcbuild.core.seal import Seal  # most plans of a folder bucket read no seal
 
     name = f"{sealed.key} {sealed.etag}"
     if memo is not None and sealed.etag:
@@ -112,9 +112,9 @@ def read_seal(remote: Remote, sealed: Sealed, memo: Records | None = None) -> Se
 
 
 def content(remote: Remote, item: RemoteObject, read: Callable[[BinaryIO], Digest] | None = None) -> Digest | None:
-    """Digest of an object as it was listed, by `read`; None when it has gone since, or was written again.
+    """Digest of an object as it was listed, by `read`; None if it was deleted or overwritten since.
 
-    Raises RemoteError when what comes has another length: then it is no object, or another one.
+    Raises RemoteError if it has another length: then it is another object, or not an object.
     """
     from gdcbuild.files.content import hash_stream  # most plans read no object
 
@@ -142,7 +142,7 @@ def contents(remote: Remote, ids: Collection[VersionId]) -> dict[VersionId, dict
 
 
 def everything(remote: Remote) -> dict[VersionId, dict[str, RemoteObject]]:
-    """Path → object of all that lies below any MODEL/VERSION/."""
+    """Path → object of everything below any MODEL/VERSION/."""
     found: dict[VersionId, dict[str, RemoteObject]] = {}
     for item in remote.list(""):
         parts = item.key.split("/", 2)
@@ -152,21 +152,21 @@ def everything(remote: Remote) -> dict[VersionId, dict[str, RemoteObject]]:
 
 
 def as_listed(tree: Tree, found: Mapping[str, RemoteObject]) -> bool:
-    """Whether a listing shows the tree, as far as names and sizes tell, where the store has no etags to tell more."""
+    """Whether a listing without etags shows the tree, by names and sizes."""
     return tree.keys() == found.keys() and all(found[path].size == d.size and not found[path].etag for path, d in tree.items())
 
 
 def is_marker(found: RemoteObject) -> bool:
-    """Whether it is the empty object by which some clients show a folder."""
+    """Whether it is the empty object that some clients create for a folder."""
     return found.key.endswith("/") and found.size == 0
 
 
 def differences(
     seal: Seal | None, found: Mapping[str, RemoteObject], damaged: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """How a listing differs from the seal, one line a file, sorted by path.
+    """How a listing differs from the seal, one line per file, sorted by path.
 
-    `damaged` are the paths whose content is not the seal's, when all has been read; else the etags have to tell.
+    `damaged` are the paths whose content differs from the seal, if everything was read; else etags are compared.
     """
     if seal is None:
         return ("its seal is damaged, or was written by a newer gdcbuild",)
@@ -187,7 +187,7 @@ def differences(
 
 
 def _below(remote: Remote, prefixes: Iterable[str]) -> Iterator[tuple[str, RemoteObject]]:
-    """Objects below the prefixes, none of which lies within another, each with its own, in key order."""
+    """Objects below the prefixes, each with its prefix, in key order. No prefix contains another."""
     todo = sorted(prefixes)
     size = max(1, -(-len(todo) // remote.lookups))
     ranges = [todo[i : i + size] for i in range(0, len(todo), size)]
@@ -196,9 +196,9 @@ def _below(remote: Remote, prefixes: Iterable[str]) -> Iterator[tuple[str, Remot
 
 
 def _scan(remote: Remote, prefixes: Sequence[str]) -> Iterator[tuple[str, RemoteObject]]:
-    """Objects below the prefixes, in few requests whatever else lies between them.
+    """Objects below the prefixes, in few requests, whatever is between them.
 
-    A listing runs on through what is not asked for, as long as that costs no more than to list anew from the next prefix.
+    A listing continues through other objects as long as that costs no more than a new listing from the next prefix.
     """
     common = prefixes[0] if len(prefixes) == 1 else ""
     at = 0

@@ -1,4 +1,4 @@
-"""Finds out what versions are in a bucket: by listings, or by reading every byte."""
+"""Finds the standing of versions in a bucket: from listings, or by reading every byte."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from gdcbuild.files.read_progress import Watched
 
 COMPARED = "objects"
-"""The table of SHA-256 of objects, by what their listing shows."""
+"""Table of the SHA-256 of objects, by what their listing shows."""
 
 Listing = Mapping["VersionId", Mapping[str, "RemoteObject"]]
 Drift = dict["VersionId", tuple[tuple[str, ...], "Provenance | None"]]
-"""How sealed versions differ from their seals, and what these say that they were made from."""
+"""How sealed versions differ from their seals, and their provenance."""
 
 _UNCHANGED: tuple[tuple[str, ...], Provenance | None] = ((), None)
 
 
 class Observation(NamedTuple):
-    """The bucket as it was found. `orphans` are sealed and not in the manifest: version → digest."""
+    """The state of the bucket. `orphans` are sealed and not in the manifest: version → digest."""
 
     standings: Mapping[VersionId, Standing]
     orphans: Mapping[VersionId, str] = MappingProxyType({})
 
 
 class Look(NamedTuple):
-    """How closely to look. Seals that `memo` holds are not read, nor those whose tree is in `trees` and is what a listing
-    without etags shows. With `deep`, every file of every sealed version is read, and its content believed alone.
+    """How closely to look. Seals in `memo` are not read, nor those whose tree is in `trees` and matches a listing
+    without etags. With `deep`, every file of every sealed version is read, and only its content counts.
     """
 
     memo: Records | None = None
@@ -62,10 +62,10 @@ LISTINGS = Look()
 
 
 class Bucket(NamedTuple):
-    """A bucket, what may be done in it, and what it takes to look at it.
+    """A bucket, the terms of its environment, and what is needed to observe it.
 
-    `complete` says that all of the manifest's versions are looked at, so that others are orphans. `memo` keeps what was
-    read. `watched` makes what says how far large objects are read. Listings are made inside the context of `listing`.
+    `complete`: all of the manifest's versions are observed, so others are orphans. `memo` caches what was read.
+    `watched` reports the progress of reading large objects. Listings are made inside the context of `listing`.
     """
 
     remote: Remote
@@ -76,8 +76,8 @@ class Bucket(NamedTuple):
     listing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def observe(self, desired: Mapping[VersionId, Desired], whole_seals: bool = False) -> Observation:
-        """What the bucket holds of the desired versions: with `whole_seals`, every seal is read, also where a listing
-        tells enough, and in a repair every byte of what is sealed.
+        """The standing of the desired versions. With `whole_seals`, every seal is read, even if a listing
+        would suffice; in a repair, every byte of what is sealed.
         """
         remote = self.remote
         trees = {id: version.tree for id, version in desired.items() if version.tree is not None}
@@ -92,10 +92,10 @@ class Bucket(NamedTuple):
 def observe(
     remote: Remote, ids: Collection[VersionId], known: Collection[VersionId] | None = None, look: Look = LISTINGS
 ) -> Observation:
-    """Look at the versions `ids`, and for orphans among all that is sealed when `known`, the whole manifest, is given.
+    """Observe the versions `ids`; if `known`, the whole manifest, is given, also find orphans among everything sealed.
 
-    Two listings, in ranges when there is much to list, and one small read for every sealed version whose seal must be
-    read. A third listing, of claims, for versions that are not what a seal says, those without one among them.
+    Two listings, in ranges if there is much to list, and one small read for every seal that must be
+    read. A third listing, of claims, for versions that differ from their seal or have none.
     """
     seals = newest_seals(remote, None if known is not None else ids)
     standings = _standings(remote, seals, contents(remote, ids), look)
@@ -105,8 +105,8 @@ def observe(
 def audit(
     remote: Remote, known: Collection[VersionId], entries: Collection[str] | None = None, look: Look = LISTINGS
 ) -> Observation:
-    """Look at all that is sealed, all that is `known` (the manifest's), and all that a server would load because it holds
-    one of the files `entries` (None stands for any). One listing of everything tells.
+    """Observe everything sealed, everything `known` (the manifest's), and everything a server would load because it has
+    one of the files `entries` (None: any file). Uses one listing of everything.
     """
     seals, there = newest_seals(remote), everything(remote)
     served = (id for id, files in there.items() if entries is None or any(entry in files for entry in entries))
@@ -114,7 +114,7 @@ def audit(
 
 
 def deepened(remote: Remote, observed: Observation, watched: Watched) -> Observation:
-    """The observation with the drift that only reading every byte of its sealed versions finds."""
+    """The observation, with drift that is found only by reading every byte of its sealed versions."""
     sealed = [id for id, standing in observed.standings.items() if isinstance(standing, Published)]
     found = observe(remote, sealed, look=Look(deep=watched)).standings
     return observed._replace(
@@ -127,9 +127,9 @@ def _is_drifted(standing: Standing | None) -> bool:
 
 
 def compare(remote: Remote, observed: Observation, artifacts: Mapping[VersionId, Tree], memo: Records) -> Observation:
-    """The observation with `unlike` filled in where no seal speaks for what is there, and the artifact is known.
+    """The observation with `unlike` filled in where there is no seal and the artifact is known.
 
-    Names and sizes first; what is left is read, at most once for each etag that `memo` can keep it under.
+    Names and sizes are compared first; the rest is read, at most once for each etag that `memo` has.
     """
     there = {
         id: standing
@@ -150,7 +150,7 @@ def compare(remote: Remote, observed: Observation, artifacts: Mapping[VersionId,
 
 
 def unlike_as_listed(tree: Tree, standing: Unmanaged | Unfinished) -> tuple[str, ...]:
-    """How names and sizes differ from the artifact's."""
+    """How names and sizes differ from the artifact."""
     found, lines = standing.files, []
     for path in sorted(tree.keys() | found.keys()):
         if path not in tree:
@@ -163,7 +163,7 @@ def unlike_as_listed(tree: Tree, standing: Unmanaged | Unfinished) -> tuple[str,
 
 
 def other_content(path: str) -> str:
-    """What is said of a file that names and sizes do not tell from the artifact's."""
+    """The line for a file whose content differs although its size does not."""
     return f"{path}: differs from the artifact"
 
 
@@ -174,7 +174,7 @@ def standing_of(
     claim: str,
     provenance: Provenance | None = None,
 ) -> Standing:
-    """What a version is, by its newest seal, the objects below its prefix, and the digest of a claim that is newer."""
+    """The standing of a version, from its newest seal, the objects below its prefix, and the digest of a newer claim."""
     if sealed is not None:
         return Published(sealed.digest, drift, claim if drift else "", provenance)
     if claim:
@@ -217,7 +217,7 @@ def _deep(remote: Remote, sealed: Collection[Sealed], found: Listing, watched: W
 def _damaged(
     remote: Remote, seals: Mapping[VersionId, Seal | None], found: Listing, watched: Watched
 ) -> dict[VersionId, set[str]]:
-    """Read everything: for each version, the paths whose content is not what its seal says."""
+    """Read everything: for each version, the paths whose content differs from its seal."""
     from gdcbuild.files.content import hash_stream
 
     todo = [
@@ -230,7 +230,7 @@ def _damaged(
 
     def is_whole(item: tuple[VersionId, str, Digest]) -> bool:
         id, path, digest = item
-        there = found[id][path]._replace(etag="")  # whatever is there now: content is believed alone
+        there = found[id][path]._replace(etag="")  # whatever is there now: only content counts
         return content(remote, there, lambda s: hash_stream(watched(there.key, there.size, s))) == digest
 
     damaged: dict[VersionId, set[str]] = {id: set() for id in seals}
@@ -241,7 +241,7 @@ def _damaged(
 
 
 def _hash(remote: Remote, item: RemoteObject, memo: Records) -> str:
-    """SHA-256 of an object; "" when it has gone, or was written again, since it was listed."""
+    """SHA-256 of an object; "" if it was deleted or overwritten since it was listed."""
     key = f"{remote.url} {item.key} {item.etag} {item.size}"
     held = memo.get(COMPARED, key) if item.etag else None
     if isinstance(held, str):

@@ -1,17 +1,17 @@
 """Writes one version to a bucket so that no server ever loads anything but exactly one build of it.
 
-The order: read once more what may have changed; claim the digest, create-only; remove what does not belong, the entry
-object first; create all but the entry object; list and compare; the entry object; list and compare; seal, create-only, and
-read the seal back. Nothing is ever overwritten. Content is claimed, not a process: whoever comes with the same bytes after
-a crash finishes the job.
+The order: read again what may have changed; claim the digest, create-only; delete what does not belong, the entry
+object first; create all but the entry object; list and compare; create the entry object; list and compare; seal,
+create-only, and read the seal back. Nothing is ever overwritten.
+A claim names content, not a process: any publisher of the same bytes finishes the job after a crash.
 
-What holds, on a store that creates only when told so. In an immutable environment one digest only is ever written, and
-nothing is removed but by a repair, so no order of events mixes two builds. In others a newer generation takes over from an
+Guarantees, on a store with conditional creates: in an immutable environment only one digest is ever written, and
+only a repair deletes anything, so no order of events mixes two builds. In others a newer generation replaces an
 unfinished one.
-A publisher that has been taken over finds the newer claim within a second and stops; its successor lets that second pass.
-One gap is left: S3 cannot fence a request that is already on its way, so one that hangs for longer than the grace may
-still arrive. The successor finds it in its listings and removes it before it seals; what comes later still is drift, and is
-shown as such.
+A publisher that was replaced finds the newer claim within a second and stops; its successor waits longer than that.
+One gap remains: S3 cannot cancel a request that is already on its way, so one delayed for longer than the grace period may
+still arrive. The successor finds it in its listings and deletes it before it seals; what arrives even later is shown as
+drift.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OUTCOMES: dict[Kind, Outcome] = {Kind.CREATE: "created", Kind.REPLACE: "replace
 
 
 class Publication(NamedTuple):
-    """What publishing a version came to, and how many objects it wrote (records included)."""
+    """The outcome of publishing a version, and how many objects it wrote (records included)."""
 
     outcome: Outcome
     objects: int
@@ -50,22 +50,22 @@ def publish(
 ) -> Publication:
     """Make the release its version's published content, and seal it.
 
-    `planned` is what the plan saw of the version. `so_far` is kept up to date, for whoever cannot wait for the end.
-    `progress` is told the bytes that have gone, from several threads, and may raise to stop.
+    `planned` is the version's standing in the plan. `so_far` is kept up to date, for callers that do not wait for the end.
+    `progress` gets the bytes sent, from several threads, and may raise to stop.
 
-    Raises Refused when the version may not be published, was published by somebody else since it was planned, or is taken
-    over by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun with the same bytes
-    completes what was begun.
+    Raises Refused if the version may not be published, was published by someone else since the plan, or is replaced
+    by another publisher; RemoteError and BlobDamaged as the remote does. In every case a rerun with the same bytes
+    finishes the publish.
     """
     id = release.id
     newest = newest_seals(remote, [id]).get(id)
     seal = read_seal(remote, newest) if newest else None
     found = contents(remote, [id])[id]
-    begun = newest_claims(remote, [id]).get(id, 0)  # last: who changes what is there has claimed it before
+    begun = newest_claims(remote, [id]).get(id, 0)  # last: a publisher claims before it changes objects
     generation = newest.generation if newest else 0
     claim = claimed(remote, id, begun) if begun > generation else ""
     writer = Writer(remote, release, terms.immutable, so_far or SoFar(), progress)
-    if not terms.repair:  # which believes nothing but content
+    if not terms.repair:  # which trusts only content
         writer.learn(seal)
     now = writer.compared(standing_of(newest, differences(seal, found) if newest else (), found, claim), found, terms)
     change = change_of(id, Desired(Build.CACHED, "", release.tree), now, terms)
@@ -74,16 +74,16 @@ def publish(
     if change.kind is Kind.NONE:
         return Publication("unchanged", 0)
     _refuse_moved(release, planned, now)
-    writer.removes = not terms.immutable or isinstance(now, Published)  # there, to put back the sealed bytes and no others
+    writer.removes = not terms.immutable or isinstance(now, Published)  # there: only in repairs
     writer.freeze(found)
     writer.claim(max(begun, generation + 1))
     writer.seal(writer.settle())
     written = writer.so_far.objects
-    return Publication(_OUTCOMES[change.kind] if written else "unchanged", written)  # none: others were quicker, alike
+    return Publication(_OUTCOMES[change.kind] if written else "unchanged", written)  # else others wrote the same
 
 
 def _refuse_moved(release: Release, planned: Standing, now: Standing) -> None:
-    """Refuse to replace what the plan has not seen, but for what other publishers have begun and not ended."""
+    """Refuse to replace what the plan has not seen, except unfinished publishes of others."""
     match planned, now:
         case _, Published(digest) if digest == release.tree.digest.hash:
             return

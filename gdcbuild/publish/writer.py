@@ -1,4 +1,4 @@
-"""The steps of a publishing, each by itself: compare, freeze, claim, settle, seal. What they do together is the publisher's."""
+"""The steps of a publish: compare, freeze, claim, settle, seal. The publisher combines them."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ from gdcbuild.publish.observe import other_content, unlike_as_listed
 
 CLAIM_SCHEMA = 1
 ROUNDS = 8
-"""How often the prefix is brought into order before we believe that somebody else keeps changing it."""
+"""Rounds of changes to the prefix, before assuming that someone else keeps changing it."""
 
 CHECK_EVERY = 1.0
-"""Seconds for which a publisher writes on without looking whether another one has taken over."""
+"""Seconds between two checks whether another publisher has taken over."""
 
 MOST_CLAIMS = 20
-"""Publishers that may come in between before we believe that it is no bucket that answers."""
+"""Competing claims, before assuming that what answers is not a bucket."""
 
 GRACE = 5.0
-"""Seconds that are left to a publisher that is taken over, to see it. One that was killed needs none of them."""
+"""Seconds in which a publisher that was replaced notices it."""
 
 
 @dataclass(slots=True)
 class SoFar:
-    """How far a publishing has come: what there is to tell of one that does not end well, or is not waited for."""
+    """Progress of a publish, to report if it fails or is not waited for."""
 
     begun: bool = False
-    """Whether its digest is claimed."""
+    """Whether its digest was claimed."""
     gone: bool = False
-    """Whether the entry object was removed, or may have been, and no other one is there yet."""
+    """Whether the entry object was deleted, or may have been, and there is no new one yet."""
     objects: int = 0
     """How many objects it has written, records included."""
 
 
 class Release(NamedTuple):
-    """What is to be published of one version: path → blob, `entry` among them.
+    """The files of one version to publish: path → blob, including `entry`.
 
-    `tool` and `provenance` go into its seal: what wrote it, and what it was made from. `sources` are the paths that are
-    files of the user's, which may change meanwhile: they are read before anything is written or removed.
+    `tool` and `provenance` go into its seal: what wrote it, and what it was made from. `sources` are the paths of
+    the user's own files, which may change meanwhile: they are read before anything is written or deleted.
     """
 
     id: VersionId
@@ -75,7 +75,7 @@ class Release(NamedTuple):
 
 
 class Writer:
-    """One publishing of one version."""
+    """One publish of one version."""
 
     def __init__(
         self, remote: Remote, release: Release, immutable: bool, so_far: SoFar, progress: Callable[[int], None]
@@ -92,13 +92,13 @@ class Writer:
         self._generation = 0
         self._lock = threading.Lock()
         self._looked = 0.0
-        # (path, etag) → SHA-256 of content that is known without reading it: sealed so, sent by us, or read before.
+        # (path, etag) → SHA-256 of content known without reading: sealed, sent by us, or read before.
         self._known: dict[tuple[str, str], str] = {}
 
     def freeze(self, found: Mapping[str, RemoteObject]) -> None:
-        """Make sure that what is to be sent of the user's files can be read, and is what was judged. Raises BlobDamaged.
+        """Check that the user's files to be sent can be read and have not changed since they were judged. Raises BlobDamaged.
 
-        After the claim it would be too late: a version may have been taken out of service for bytes that are no more.
+        After the claim it would be too late: a version might be taken out of service for bytes that no longer exist.
         """
 
         def read(path: str) -> None:
@@ -107,12 +107,12 @@ class Writer:
         _all(read, (path for path in sorted(self._release.sources) if not self._is_there(path, found)))
 
     def _is_there(self, path: str, found: Mapping[str, RemoteObject]) -> bool:
-        """Whether the artifact's bytes are known to lie there already, without reading them."""
+        """Whether the artifact's bytes are known to be there, without reading them."""
         item = found.get(path)
         return item is not None and self._known.get((path, item.etag)) == self._tree[path].hash
 
     def claim(self, generation: int) -> None:
-        """Claim `generation` for our digest, or the next one that is free or ours. One digest only claims a generation."""
+        """Claim `generation` for our digest, or the next one that is free or ours. A generation has only one digest."""
         digest = str(self._tree.digest)
         claim = BytesBlob(json.dumps({"schema": CLAIM_SCHEMA, "digest": digest}).encode() + b"\n")
         taken_over = False
@@ -140,18 +140,18 @@ class Writer:
                 )
             )
         if taken_over:
-            time.sleep(GRACE)  # whoever we have taken over, and is alive, has seen our claim after that
+            time.sleep(GRACE)  # by then, a publisher that we replace has seen our claim
         self.so_far.begun = True
         self.so_far.objects += stored.outcome == "created"
         self._generation = generation
 
     def learn(self, seal: Seal | None) -> None:
-        """Content that the last seal knows need not be sent again, as long as the store shows the same etag."""
+        """Do not send content again that the last seal has, as long as the store shows the same etag."""
         if seal is not None:
             self._known.update({(p, f.etag): f.digest.hash for p, f in seal.files.items() if f.etag})
 
     def compared(self, standing: Standing, found: Mapping[str, RemoteObject], terms: Terms) -> Standing:
-        """The standing with what only content tells: how it differs from the artifact, or, in a repair, has drifted."""
+        """The standing with differences found by content: from the artifact, or, in a repair, drift."""
         match standing:
             case Unmanaged() | Unfinished():
                 unlike = unlike_as_listed(self._tree, standing)
@@ -164,12 +164,12 @@ class Writer:
         return tuple(other_content(path) for path in sorted(self._wrong(found)))
 
     def settle(self) -> dict[str, RemoteObject]:
-        """Bring the prefix into order, round after round, until a listing shows exactly the artifact; returns that listing.
+        """Change the prefix, in rounds, until a listing shows exactly the artifact; return that listing.
 
-        While anything else is missing or wrong, the entry object is not there; it comes alone, in a round of its own.
+        The entry object is absent while anything else is missing or wrong; it is created in a separate round.
         """
         for _ in range(ROUNDS):
-            # without an etag nothing says that it is still what it was
+            # without an etag nothing shows that it is unchanged
             self._known = {(path, etag): digest for (path, etag), digest in self._known.items() if etag}
             found = contents(self._remote, [self._id])[self._id]
             wrong = self._wrong(found)
@@ -195,7 +195,7 @@ class Writer:
         )
 
     def _wrong(self, found: Mapping[str, RemoteObject]) -> set[str]:
-        """Paths at which something lies that is not the artifact's; read where it cannot be told otherwise."""
+        """Paths of objects that differ from the artifact; reads those that listings cannot tell."""
         wrong = {p for p, o in found.items() if p not in self._tree or o.size != self._tree[p].size}
         unknown = [o for p, o in found.items() if p not in wrong and (p, o.etag) not in self._known]
         _all(self._read, unknown)
@@ -204,7 +204,7 @@ class Writer:
 
     def _read(self, found: RemoteObject) -> None:
         digest = content(self._remote, found, lambda s: hash_stream(s, lambda _: self._progress(0)))
-        if digest is not None:  # else it has gone since it was listed, or is another one: the next listing tells
+        if digest is not None:  # else it was deleted or replaced since: the next listing shows it
             self._known[found.key.split("/", 2)[2], found.etag] = digest.hash
 
     def _refuse(self, wrong: set[str]) -> None:
@@ -221,7 +221,7 @@ class Writer:
     def _create(self, path: str) -> None:
         self._stop_if_overtaken(CHECK_EVERY)
         stored = self._remote.create(self._key(path), self._release.files[path], self._sent)
-        if stored.outcome == "other":  # somebody was quicker: the next listing is to be read, not believed
+        if stored.outcome == "other":  # another publisher was first: read the object in the next round
             self._known.pop((path, stored.etag), None)
         else:
             self._known[path, stored.etag] = self._tree[path].hash
@@ -238,7 +238,7 @@ class Writer:
         if found.key != self._key(self._entry):
             self._remote.delete(found.key, found.etag)
             return
-        was, self.so_far.gone = self.so_far.gone, True  # as soon as it is asked for: the answer may never come
+        was, self.so_far.gone = self.so_far.gone, True  # before the request: the answer may never come
         try:
             self._remote.delete(found.key, found.etag)
         except RemoteError:
@@ -255,7 +255,7 @@ class Writer:
         return f"{self._id.model}/{self._id.version}/{path}"
 
     def _stop_if_overtaken(self, seconds: float = 0.0) -> None:
-        """Raise Refused when a newer generation is claimed; look no more often than every so many seconds."""
+        """Raise Refused if a newer generation is claimed; check at most once every `seconds`."""
         now = time.monotonic()
         if self._immutable or now - self._looked < seconds:
             return
@@ -264,7 +264,7 @@ class Writer:
             raise Refused(Problem(f"another publisher replaced {self._id} with other bytes", "check what it published"))
 
     def seal(self, found: Mapping[str, RemoteObject]) -> None:
-        """Record that the version is complete, and make sure that the record can be read."""
+        """Record that the version is complete, and check that the record can be read."""
         files = {path: SealedFile(digest, found[path].etag) for path, digest in self._tree.items()}
         sealed = Sealed(self._id, self._generation, self._tree.digest.hash)
         stored = self._remote.create(sealed.key, Seal(files, self._release.tool, self._release.provenance).blob())

@@ -39,7 +39,7 @@ def open_remote(
 
 @contextmanager
 def waited(remote: Remote, warn: Callable[[Problem], None]) -> Iterator[None]:
-    """Tell, while the context takes long, that it is the bucket which is waited for. A folder is not worth a watch."""
+    """Warn if the context takes long that the bucket is slow to answer. Not for folders."""
     if remote.lookups == 1:
         yield
         return
@@ -56,9 +56,9 @@ def waited(remote: Remote, warn: Callable[[Problem], None]) -> Iterator[None]:
 
 
 def remembered(remote: Remote, folder: Path, warn: Callable[[Problem], None]) -> AbstractContextManager[None]:
-    """Inside the context, in which all is listed, listings of a bucket that is a folder are remembered below `folder`.
+    """Inside the context, in which everything is listed, listings of a folder bucket are cached below `folder`.
 
-    `warn` is told when what was remembered is damaged.
+    `warn` is called if the cached listing is damaged.
     """
     from gdcbuild.remotes.directory import DirectoryRemote
 

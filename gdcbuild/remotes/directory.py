@@ -1,4 +1,4 @@
-"""A folder as a bucket: for trying things out, for tests, and for carrying a bucket's content on a disk."""
+"""A folder as a bucket: to try things out, for tests, and to carry a bucket's contents on a disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gdcbuild.remotes.listings import Listings
 TEMPORARY = ".gdcbuild/tmp/"
 ATTEMPTS = 10
 LEFT_SECONDS = 3600.0
-"""How long nothing has been written to what is taken for left behind: between making a file and locking it is a moment."""
+"""Age in seconds of an unlocked temporary file that counts as left behind: it is locked a moment after it is created."""
 
 
 class DirectoryRemote:
@@ -76,8 +76,8 @@ class DirectoryRemote:
 
     @contextmanager
     def _temporary(self) -> Iterator[BinaryIO]:
-        """A new file, removed in the end. It is locked, which tells it from what a killed run has left."""
-        import fcntl  # both are quick to use and slow to import, for those who only look
+        """A new file, removed in the end. Its lock distinguishes it from files of a killed run."""
+        import fcntl  # both are slow to import, and only needed to write
         import secrets
 
         folder = self._root / TEMPORARY
@@ -89,7 +89,7 @@ class DirectoryRemote:
         path = folder / secrets.token_hex(16)
         with path.open("x+b") as stream:
             try:
-                with suppress(OSError):  # where there are no locks nothing is taken for left behind
+                with suppress(OSError):  # without locks nothing counts as left behind
                     fcntl.flock(stream, fcntl.LOCK_EX)
                 yield stream
             finally:
@@ -117,9 +117,9 @@ class DirectoryRemote:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise KeyError(key) from error
 
-    def delete(self, key: str, etag: str = "") -> None:  # noqa: ARG002 - a file has no etag, so nobody has one to give
+    def delete(self, key: str, etag: str = "") -> None:  # noqa: ARG002 - files have no etag
         path = self._path(key)
-        with _explained(path, "remove"), suppress(FileNotFoundError, NotADirectoryError):
+        with _explained(path, "delete"), suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
             _sync(path.parent)
         with suppress(OSError):  # the first folder that is not empty ends it
@@ -129,7 +129,7 @@ class DirectoryRemote:
                 folder.rmdir()
 
     def _path(self, key: str) -> Path:
-        """Where the object lies. Raises RemoteError for a key that would lead elsewhere, by its parts or by a link."""
+        """Path of the object. Raises RemoteError for a key that would lead outside, by its parts or by a link."""
         path = self._root / key
         ill_formed = "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")) or key.startswith(TEMPORARY)
         if ill_formed or not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self._root)):
@@ -157,7 +157,7 @@ def _remove_if_left(path: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give the file its name, durably; False when something has that name already."""
+    """Give the file its name, durably; False if the name exists already."""
     for _ in range(ATTEMPTS):
         try:
             _make_folders(target.parent)
@@ -166,7 +166,7 @@ def _link(source: Path, target: Path) -> bool:
             if not target.parent.is_dir():
                 raise
             return False
-        except FileNotFoundError:  # a delete elsewhere has taken the empty folder away
+        except FileNotFoundError:  # another process has deleted the empty folder
             continue
         _sync(target.parent)
         return True
@@ -186,7 +186,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the names in a folder durable; a folder that is gone has none."""
+    """Make the names in a folder durable; do nothing if it is gone."""
     with suppress(FileNotFoundError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -197,7 +197,7 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def _explained(path: Path, verb: str) -> Iterator[None]:
-    """Errors of the file system as RemoteError, except that a file is not there, which callers give a meaning."""
+    """Errors of the file system as RemoteError, except a missing file, which callers handle."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):

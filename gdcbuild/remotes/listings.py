@@ -1,4 +1,4 @@
-"""What folders hold, by name. A folder whose times and inode are as they were holds what it held."""
+"""Names in folders. A folder with the same times and inode has the same names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Look = list[int]
 
 
 class Listings:
-    """Reads folders, and those it remembers only when they have changed. By itself it remembers nothing."""
+    """Reads folders, cached ones only if they have changed. Caches nothing by itself."""
 
     def __init__(self) -> None:
         self._old: dict[str, tuple[Look, list[str]]] = {}
@@ -26,9 +26,9 @@ class Listings:
 
     @contextmanager
     def remembered(self, file: Path, warn: Callable[[Problem], None]) -> Iterator[None]:
-        """Inside the context, remember in `file` what is read; what is not read is forgotten.
+        """Inside the context, cache in `file` what is read; what is not read is dropped.
 
-        It is a memo: damage is as if it were not there.
+        A memo: if damaged, it counts as absent.
         """
         self._old, self._new, started = _read(file, warn), {}, time.time_ns()
         try:
@@ -42,8 +42,8 @@ class Listings:
     def names(self, root: str, folder: str) -> list[str]:
         """The files and folders in a folder below `root`, the last one first; both end in "/", unless they are "".
 
-        Folders end in "/", which sorts them as keys sort. Nothing when there is no such folder. Symlinks to folders, and what
-        is no file, are left out. (Thousands of folders are read this way, so this is plain on purpose.)
+        Folders end in "/", so that they sort like keys. Empty if there is no such folder. Symlinks to folders, and
+        special files, are left out. (Thousands of folders are read this way, so it is simple on purpose.)
         """
         path = root + folder
         try:
@@ -76,7 +76,7 @@ def _scan(path: str) -> list[str]:
 
 
 def _read(file: Path, warn: Callable[[Problem], None]) -> dict[str, tuple[Look, list[str]]]:
-    """What was remembered; nothing when it is damaged, of another schema, or may be somebody else's."""
+    """The cached listing; empty if it is damaged, of another schema, or others could have written it."""
     if not memo.is_trusted(file):
         return {}
     try:
@@ -96,7 +96,7 @@ def _write(file: Path, rows: dict[str, tuple[Look, list[str]]]) -> None:
 
 
 def is_whole(file: Path) -> bool:
-    """Whether all that is remembered there is as it was written."""
+    """Whether the cached listing is undamaged."""
     wrong: list[Problem] = []
     _read(file, wrong.append)
     return not wrong

@@ -1,4 +1,4 @@
-"""A bucket in memory: the reference for the others, and what tests of the engine publish to."""
+"""A bucket in memory: the reference for the others, and the bucket of the engine's tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gdcbuild.files.content import read_verified
 
 
 class MemoryRemote:
-    """Key → bytes in a dictionary, with etags that tell content apart."""
+    """Key → bytes in a dictionary, with etags that identify content."""
 
     lookups = 1
 

@@ -1,4 +1,4 @@
-"""An S3 bucket, by the few operations every compatible store has, believing no status alone."""
+"""An S3 bucket, with the few operations that every compatible store has. No status is trusted alone."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ MOST_PARTS = 10_000
 ATTEMPTS = 3
 
 _OF_A_LISTING = {"Name", "IsTruncated", "MaxKeys", "KeyCount"}
-"""What a store says in every listing, and a web page that answers in its place does not."""
+"""Fields of every listing: a web page does not have them."""
 
 REFUSED_CONDITION = (409, 412, 501)
-"""Statuses by which a store refuses to create only: in a race, because something is there, or because it cannot."""
+"""Statuses that refuse a conditional create: in a race, because the object exists, or because it is not supported."""
 
 
 def open_bucket(rest: str, endpoint: str | None, region: str | None, ca_file: Path | None) -> Remote:
@@ -52,7 +52,7 @@ def open_bucket(rest: str, endpoint: str | None, region: str | None, ca_file: Pa
 
 
 class S3Remote:
-    """A bucket, or what lies below a prefix of one."""
+    """A bucket, or the part of one below a prefix."""
 
     lookups = 8
 
@@ -69,8 +69,7 @@ class S3Remote:
         self._place = Place(options.bucket, self._client.meta.endpoint_url)
         self._pieces = threading.BoundedSemaphore(IN_FLIGHT)
         self._senders = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="s3")
-        # Whether the store is asked to create only. It may ignore that silently, so `create` looks first in any case; a
-        # probe of the store would be the one to set this, and to spare that look.
+        # Whether the store is asked to create only. It may silently ignore that, so `create` always looks first.
         self._conditional = True
         self._tidied: set[str] = set()
 
@@ -83,7 +82,7 @@ class S3Remote:
                     raise RemoteError(no_store(f"list {self.url}/{prefix}", self._place))
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self._base)
-                    if key > after:  # some stores take no notice of where a listing is to start
+                    if key > after:  # some stores ignore StartAfter
                         yield RemoteObject(key, found["Size"], _etag(found))
 
     def open(self, key: str, etag: str = "") -> BinaryIO:
@@ -94,14 +93,14 @@ class S3Remote:
                 if is_absent(error):
                     raise KeyError(key) from error
                 raise
-        if etag and _etag(reply) not in ("", etag):  # not asked for as a condition, which some stores refuse though it holds
+        if etag and _etag(reply) not in ("", etag):  # not sent as a condition, which some stores refuse even if it holds
             reply["Body"].close()
             raise KeyError(key)
         return io.BufferedReader(_Body(reply["Body"], lambda: self._explained("read", key)), 1 << 20)
 
     def delete(self, key: str, etag: str = "") -> None:
         only_if: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        with self._explained("remove", key):
+        with self._explained("delete", key):
             try:
                 self._client.delete_object(Bucket=self._bucket, Key=self._base + key, **only_if)
             except ClientError as error:
@@ -110,7 +109,7 @@ class S3Remote:
                 if not only_if or status_of(error) not in REFUSED_CONDITION:
                     raise
                 head = self._head(key)
-                if head is not None and _etag(head) == etag:  # a store that does not know this condition
+                if head is not None and _etag(head) == etag:  # a store without this condition
                     self._client.delete_object(Bucket=self._bucket, Key=self._base + key)
 
     def create(self, key: str, blob: Blob, progress: Callable[[int], None] | None = None) -> Stored:
@@ -121,7 +120,7 @@ class S3Remote:
             if doubt is not None:
                 if attempts == ATTEMPTS or not (status_of(doubt) in REFUSED_CONDITION or is_lost_upload(doubt)):
                     raise self._failure(doubt, "write", key) from doubt
-                # Refused though nothing is there: a race that is over, or, as it goes on, a store without this condition.
+                # Refused although nothing is there: a race that is over, or, if it repeats, a store without this condition.
                 conditional = conditional and is_race(doubt, last=attempts == ATTEMPTS - 1)
                 self._conditional = self._conditional and status_of(doubt) != 501
             attempts += 1
@@ -140,8 +139,8 @@ class S3Remote:
         return found
 
     def _compare(self, key: str, blob: Blob) -> Stored | None:
-        """What a create would find, by reading it; None when nothing is there."""
-        with self._explained("look at", key):
+        """What a create would find, by reading it; None if nothing is there."""
+        with self._explained("read", key):
             head = self._head(key)
         if head is None:
             return None
@@ -155,7 +154,7 @@ class S3Remote:
         return Stored("same" if found == blob.digest else "other", _etag(head))
 
     def _head(self, key: str) -> HeadObjectOutputTypeDef | None:
-        """What the store says of an object, None when there is none."""
+        """The store's answer about an object, None if there is none."""
         try:
             return self._client.head_object(Bucket=self._bucket, Key=self._base + key)
         except ClientError as error:
@@ -181,7 +180,7 @@ class S3Remote:
         return _etag(reply)
 
     def _send_parts(self, key: str, sending: _Sending, create_only: dict[str, Any]) -> str:
-        """Send in parts, and complete only when all bytes have turned out to be the blob's. Aborted on any failure."""
+        """Send in parts, and complete only if all bytes match the blob's digest. Aborted on any failure."""
         bucket, name = self._bucket, self._base + key
         self._tidy(key)
         upload = self._client.create_multipart_upload(Bucket=bucket, Key=name).get("UploadId")
@@ -202,15 +201,15 @@ class S3Remote:
         return _etag(reply)
 
     def _tidy(self, key: str) -> None:
-        """Once for each of the topmost folders that large files go to, put away what killed runs have left there."""
+        """Abort leftover uploads of killed runs, once for each topmost folder that large files go to."""
         folder = key[: key.find("/") + 1] or key
         if folder not in self._tidied:
             self._tidied.add(folder)
-            with suppress(BotoCoreError, ClientError):  # a store that lacks this, or keys without the right to do it
+            with suppress(BotoCoreError, ClientError):  # a store without this, or credentials without permission
                 abort_left(self._client, self._bucket, self._base + folder)
 
     def _submit_parts(self, name: str, upload: str, sending: _Sending, futures: Futures) -> None:
-        """Read the blob once, piece by piece, and hand each piece to a sender; stop early when one has failed."""
+        """Read the blob once, piece by piece, and hand each piece to a sender; stop early if one has failed."""
         expected = sending.blob.digest
         size = max(PIECE, -(-expected.size // MOST_PARTS))
         hasher, read = hashlib.sha256(), 0
@@ -259,7 +258,7 @@ class S3Remote:
 
 
 class _Sending:
-    """One attempt to send a blob: how much of it has gone, and whether a part of it failed."""
+    """One attempt to send a blob: how much was sent, and whether a part failed."""
 
     def __init__(self, blob: Blob, progress: Callable[[int], None] | None) -> None:
         self.blob = blob
@@ -273,7 +272,7 @@ class _Sending:
             self._progress(size)
 
     def take_back(self) -> None:
-        """Tell the progress that what has gone will be sent again."""
+        """Tell `progress` that the bytes sent will be sent again."""
         if self._progress is not None and self._sent:
             self._progress(-sum(self._sent))
 
@@ -311,5 +310,5 @@ def _md5(data: bytes) -> str:
 def _etag(reply: Any) -> str:
     """The etag without its quotes, of a reply or of a row of a listing."""
     found: str = reply.get("ETag", "")
-    # a proxy that packs what it passes on marks it as weak
+    # a proxy that compresses replies marks the etag as weak
     return found.removeprefix("W/").strip('"')

@@ -1,4 +1,4 @@
-"""The client that talks to an S3 store, made as all kinds of stores need it."""
+"""The S3 client, configured to work with all kinds of stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """Where the bucket is. Keys, and all that is None here, come from the AWS_* variables and files."""
+    """Where the bucket is. Credentials, and everything that is None here, come from the AWS_* variables and files."""
 
     bucket: str
     prefix: str = ""
@@ -50,23 +50,23 @@ def check(options: S3Options) -> None:
 
 
 def client(options: S3Options, connections: int) -> S3Client:
-    """A client for the bucket, which keeps so many connections. Raises BotoCoreError or ValueError when settings do not fit."""
+    """A client for the bucket, with that many connections. Raises BotoCoreError or ValueError for invalid settings."""
     session = botocore.session.Session()
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "true").lower() != "false":
-        # Asking for keys at a cloud's metadata address hangs where there is no such cloud.
+        # Asking a cloud's metadata address for credentials hangs outside that cloud.
         session.get_component("credential_provider").remove("iam-role")
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_instant)
     config = Config(
-        user_agent=session.user_agent(),  # what it would say anyway; but for this it is put together anew for each request
+        user_agent=session.user_agent(),  # the default, which would otherwise be built again for each request
         signature_version="s3v4",
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # Who says nothing is given up after four read timeouts, and the pauses: `waited` tells people how long that is.
+        # A server that does not answer is given up after four read timeouts and pauses: `waited` tells people how long.
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=connections,
-        # Signed payloads let every store refuse bytes that changed on the way, whatever checksum headers it knows.
+        # Signed payloads let every store refuse bytes changed in transit, whatever checksum headers it supports.
         s3={"addressing_style": "path" if options.endpoint else "auto", "payload_signing_enabled": True},
     )
     made = boto3.session.Session(botocore_session=session).client(
@@ -87,7 +87,7 @@ def _redirect_once(model: OperationModel, context: dict[str, Any], **_: object) 
 
 
 def _instant(text: Any) -> datetime:
-    """A time in a reply. Every row of a listing has one, and botocore's own way takes as long as all the rest of the row."""
+    """A time in a reply. Every row of a listing has one, and botocore's own parser takes as long as the rest of the row."""
     if isinstance(text, str):
         with suppress(ValueError):
             if text[4:5] == "-":  # in bodies

@@ -64,27 +64,27 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """The endpoint without the password somebody may have put into it."""
+        """The endpoint without a password."""
         parts = urlsplit(self.endpoint)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def status_of(error: Exception) -> int:
-    """HTTP status of the refusal, 0 when there was no answer."""
+    """HTTP status of the refusal, 0 if there was no answer."""
     if not isinstance(error, ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether it says that there is no such object. A HEAD says no more than 404, and then a bucket may be missing too."""
+    """Whether the object does not exist. A HEAD only says 404, so the bucket may be missing too."""
     return error.response.get("Error", {}).get("Code", "") in ("NoSuchKey", "404", "NotFound")
 
 
 def is_race(refusal: Exception, last: bool) -> bool:
-    """Whether a write that was to create only, of what turns out not to be there, was refused for somebody else's sake.
+    """Whether a conditional create was refused because of another writer, although the object is not there.
 
-    Then it is sent as it was. Who refuses it a second time, or in words of its own, does not know this condition.
+    Then it is sent again. A store that refuses it twice, or with another code, does not support the condition.
     """
     if not isinstance(refusal, ClientError):
         return False
@@ -93,26 +93,26 @@ def is_race(refusal: Exception, last: bool) -> bool:
 
 
 def is_lost_upload(error: Exception) -> bool:
-    """Whether it says that the upload in parts is over: completed, with a reply that was lost, or aborted by somebody."""
+    """Whether the multipart upload has ended: completed with a lost reply, or aborted by someone else."""
     return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code", "") == "NoSuchUpload"
 
 
 def is_doubtful(error: BotoCoreError | ClientError) -> bool:
-    """Whether a write may have been done, or somebody else's may be there, in spite of this error."""
+    """Whether the object may exist, written by this request or another, in spite of this error."""
     if not isinstance(error, ClientError):
         return isinstance(error, exceptions.HTTPClientError) and not isinstance(error, exceptions.EndpointConnectionError)
     return is_lost_upload(error) or status_of(error) in (409, 412) or status_of(error) >= 500
 
 
 def explain(error: Exception, what: str, place: Place) -> Problem:
-    """The problem of not having been able to do `what` ("write s3://NAME/KEY")."""
+    """The problem that `what` ("write s3://NAME/KEY") failed."""
     message, hint = _meaning(error)
     reason = message.format(bucket=place.bucket, endpoint=place.shown)
     return Problem(f"cannot {what}: {reason}", hint)
 
 
 def no_store(what: str, place: Place) -> Problem:
-    """The problem that something answers, and it is not an S3 server: a console, or a proxy that wants somebody to sign in."""
+    """The problem that what answers is not an S3 server: a console, or a proxy with a sign-in page."""
     return Problem(f"cannot {what}: what answers at {place.shown} is not an S3 server", ENDPOINT_HINT)
 
 
@@ -125,7 +125,7 @@ def _meaning(error: Exception) -> tuple[str, str]:
         if status // 100 == 3:
             return CODES["307"]
         if code == "500" and "html" in error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("content-type", ""):
-            return _PAGE  # with 200 perhaps: botocore makes a 500 of what it cannot read
+            return _PAGE  # perhaps with 200: botocore turns what it cannot parse into a 500
         said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
         return f"{{endpoint}} answered {_literal(f'{code} ({status}) {said}'.strip())}", RETRY_HINT if status >= 500 else ""
     if isinstance(error, exceptions.SSLError):
@@ -137,7 +137,7 @@ def _meaning(error: Exception) -> tuple[str, str]:
 
 
 def _meaning_of_tls(error: exceptions.SSLError) -> tuple[str, str]:
-    """What was wrong with the connection, which the system's own error says, behind those of two libraries."""
+    """What was wrong with the connection: the system's error is the cause below those of two libraries."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
@@ -152,5 +152,5 @@ def _meaning_of_tls(error: exceptions.SSLError) -> tuple[str, str]:
 
 
 def _literal(text: str) -> str:
-    """Text that stays as it is when the rest of a message is filled in."""
+    """Text with braces escaped, for `str.format`."""
     return text.replace("{", "{{").replace("}", "}}")

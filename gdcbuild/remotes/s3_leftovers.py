@@ -1,4 +1,4 @@
-"""Uploads in parts that nobody will complete, since who began them was killed. A store keeps, and charges for, their parts."""
+"""Multipart uploads that nobody will complete, since their run was killed. A store keeps, and charges for, their parts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 LEFT = timedelta(hours=6)
-"""For how long nothing has come of what is taken for left behind. Who is alive sends a part within minutes, or gives up."""
+"""Age of the last part of an upload that counts as left behind. A live run sends a part within minutes, or gives up."""
 
 
 def abort_left(client: S3Client, bucket: str, prefix: str) -> None:
-    """Abort the uploads of keys with the prefix of which nothing has come for hours, by the store's own clock.
+    """Abort the uploads of keys with the prefix without a new part for hours, by the store's own clock.
 
-    What is published does not depend on it: an upload is nothing until it is completed, and who finds his own aborted begins
-    anew. Raises as the client does; a store may lack these requests, or not permit them.
+    What is published does not depend on it: an upload does not exist until it is completed, and a run whose upload was
+    aborted starts it again. Raises as the client does; a store may lack these requests, or not permit them.
     """
     for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
         now = _clock(page)
@@ -34,7 +34,7 @@ def abort_left(client: S3Client, bucket: str, prefix: str) -> None:
 
 
 def _clock(reply: Any) -> datetime | None:
-    """When the store sent the reply, None when it does not say: times of ours and times of its cannot be compared."""
+    """When the store sent the reply, None if it does not say: our clock and the store's cannot be compared."""
     try:
         return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])
     except (LookupError, TypeError, ValueError):

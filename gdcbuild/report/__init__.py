@@ -1,4 +1,4 @@
-"""All that is said, to people and to machines: the only code that formats."""
+"""All output, for people and machines: the only code that formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def closing(reporter: Reporter) -> Iterator[Reporter]:
-    """A reporter whose display is put away at the end, whatever happens."""
+    """A reporter whose display is cleared at the end, whatever happens."""
     try:
         yield reporter
     finally:
@@ -26,11 +26,11 @@ def closing(reporter: Reporter) -> Iterator[Reporter]:
 
 
 class QuietReporter:
-    """For commands that only look: warnings, and on a terminal that can redraw how far a file is read that takes long."""
+    """For read-only commands: warnings, and on a terminal the progress of reading large files."""
 
     def __init__(self, live: bool) -> None:
         self._live = live
-        self._display: TerminalReporter | None = None  # hardly ever needed, and slow to import
+        self._display: TerminalReporter | None = None  # rarely needed, and slow to import
 
     def emit(self, event: Event) -> None:
         from gdcbuild.core.events import Reading, Warned
@@ -44,7 +44,7 @@ class QuietReporter:
         elif isinstance(event, Warned):
             from gdcbuild.report import text
 
-            with suppress(OSError):  # a warning that nobody reads is no reason to give no answer
+            with suppress(OSError):  # an unread warning must not prevent the answer
                 sys.stderr.write(text.warning(event.problem) + "\n")
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class QuietReporter:
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
-    """Write a line of data, to stdout. When whoever read it has gone, that is fine; other failures are raised with its name."""
+    """Write a line of data to stdout. A reader that has gone is fine; other failures are raised with the stream's name."""
     stream = stream or sys.stdout
     try:
         stream.write(text + "\n")
@@ -65,7 +65,7 @@ def show(text: str, stream: TextIO | None = None) -> None:
 
 
 def unread(stream: TextIO) -> None:
-    """From now on what is written to the stream goes nowhere: nobody reads it any more, or it cannot be written."""
+    """Discard everything written to the stream from now on: nobody reads it, or it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -35,7 +35,7 @@ def plan(found: Plan) -> dict[str, Any]:
 
 
 def status(found: Plan, provenance: Mapping[VersionId, Provenance]) -> dict[str, Any]:
-    """The document of `status --json`: that of a plan, and in each row what was published was made from."""
+    """The document of `status --json`: that of a plan, with the provenance of each published version."""
     rows = [{**change(c), "provenance": provenance[c.id].to_json() if c.id in provenance else None} for c in found.changes]
     return {**plan(found), "changes": rows}
 
@@ -55,7 +55,7 @@ def change(found: Change) -> dict[str, Any]:
 
 
 def problem(found: Problem) -> dict[str, Any]:
-    """A mistake, or a failure."""
+    """A problem."""
     where = found.where._asdict() if found.where else None
     return {"message": found.message, "hint": found.hint, "where": where, "detail": found.detail}
 
@@ -79,7 +79,7 @@ def event(found: Event) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A field of an event, with problems as they are shown elsewhere."""
+    """A field of an event, with problems as elsewhere."""
     from gdcbuild.errors import Problem
 
     if isinstance(value, Problem):
@@ -88,18 +88,18 @@ def _plain(value: Any) -> Any:
 
 
 def failure(problems: Iterable[Problem], code: int) -> dict[str, Any]:
-    """What a command that fails ends with, in the place of its document or as its last event."""
+    """The output of a command that fails, instead of its document or as its last event."""
     return {"schema": SCHEMA, "event": "failed", "exit_code": code, "problems": [problem(p) for p in problems]}
 
 
 def dumps(document: Any, stream: TextIO | None = None, indent: int | None = 2) -> str:
-    """A document as text that the stream, or stdout, can take: where it is not UTF-8, what is not ASCII is escaped."""
+    """A document as text for the stream, or stdout: if that is not UTF-8, only ASCII, the rest escaped."""
     encoding = (stream or sys.stdout).encoding or "utf-8"
     return json.dumps(document, indent=indent, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
 
 
 class JsonReporter:
-    """An NDJSON line for each event, on stdout."""
+    """Prints one line of JSON for each event, on stdout."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -111,7 +111,7 @@ class JsonReporter:
             show(text, self._stream)
 
     def close(self) -> None:
-        """All has been written."""
+        """Do nothing: all is written."""
 
 
 def explanations(found: Mapping[VersionId, tuple[Change | None, Iterable[Explanation]]]) -> dict[str, Any]:

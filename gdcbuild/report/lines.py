@@ -1,4 +1,4 @@
-"""One line for each thing that is done: for logs and pipes."""
+"""One line for each job that ends: for logs and pipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gdcbuild.report.text import amount, duration, plan, warning
 
 
 def line(event: Event) -> str | None:
-    """The line an event is worth, or None. A cached action and an unchanged version did nothing, and are worth none."""
+    """The line for an event, or None. A cached action and an unchanged version did nothing, and have no line."""
     match event:
         case Planned(found, total):
             return plan(found) if found is not None and (total or found.pending) else None
@@ -58,7 +58,7 @@ def _sum(event: Summed) -> str:
 
 
 class LineReporter:
-    """A line for each finished thing, on stderr: for logs and pipes."""
+    """Prints a line for each finished job, on stderr: for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -67,9 +67,9 @@ class LineReporter:
     def emit(self, event: Event) -> None:
         text = line(event)
         if text is not None:
-            with self._lock, suppress(OSError):  # that nobody can be told is no reason to stop half-way
+            with self._lock, suppress(OSError):  # a closed stream must not stop the run
                 self._stream.write(text + "\n")
                 self._stream.flush()
 
     def close(self) -> None:
-        """All has been written."""
+        """Do nothing: all is written."""

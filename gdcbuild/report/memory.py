@@ -1,4 +1,4 @@
-"""A reporter that keeps what it is told: for tests."""
+"""A reporter that keeps its events: for tests."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ class Recorder:
         self.events.append(event)
 
     def close(self) -> None:
-        """Nothing is on display."""
+        """Do nothing: there is no display."""

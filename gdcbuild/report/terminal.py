@@ -1,4 +1,4 @@
-"""For a terminal: what is finished scrolls by; below it stands what runs, what waits, and how far it is."""
+"""For a terminal: finished jobs scroll by; below them are the running jobs, their progress, and how many wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _VERBS = {"toolchain": "installing", "action": "building", "check": "checking", 
 
 
 class _Bytes(ProgressColumn):
-    """Bytes read or sent, and how many there are, where that is known."""
+    """Bytes read or sent, and the total, if known."""
 
     def render(self, task: Task) -> Text:
         if not task.total:
@@ -69,7 +69,7 @@ class TerminalReporter:
         self._last: What = "publish"
         self._head: TaskID | None = None
         self._gone = False
-        """Whether the terminal is."""
+        """Whether the terminal is gone."""
 
     def emit(self, event: Event) -> None:
         with self._lock:
@@ -80,7 +80,7 @@ class TerminalReporter:
                 text = line(event)
                 if text is not None:
                     self._console.print(text, markup=False, soft_wrap=True)
-            except OSError:  # nobody looks any more; what runs is worth no less
+            except OSError:  # the terminal is gone; the run continues
                 self._gone = True
                 self._stop()
 
@@ -95,7 +95,7 @@ class TerminalReporter:
     def _track(self, event: Event) -> None:
         match event:
             case Planned(plan, total):
-                for earlier in self._bars.task_ids:  # of a run that is begun anew
+                for earlier in self._bars.task_ids:  # of a run that is started again
                     self._bars.remove_task(earlier)
                 self._running.clear()
                 self._total, self._ended, self._head = total, 0, None
@@ -126,7 +126,7 @@ class TerminalReporter:
             self._bars.update(self._head, description=f"{self._ended} done, {jobs} running, {waiting} waiting")
 
     def _read(self, job: str, path: str, done: int, total: int) -> None:
-        """Show how far a file is read: beside its action, or by itself until its digest is known."""
+        """Show the progress of reading a file: beside its action, or on its own line until its digest is known."""
         if job:
             task = self._running.get(f"action {job}")
             if task is not None:
@@ -136,7 +136,7 @@ class TerminalReporter:
         if done >= total:
             self._remove(key)
             if self._head is None and not self._running:
-                self._bars.stop()  # what comes next may write to the terminal itself
+                self._bars.stop()  # the next output may go to the terminal directly
         elif key in self._running:
             self._bars.update(self._running[key], completed=done, total=total)
         else:

@@ -36,21 +36,21 @@ _COUNTED = {
 
 
 FEW = 5
-"""Files of a version that are named, where there may be any number."""
+"""Most files or versions that a message names."""
 
 _ESCAPED = {n: ascii(chr(n))[1:-1] for n in (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))}
-"""Characters that move the cursor, begin a line, turn what follows around, or do what else a terminal can be told."""
+"""Characters that move the cursor, start a line, reverse the text, or control the terminal otherwise."""
 
 _IN_LOGS = {n: text for n, text in _ESCAPED.items() if n != ord("\t")}
 
 
 def plain(text: str, escaped: Mapping[int, str] = _ESCAPED) -> str:
-    """Text that shows nothing but itself: names may come from a bucket that others write to. All that is shown passes here."""
+    """Text without control characters: names may come from a bucket that others write to. All output passes here."""
     return text if text.isprintable() else text.translate(escaped)
 
 
 def problem(found: Problem, level: str = "error") -> str:
-    """`file:line:column: error: what is wrong`, the mend below it, then any detail."""
+    """`file:line:column: error: what is wrong`, the hint below it, then any detail."""
     lines = [plain(f"{found.where}: {level}: {found.message}" if found.where else f"{level}: {found.message}")]
     lines += [f"    {plain(line)}" for line in found.hint.splitlines()]
     lines += [f"    | {plain(line, _IN_LOGS)}" for line in found.detail.splitlines()]
@@ -58,7 +58,7 @@ def problem(found: Problem, level: str = "error") -> str:
 
 
 def warning(found: Problem) -> str:
-    """Something that does not stop the run."""
+    """A problem that does not stop the run."""
     from gdcbuild.errors import Note
 
     return problem(found, "note" if isinstance(found, Note) else "warning")
@@ -70,7 +70,7 @@ def problems(found: Iterable[Problem]) -> str:
 
 
 def plan(found: Plan) -> str:
-    """A row for every version that is not up to date, or was published by other means, and the counts."""
+    """A row for every version that is not up to date, or was not published by gdcbuild, and the counts."""
     shown = [c for c in found.changes if c.kind is not Kind.NONE or c.published is None]
     rows = [
         line for change, row in zip(shown, _columns([_row(c) for c in shown]), strict=True) for line in (row, *_removed(change))
@@ -149,7 +149,7 @@ def _commit(found: str) -> str:
 
 
 def explanations(found: Mapping[VersionId, tuple[Change | None, Sequence[Explanation]]]) -> str:
-    """For each version what is to be done, and its chain of actions, each with what changed since its last result."""
+    """For each version, the change and its chain of actions, each with what changed since its last result."""
     lines = []
     for version, (change, chain) in found.items():
         lines.append(f"{version}: {change.kind}, {change.why}" if change is not None else f"{version}:")

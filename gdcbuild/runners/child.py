@@ -32,16 +32,16 @@ class Mistake(Exception):
 
 
 class UserCodeRaised(Exception):
-    """User code raised; the cause is its exception, and only its own frames are of interest."""
+    """User code raised; the cause is its exception, and only user code's frames matter."""
 
 
 class Child:
-    """What a worker is given to deal with user code."""
+    """What a worker uses to run user code."""
 
     Mistake = Mistake
 
     def framework(self, name: str, line: str) -> None:
-        """Import a framework before any user code; `line` is an example of what pins it."""
+        """Import a framework before any user code; `line` is an example of a line that pins it."""
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -83,7 +83,7 @@ class Child:
         return function
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call user code; whatever it raises is reported as its own, and so are arguments that do not fit it."""
+        """Call user code. Its exceptions are reported as its own, and so are arguments that do not match."""
         mismatch = unfit(function, args, kwargs)
         if mismatch:
             raise Mistake(f"cannot be called with these `args`: {mismatch}", f"it is {named(function)}")
@@ -96,7 +96,7 @@ class Child:
 
 
 def unfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Why the function does not take these arguments, "" when it does or cannot be asked."""
+    """Why the function does not take these arguments, "" if it does or has no signature."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have none
@@ -114,7 +114,7 @@ def named(function: Callable[..., Any]) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """The error's type and the first line of what it says; the whole is in its traceback."""
+    """The error's type and the first line of its message; the traceback has all of it."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -142,7 +142,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def elsewhere(before: dict[str, tuple[int, int]], folder: Path) -> None:
-    """Refuse what was written beside the declared inputs instead of into the output folder."""
+    """Refuse files written among the declared inputs instead of in the output folder."""
     after = listing(folder)
     changed = sorted(p for p in after if before.get(p) != after[p]) + sorted(set(before) - set(after))
     if changed:
@@ -153,7 +153,7 @@ def elsewhere(before: dict[str, tuple[int, int]], folder: Path) -> None:
 
 
 def run(request: dict[str, Any]) -> None:
-    """Do what the request says; raise Mistake or UserCodeRaised when that cannot be done."""
+    """Carry out the request; raise Mistake or UserCodeRaised if that fails."""
     folder, out = Path(request["folder"]), Path(request["out"])
     spec = importlib.util.spec_from_file_location("gdcbuild_worker", request["worker"])
     assert spec is not None and spec.loader is not None
@@ -164,7 +164,7 @@ def run(request: dict[str, Any]) -> None:
     try:
         worker.run(request["params"], out, Child())
     except Mistake:
-        elsewhere(before, folder)  # if there is anything, it is the likelier reason
+        elsewhere(before, folder)  # if anything was written there, that is the likely reason
         raise
     elsewhere(before, folder)
     if not any(p.is_file() for p in out.rglob("*")):
@@ -200,4 +200,4 @@ if __name__ == "__main__":
     code = main(sys.argv[1])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # frameworks leave threads behind that would hold the process up
+    os._exit(code)  # frameworks leave threads that would keep the process running

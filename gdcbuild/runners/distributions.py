@@ -1,4 +1,4 @@
-"""The distributions that are installed in a Python environment: what they are, and what must not be among them."""
+"""The distributions installed in a Python environment: which they are, and which are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gdcbuild.errors import ActionFailed, Location, Problem
 from gdcbuild.files.requirements import normalized
 
 _UNSEEN = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD", "uv_cache.json")
-"""Files of a distribution's metadata that tell how it came here, not what it is."""
+"""Metadata files that say how a distribution was installed, not what it is."""
 
 
 def site_packages() -> list[Path]:
@@ -33,9 +33,9 @@ def _interpreter() -> str:
 
 
 def refuse_editable(folders: Iterable[Path], ignore: set[str], where: Location | None) -> None:
-    """Raise ActionFailed for packages that are links to folders elsewhere: what changes there, nothing here tells.
+    """Raise ActionFailed for packages that are links to folders elsewhere: changes there do not change the digest.
 
-    (To hash those folders would not do: they are whole projects, with all that is built and published from them.)
+    (Hashing those folders does not help: they are whole projects, with everything built and published from them.)
     """
     names = set()
     for folder in folders:
@@ -44,14 +44,14 @@ def refuse_editable(folders: Iterable[Path], ignore: set[str], where: Location |
     found = sorted(name for name in names if name.lower() not in ignore)
     if found:
         problem = f"its toolchain has {', '.join(found)} installed as editable: the code can change without a new digest"
-        hint = "install it without -e, again after each change; or uninstall it and name its files among the inputs"
+        hint = "install it without -e, and again after each change; or uninstall it and list its files in the inputs"
         raise ActionFailed(Problem(problem, hint, where))
 
 
 def refuse_unasked(folder: Path, toolchain: Toolchain) -> None:
-    """Raise ActionFailed for packages that pip chose a version of, with the lines that pin it.
+    """Raise ActionFailed for packages whose version pip chose, with the lines that pin them.
 
-    pip marks what it was asked for as REQUESTED, and so Python does with the pip and setuptools it brings.
+    pip marks requested packages with a file REQUESTED, as Python does for its own pip and setuptools.
     """
     found = (info for site in packages_of(folder) for info in site.glob("*.dist-info") if not (info / "REQUESTED").exists())
     parts = (info.name.removesuffix(".dist-info").rpartition("-") for info in found)
@@ -73,7 +73,7 @@ def _is_editable(info: Path) -> bool:
 def distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[str]]:
     """NAME-VERSION.dist-info → itself, and a row for every installed file's recorded hash.
 
-    Scripts carry the environment's own path and byte code a time, so neither counts.
+    Scripts contain the environment's path and byte code a time, so neither counts.
     """
     found: dict[str, set[str]] = {}
     for folder in folders:
@@ -93,12 +93,12 @@ def distributions(folders: Iterable[Path], ignore: set[str]) -> dict[str, set[st
 
 
 def digest_of(found: Mapping[str, set[str]]) -> str:
-    """Of interpreter, platform and all distributions: the same wherever the same wheels are installed."""
+    """Digest of interpreter, platform and all distributions: the same wherever the same wheels are installed."""
     return _hash(f"{_interpreter()}\n", set().union(*found.values()))
 
 
 def contents_of(found: Mapping[str, set[str]]) -> dict[str, str]:
-    """The same, taken apart for people: the interpreter, and each distribution with its version and a digest of its own."""
+    """The same in parts, for people: the interpreter, and each distribution with its version and digest."""
     names = {info: info.removesuffix(".dist-info").partition("-") for info in found}
     parts = {names[info][0]: f"{names[info][2]} sha256:{_hash('', rows)[:16]}" for info, rows in sorted(found.items())}
     return {"interpreter": _interpreter(), **parts}

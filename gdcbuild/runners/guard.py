@@ -1,4 +1,4 @@
-"""Stands between gdcbuild and a command: no process that the command started outlives it, or gdcbuild.
+"""Runs between gdcbuild and a command: no process that the command started outlives it, or gdcbuild.
 
 Runs as a script in a process of its own, so that it is still there when gdcbuild is killed. Starts in milliseconds, hence
 nothing but the standard library, and little of that.
@@ -27,10 +27,10 @@ _TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(channel: int, folder: int, argv: list[str]) -> None:
-    """Run the command to its end, or to the end of patience; tell how it ended once nothing of it is left."""
+    """Run the command until it ends or is killed; report how it ended once all its processes are gone."""
     for descriptor in (channel, folder):
         os.set_inheritable(descriptor, False)
-    _prctl(_SET_CHILD_SUBREAPER, 1)  # whoever loses its parent becomes our child, daemons too
+    _prctl(_SET_CHILD_SUBREAPER, 1)  # orphaned descendants become our children, daemons too
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)
@@ -39,7 +39,7 @@ def main(channel: int, folder: int, argv: list[str]) -> None:
         signal.signal(number, lambda *_: None)
     ended = _watch(_start(argv, channel), channel, woken)
     _end_descendants()
-    with suppress(OSError):  # nobody may be there to hear it
+    with suppress(OSError):  # gdcbuild may be gone
         os.write(channel, ended.encode())
 
 
@@ -49,7 +49,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _start(argv: list[str], channel: int) -> int:
-    """The command's process: leader of a session of its own, killed with us should that happen."""
+    """Start the command: leader of a new session, killed if the guard is."""
     guard = os.getpid()
     child = os.fork()
     if child:
@@ -68,7 +68,7 @@ def _start(argv: list[str], channel: int) -> int:
 
 
 def _watch(command: int, channel: int, woken: int) -> str:
-    """Wait for the command; once we are told to end it, not for ever."""
+    """Wait for the command; once told to end it, only for a limited time."""
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     poll.register(channel, select.POLLIN)
@@ -88,12 +88,12 @@ def _watch(command: int, channel: int, woken: int) -> str:
             deadline = time.monotonic() + GRACE_SECONDS
             try:
                 os.killpg(command, signal.SIGTERM)
-            except ProcessLookupError:  # it has not even begun
+            except ProcessLookupError:  # it has not started its session yet
                 os.kill(command, signal.SIGKILL)
 
 
 def _reap(command: int) -> int | None:
-    """Take leave of all children that have ended; the command's wait status if it is among them."""
+    """Reap all children that have ended; return the command's wait status if it is among them."""
     status = None
     with suppress(ChildProcessError):
         while True:
@@ -106,7 +106,7 @@ def _reap(command: int) -> int | None:
 
 
 def _end_descendants() -> None:
-    """Kill our children until there are none: of each that dies, the children become ours."""
+    """Kill our children until none is left: the children of each that dies become ours."""
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0] != 0:
@@ -120,7 +120,7 @@ def _end_descendants() -> None:
 
 
 def _children() -> list[int]:
-    """Every process whose parent we are; the kernel need not have been built with a list of them."""
+    """Every child process of ours. The kernel may be built without a list of them."""
     found = []
     with os.scandir("/proc") as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""A folder that belongs to one run at a time, and commands in it of which nothing stays behind. See guard.py."""
+"""A folder that belongs to one run at a time, and commands in it that leave no processes. See guard.py."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import socket
 
 WAIT_SECONDS = 30.0
-"""How long to wait for what is left of another run: its guard ends it within seconds."""
+"""Seconds to wait for processes of another run: its guard ends them sooner."""
 
 _KILL_SECONDS = 1.5
-"""What a guard may need, once its patience is over, to have everything gone; after that we leave it to itself."""
+"""Seconds a guard may need to kill everything; after that we no longer wait for it."""
 
 _POLL_SECONDS = 0.1
 
@@ -73,7 +73,7 @@ class Place:
 
 
 def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None:
-    """The guard's first line; None when it was to end the command, for which it has so many seconds."""
+    """The guard's first line; None if it was told to end the command and did not within that many seconds."""
     channel.settimeout(_POLL_SECONDS)
     deadline: float | None = None
     line: str | None = None
@@ -82,10 +82,10 @@ def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None
             line = channel.recv(64).decode().split("\n")[0]
         except TimeoutError:
             if deadline is None and cancel.is_set():
-                channel.shutdown(1)  # SHUT_WR: we say no more, and hear what it says
+                channel.shutdown(1)  # SHUT_WR: we only receive from now on
                 deadline = time.monotonic() + patience
             elif deadline is not None and time.monotonic() > deadline:
-                break  # the guard goes on without us, and keeps the folder locked
+                break  # the guard continues without us, and keeps the folder locked
     if deadline is not None:
         return None
     if not line:
@@ -95,9 +95,9 @@ def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None
 
 @contextmanager
 def claimed(path: Path, cancel: Flag) -> Iterator[Place]:
-    """An empty folder at `path` for us alone. What another run left there is put away, once nothing of it runs any more.
+    """An empty folder at `path` for this run alone. What another run left there is removed, once none of its processes runs.
 
-    The folder stays. Raises ActionFailed when somebody does not let go of it, Interrupted when `cancel` is set meanwhile.
+    The folder stays. Raises ActionFailed if another process keeps it, Interrupted if `cancel` is set meanwhile.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def claimed(path: Path, cancel: Flag) -> Iterator[Place]:
 
 
 def _try(path: Path) -> int | None:
-    """A descriptor of the folder, empty and locked; None after a moment when that is not to be had now."""
+    """A descriptor of the folder, empty and locked; None after a moment if another process has it."""
     path.mkdir(exist_ok=True)
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -144,7 +144,7 @@ def _try(path: Path) -> int | None:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the folder still has this name: it may have been put away before we had its lock."""
+    """Whether the folder still has this name: it may have been renamed before we got its lock."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _end_strays(path: Path) -> None:
-    """Kill what is left of a run whose guard was killed too. Its processes have a home below the folder."""
+    """Kill the processes of a run whose guard was killed too. Their home is below the folder."""
     mark = f"={path}/".encode()
     for _ in range(100):
         found = [p for p in Path("/proc").glob("[0-9]*") if mark in _read(p / "environ")]
@@ -165,7 +165,7 @@ def _end_strays(path: Path) -> None:
 
 
 def _read(file: Path) -> bytes:
-    """A file of /proc; nothing when the process has ended, or is another user's."""
+    """A file of /proc; empty if the process has ended, or is another user's."""
     try:
         return file.read_bytes()
     except OSError:
@@ -173,7 +173,7 @@ def _read(file: Path) -> bytes:
 
 
 def put_away(path: Path) -> None:
-    """Remove a folder of ours. It loses its name first: whoever should still write into it, writes into nothing of ours."""
+    """Remove a folder of ours. It is renamed first, so a process that still writes to it does no harm."""
     with suppress(FileNotFoundError):  # what ran in it may have removed it
         path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
     for name in os.listdir(path.parent):  # noqa: PTH208 - glob would compile a pattern for each action

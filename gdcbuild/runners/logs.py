@@ -1,4 +1,4 @@
-"""What commands have printed."""
+"""Output of commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 _END = 1 << 16
-"""Bytes of a log that are read to tell of a failure. All of it may be gigabytes."""
+"""Bytes of a log that are read to report a failure. The whole may be gigabytes."""
 
 
 def end_of(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""Runners and toolchains without processes: for tests of everything above them, and as the plainest reading of the ports."""
+"""Runners and toolchains without processes: for tests, and as the simplest implementation of the ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Work = Callable[[Run, Mapping[str, bytes]], Mapping[str, bytes]]
 
 
 class MemoryRunner:
-    """Runs the function registered for an action's kind, in this process. `ran` has the ids of actions that began.
+    """Runs the function registered for an action's kind, in this process. `ran` has the ids of the actions that were started.
 
     `installed` are the programs that commands may name, with their digests.
     """
@@ -50,7 +50,7 @@ class MemoryRunner:
 
 
 class FixedToolchains:
-    """Toolchains by name, each with a digest it is given; installed when first wanted. `installed` has their names."""
+    """Toolchains by name, each with a given digest; installed on first use. `installed` has their names."""
 
     def __init__(self, digests: Mapping[str, str]) -> None:
         self.digests = dict(digests)
@@ -68,7 +68,7 @@ class FixedToolchains:
         return Path(sys.executable).parent
 
     def contents(self, digest: str) -> Mapping[str, str]:
-        """Digests here are made of `NAME=VALUE` words, or of nothing that is known."""
+        """The contents of a digest of `NAME=VALUE` words; empty for any other."""
         return dict(word.split("=", 1) for word in digest.split() if "=" in word)
 
     def ensure(self, toolchain: Toolchain, cancel: Flag) -> Path:

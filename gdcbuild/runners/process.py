@@ -1,7 +1,7 @@
-"""Runs an action on this machine: user code in child processes of its own, our own code right here.
+"""Runs an action on this machine: user code in separate child processes, gdcbuild's own code in this one.
 
-The action's folder holds its declared inputs and nothing else. It lies at a place that depends on the action's key only,
-so that paths which user code writes into its outputs are the same every time.
+The action's folder has its declared inputs and nothing else. Its path depends only on the action's key,
+so that paths that user code writes into its outputs are the same every time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FIXED = {
 
 
 class LocalRunner:
-    """Runs below `folder`; what user code prints goes to `logs`/KEY.log and stays there.
+    """Runs below `folder`; the output of user code is kept in `logs`/KEY.log.
 
     `files` are all files of the machine, by their absolute path without the "/"; `variables` is our own environment.
     """
@@ -84,7 +84,7 @@ class LocalRunner:
                 put_away(place.path)
 
     def _outputs(self, run: Run, place: Place, cancel: Flag) -> Outputs:
-        """Run the action; whatever goes wrong is told at its place in the manifest."""
+        """Run the action; report failures with the line in the manifest."""
         how, out = run.action.run, place.path / "out"
         out.mkdir()
         watch = Watch(self._emit, run.action.id)
@@ -97,7 +97,7 @@ class LocalRunner:
             if isinstance(how, Command | Worker):
                 self._child(run, how, place, cancel, watch)
             if os.path.realpath(out) != place_of_out or not out.is_dir():
-                # what lies behind a link is the user's, and would be moved into the cache
+                # the target of a link is the user's, and would be moved into the cache
                 hint = "write into the output folder, but do not move or replace it"
                 raise ActionFailed(Problem("the command moved or replaced its output folder", hint))
             return Outputs(_files(out), place=f"/{place.path.name}")
@@ -128,7 +128,7 @@ class LocalRunner:
             }
             asked = json.dumps(request)
             (work / "request.json").write_text(asked)
-            # -P: the folder that child.py lies in is none of the user's modules
+            # -P: keeps the folder of child.py off the import path
             argv = [str(run.python), "-P", str(_CHILD), str(work / "request.json")]
         log = self.log(run.key)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class LocalRunner:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A blob of which is told how far it is read. Once `cancel` is set that ends: our own actions have no process to end."""
+    """A blob that reports read progress. Reading stops once `cancel` is set: our own actions have no process to end."""
 
     path: str
     blob: Blob
@@ -174,7 +174,7 @@ class _Watched:
         return self.blob.crc
 
     def open(self) -> BinaryIO:
-        if self.blob.digest.size <= CHUNK:  # there is nothing to tell of what is read at once
+        if self.blob.digest.size <= CHUNK:  # too small for progress
             _refuse_cancelled(self.cancel)
             return self.blob.open()
         return shown(self.blob.open(), _seen(self.path, self.blob, self.cancel, self.watch))
@@ -186,7 +186,7 @@ def _refuse_cancelled(cancel: Flag) -> None:
 
 
 def _seen(path: str, blob: Blob, cancel: Flag, watch: Watch) -> Callable[[bytes], None]:
-    """What to do with each piece that is read of a blob: tell of it, unless it is time to stop."""
+    """A callback for each piece read of a blob: reports progress, and raises if cancelled."""
     count = watch.counter(path, blob.digest.size)
 
     def seen(data: bytes) -> None:
@@ -206,7 +206,7 @@ def _lay(inputs: Mapping[str, Blob], folder: Path, cancel: Flag, watch: Watch) -
 
 
 def _files(out: Path) -> dict[str, Path]:
-    """Every file below the output folder; what cannot be kept is refused: links, devices, names that are no text."""
+    """Every file below the output folder; refuses what cannot be kept: links, devices, names that are not text."""
     found = {}
     for path in sorted(out.rglob("*")):
         if "__pycache__" in path.parts:
@@ -225,14 +225,14 @@ def _files(out: Path) -> dict[str, Path]:
 
 
 def _part(path: Path, spare: Path) -> None:
-    """Make a file with several names one of its own: the cache would share its bytes, and its rights, with the others."""
+    """Replace a file that has several names by a copy: the cache would share its bytes and permissions with the others."""
     with path.open("rb") as source, spare.open("xb") as target:
         shutil.copyfileobj(source, target)
     spare.replace(path)
 
 
 def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Problem:
-    """What to tell of a child that failed: its own words if it left some, else the end of what it printed."""
+    """The problem of a child that failed: its own message if it left one, else the end of its output."""
     try:
         said = json.loads(report.read_text())
         return Problem(said["message"], said["hint"], run.action.where, said["detail"])
@@ -247,7 +247,7 @@ def _failure(run: Run, code: int, report: Path, log: Path, folder: Path) -> Prob
 
 
 def _repeats(done: Path, asked: str) -> bool:
-    """Whether the child came to its end: then it has repeated what it was asked."""
+    """Whether the child finished: then it has repeated the request."""
     try:
         return done.read_text() == asked
     except (OSError, ValueError):
@@ -255,7 +255,7 @@ def _repeats(done: Path, asked: str) -> bool:
 
 
 def _name(number: int) -> str:
-    """Of a signal; those for real-time use have none."""
+    """The name of a signal; real-time signals have none."""
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 

@@ -1,4 +1,4 @@
-"""Which programs of this machine a command starts: what its first word names in PATH, and the interpreters of scripts."""
+"""Which programs of this machine a command starts: its first word, found in PATH, and the interpreters of scripts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _FIRST_LINE = 256
 """Bytes of a script that Linux reads to find its interpreter."""
 
 _MOST = 5
-"""Interpreters of interpreters that Linux follows."""
+"""Nested interpreters that Linux follows."""
 
 
 def search_path(variables: Mapping[str, str], bin: Path | None) -> str:
-    """PATH as an action has it: ours, or the folder of its toolchain's programs before the usual ones."""
+    """The PATH of an action: ours, or the folder of its toolchain's programs before the usual ones."""
     return variables.get("PATH", _PATH) if bin is None else f"{bin}:{_PATH}"
 
 
 class HostPrograms:
-    """Programs by what they are called. `files` are all files of the machine; `variables` is our own environment."""
+    """Programs by name. `files` are all files of the machine; `variables` is our own environment."""
 
     def __init__(self, files: Workspace, variables: Mapping[str, str]) -> None:
         self._files = files
         self._variables = variables
 
     def of(self, command: str, bin: Path | None, env: Mapping[str, str]) -> Programs:
-        """What the runner says of a command; see core.ports.Runner."""
+        """The programs of a command; see core.ports.Runner."""
         folders = env.get("PATH", search_path(self._variables, bin)).split(":")
         digests: dict[str, str] = {}
         looked: list[Path] = []
@@ -56,7 +56,7 @@ class HostPrograms:
 
 
 def interpreter(line: bytes) -> str:
-    """What the first line of a script says that runs it, "" if it is none. For `env` it is what that is to look for."""
+    """The interpreter in the first line of a script, or "". For `env`, the program that it looks for."""
     if not line.startswith(b"#!"):
         return ""
     words = os.fsdecode(line[2:].split(b"\n")[0]).split()
@@ -66,9 +66,9 @@ def interpreter(line: bytes) -> str:
 
 
 def _find(word: str, folders: Iterable[str], looked: list[Path]) -> Path | None:
-    """The file that is run, as the system looks for it; every place where it might have been goes to `looked`."""
+    """The file to run, searched as the system does; adds every path tried to `looked`."""
     for file in (Path(folder, word) for folder in ([""] if "/" in word else folders)):
-        if file.is_absolute():  # else it would be among the action's inputs, none of which can be executed
+        if file.is_absolute():  # a relative path would be an input of the action, and inputs cannot be executed
             looked.append(file)
             if os.access(file, os.X_OK) and file.is_file():
                 return file

@@ -1,4 +1,4 @@
-"""Toolchains as virtual environments, made once from pinned requirements and named by what goes into them."""
+"""Toolchains as virtual environments, installed once from pinned requirements and named by their ingredients."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from gdcbuild.runners.logs import end_of
 
 _SCHEMA = 1
 _BUNDLED = {"pip", "setuptools"}
-"""What Python puts into every new environment. It counts where the requirements name it: then it is theirs."""
+"""What Python installs into every new environment. It counts only if the requirements name it."""
 
 _REQUIREMENTS = "requirements.txt"
 MARK = "toolchain.json"
-"""In an environment that is finished: says what it is made of."""
+"""The file in a finished environment that records its digest."""
 _FOR_PIP = {
     "PATH",
     "HOME",
@@ -56,14 +56,14 @@ _FOR_PIP = {
 
 
 class _Recipe(NamedTuple):
-    """What an environment is made from, and its name before it exists."""
+    """The ingredients of an environment, and its name before it exists."""
 
     name: str
     requirements: bytes
 
 
 class VenvToolchains:
-    """Environments below `folder`. What an environment is made of is remembered, so a plan needs no environment."""
+    """Environments below `folder`. Their contents are recorded, so a plan needs no environment."""
 
     def __init__(
         self,
@@ -122,11 +122,11 @@ class VenvToolchains:
             else:
                 with claimed(folder, cancel) as place:
                     self._install(toolchain, recipe, place, cancel)
-            os.utime(folder / MARK)  # under the lock: when it was last used is what a collection goes by
+            os.utime(folder / MARK)  # under the lock: a collection goes by the time of last use
         return python
 
     def _recipe(self, toolchain: Toolchain) -> _Recipe:
-        """Names the environment before it exists: requirements, interpreter, platform.
+        """Name the environment before it exists: requirements, interpreter, platform.
 
         The file is read once a run: what is named, installed and part of keys is the same, whatever becomes of the file.
         """
@@ -139,13 +139,13 @@ class VenvToolchains:
                 raise ActionFailed(Problem(f"{path} changed while it was read", "run it again", toolchain.where)) from error
             made_from = [_SCHEMA, Digest.of(data).hash, platform.python_version(), sysconfig.get_platform()]
             if theirs := _BUNDLED & _named(data):
-                made_from.append(sorted(theirs))  # which did not count once: what was made then has a name of its own
+                made_from.append(sorted(theirs))  # these did not count in older releases, whose environments keep their names
             text = json.dumps(made_from)
             self._recipes.setdefault(path, _Recipe(hashlib.sha256(text.encode()).hexdigest()[:32], data))
         return self._recipes[path]
 
     def _made_of(self, folders: list[Path], ignore: set[str], where: Location | None) -> str:
-        """Digest of an environment, with what it stands for remembered. Raises ActionFailed when there can be none."""
+        """Digest of an environment, whose contents are recorded. Raises ActionFailed if it has none."""
         refuse_editable(folders, ignore, where)
         found = distributions(folders, ignore)
         digest = digest_of(found)
@@ -170,18 +170,18 @@ class VenvToolchains:
         self._emit(JobFinished(toolchain.name, "toolchain", "installed", time.monotonic() - started, str(log)))
 
     def _mark(self, recipe: str, where: Location | None) -> None:
-        """Say in a finished environment what it is made of."""
+        """Record the digest in a finished environment."""
         folder = self._folder / recipe
         site = packages_of(folder)
         wanted = folder / _REQUIREMENTS
         ignore = _BUNDLED - _named(wanted.read_bytes() if wanted.exists() else b"")
         digest = self._made_of(site, ignore, where)
-        os.sync()  # pip does not wait for the disk, and the mark says that everything is there
+        os.sync()  # pip does not sync, and the mark says that everything is there
         _write(folder, digest)
         self._records.put("toolchain", recipe, digest)
 
     def _marker(self, recipe: str) -> str | None:
-        """The digest that a finished environment is marked with; None when there is none, or the mark is damaged."""
+        """The digest in the mark of a finished environment; None if there is none, or the mark is damaged."""
         folder = self._folder / recipe
         found = mark_of(folder)
         if found == "" and recipe not in self._told:
@@ -190,10 +190,10 @@ class VenvToolchains:
         return found if found and (folder / "bin" / "python").exists() else None
 
     def _fill(self, toolchain: Toolchain, wanted: bytes, place: Place, log: Path, cancel: Flag) -> None:
-        """Make the environment in its empty folder. Raises ActionFailed when that fails."""
+        """Install the environment in its empty folder. Raises ActionFailed if that fails."""
         copy, python = place.path / _REQUIREMENTS, place.path / "bin" / "python"
         if vague := [*requirements.unpinned(_text(wanted))]:
-            # the manifest is refused for this, unless the file has changed since
+            # reading the manifest refuses this too: the file has changed since
             problem = f"{toolchain.requirements} does not pin exactly what is installed"
             detail = "\n".join(f"line {line.number}: {line.problem}" for line in vague)
             raise ActionFailed(Problem(problem, vague[0].hint, toolchain.where, detail))
@@ -226,14 +226,14 @@ def _named(wanted: bytes) -> set[str]:
 
 
 def _pip_environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """What pip is set up by. Installing a source distribution runs code, which need not see the bucket's keys."""
+    """The variables that configure pip. Installing a source distribution runs code, which must not see the credentials."""
     return {name: value for name, value in ours.items() if name in _FOR_PIP or name.startswith(("PIP_", "LC_"))}
 
 
 def mark_of(folder: Path) -> str | None:
-    """The digest that the environment in a folder is marked with, "" when that is damaged.
+    """The digest in the mark of the environment in a folder, "" if that is damaged.
 
-    None when it is not finished, or is to be marked anew.
+    None if it is not finished, or the mark must be written again.
     """
     try:
         text = (folder / MARK).read_text(errors="replace")
@@ -247,7 +247,7 @@ def mark_of(folder: Path) -> str | None:
 
 
 def unmark(folder: Path) -> None:
-    """Have a finished environment marked anew by whoever uses it next: without any mark it would be installed anew."""
+    """Have the next user of a finished environment write its mark again: without any mark it would be installed again."""
     _write(folder, "")
 
 
@@ -259,6 +259,6 @@ def _write(folder: Path, digest: str) -> None:
 
 
 def _marked(recipe: str, digest: str) -> str:
-    """What stands in the mark of an environment. Any edit shows: the check belongs to this text, in this place."""
+    """The text of the mark of an environment. Its checksum covers text and folder, so any edit is detected."""
     check = hashlib.sha256(f"{_SCHEMA} {recipe}\n{digest}".encode()).hexdigest()[:32]
     return json.dumps({"schema": _SCHEMA, "digest": digest, "check": check})

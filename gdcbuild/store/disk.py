@@ -19,11 +19,11 @@ from gdcbuild.files.read_progress import Watched, unwatched
 _HEX = set("0123456789abcdef")
 
 _BROKEN = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
-"""What cannot even be opened for these is damaged: the disk fails, or what the file system knows of the file is wrong."""
+"""Errors on opening that mean damage: the disk fails, or the file system's data about the file is wrong."""
 
 
 class _Held(FileReader):
-    """A blob that is read. Where the disk cannot give its bytes it is damaged, as it is where they are others."""
+    """A blob being read. It is damaged if the disk cannot return its bytes, just as if they differ."""
 
     def failed(self, error: OSError) -> BlobDamaged:
         return _unreadable(Path(str(self.name)), error)
@@ -46,7 +46,7 @@ class HeldBlob(FileBlob):
 
 
 class DiskCAS:
-    """A CAS in a folder. A file is there under its digest whole or not at all, on disk before its name is."""
+    """A CAS in a folder. A file is there whole or not at all: its bytes are on disk before its name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -136,7 +136,7 @@ def _unreadable(path: Path, error: OSError) -> BlobDamaged:
 
 
 def _named_well(path: Path) -> bool:
-    """Whether it can be a blob: a file, no link, with the name of a digest, in the folder for it."""
+    """Whether it can be a blob: a file, not a link, named by a digest, in the right folder."""
     name = path.name
     fits = len(name) == 64 and _HEX.issuperset(name) and path.parent.name == name[:2]
     return fits and path.is_file() and not path.is_symlink()
@@ -150,7 +150,7 @@ def _remove(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that nobody else can look into, durably, unless it is there."""
+    """Create a folder that nobody else can read, durably, unless it exists."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:

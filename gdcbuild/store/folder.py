@@ -12,7 +12,7 @@ from gdcbuild.store.disk import make_folder
 
 PARTS = ("cas", "records", "toolchains", "work", "logs", "locks", "snapshots", "listings")
 _OURS = {*PARTS, "lost+found"}
-"""What a cache may hold; the last one a disk of its own has."""
+"""What a cache may contain; a separate disk has the last one."""
 
 TAG = "CACHEDIR.TAG"
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# gdcbuild's cache, schema 1; it may be deleted at any time.\n"
@@ -21,7 +21,7 @@ _ELSEWHERE = "set GDCBUILD_CACHE_DIR to a folder that you own"
 
 
 def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
-    """Make the folder and its parts, mode 700. Raises StoreError when that fails, or when others can write to one of them."""
+    """Create the folder and its parts, mode 700. Raises StoreError if that fails, or if others can write to one of them."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _refuse_others(folder)
@@ -36,7 +36,7 @@ def prepare(folder: Path, warn: Callable[[Problem], None]) -> None:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raise StoreError for a folder of something else, as an empty --cache-dir names: backups would pass it over."""
+    """Raise StoreError for a folder of something else, as an empty --cache-dir names: backups would skip it."""
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     others = {name for name in found - _OURS if not name.startswith(UNFINISHED_TAG)}
     if others and TAG not in found:
@@ -45,7 +45,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _refuse_shared(path: Path) -> None:
-    """Raise StoreError when others can write to what is there, or have put a link there."""
+    """Raise StoreError if others can write to it, or have put a link there."""
     try:
         link, found = path.lstat(), path.stat()
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def _refuse_shared(path: Path) -> None:
 
 
 def _tag(path: Path, warn: Callable[[Problem], None]) -> None:
-    """Tell backup tools to pass the folder over. Nothing depends on it."""
+    """Tell backup tools to skip the folder. Nothing depends on it."""
     try:
         try:
             if path.read_bytes() == _TAG:

@@ -1,7 +1,7 @@
-"""Takes from the cache what nobody has used for long. Safe beside running builds: whatever was used lately is kept.
+"""Removes what was not used for long from the cache. Safe during builds: everything used recently is kept.
 
-Results stay when their blobs go: a plan needs no bytes, and an action that needs them makes them anew. A build that loses
-a blob all the same, between looking for it and reading it, begins anew.
+Results stay when their blobs are removed: a plan needs no bytes, and an action that needs them builds them again. A build
+that loses a blob between looking for it and reading it starts again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GUARD_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed, and what is left of the blobs (bytes)."""
+    """What a collection removed, and the size of the remaining blobs (bytes)."""
 
     blobs: int
     bytes: int
@@ -43,7 +43,7 @@ def collect(
     seconds; and then, oldest first, as many blobs as it takes to come below `max_size` bytes."""
     oldest = float("inf") if max_age is None else max(max_age, GUARD_SECONDS)
     blobs = sorted((_age(b.path), b.digest) for b in cas.all())[::-1]  # oldest first
-    named = set(_named(records, records.keys("result")))  # after the blobs: what is listed and recorded since is named
+    named = set(_named(records, records.keys("result")))  # after the blobs: names everything recorded since they were listed
     total = sum(digest.size for _, digest in blobs)
     removed, freed = 0, 0
     for age, digest in blobs:
@@ -73,7 +73,7 @@ def _named(records: Records, keys: Iterable[str]) -> Iterator[Digest]:
 
 
 def _remove_leftovers(folder: Path, locks: FileLocks) -> bool:
-    """Remove the folders of actions that have ended without tidying up; True when one is running now, and for that long."""
+    """Remove the folders of actions that ended without cleaning up; True if one has been running for that long."""
     running = False
     for work in folder.glob("*"):
         if _age(work) > GUARD_SECONDS:
@@ -85,16 +85,16 @@ def _remove_leftovers(folder: Path, locks: FileLocks) -> bool:
 
 
 def _remove_toolchains(folder: Path, locks: FileLocks, oldest: float) -> int:
-    """Remove those that nothing has run in for `oldest` seconds, or whose making was never finished; tells how many."""
+    """Remove toolchains not used for `oldest` seconds, or not fully installed; return how many."""
     removed = 0
     for path in sorted(folder.glob("*")):
-        with locks.held(f"toolchain-{path.name}") as ours:  # whoever comes to use it says so under this lock
+        with locks.held(f"toolchain-{path.name}") as ours:  # a user of it updates the mark under this lock
             unused = ours and _is_unused(path, oldest)
             if unused:
-                (path / "toolchain.json").unlink(missing_ok=True)  # first: without it the rest is no toolchain
+                (path / "toolchain.json").unlink(missing_ok=True)  # first: without it the rest is not a toolchain
                 away = path.rename(path.with_name(f"{path.name}.{time.time_ns()}"))
         if unused:
-            remove(away)  # which may take minutes: nobody should wait for that
+            remove(away)  # outside the lock: it may take minutes
             removed += 1
     return removed
 
@@ -105,7 +105,7 @@ def _is_unused(path: Path, oldest: float) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since it was last used; 0 when it is gone."""
+    """Seconds since it was last used; 0 if it is gone."""
     try:
         return max(0.0, time.time() - path.stat().st_mtime)
     except FileNotFoundError:

@@ -14,14 +14,14 @@ from threading import Event as Flag
 from gdcbuild.errors import Interrupted, Problem
 
 _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
-"""What opening says of a link, a folder, a socket."""
+"""Errors of opening a link, a folder, a socket."""
 
 _LONGEST_WAIT = 0.1
-"""Seconds between two looks at a lock that another one holds."""
+"""Seconds between two attempts to get a lock."""
 
 
 class FileLocks:
-    """One file a name, which is there while the lock is held; what a killed process leaves is taken over."""
+    """One file per name, which exists while the lock is held; a file of a killed process is reused."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,7 +43,7 @@ class FileLocks:
 
     @contextmanager
     def held(self, name: str) -> Iterator[bool]:
-        """Hold it inside the context if nobody else does; tells whether that is so."""
+        """Hold the lock inside the context if nobody else does; yields whether it is held."""
         handle = self._attempt(name)
         try:
             yield handle is not None
@@ -52,7 +52,7 @@ class FileLocks:
                 self._release(name, handle)
 
     def _attempt(self, name: str) -> int | None:
-        """A handle that has the lock; None while another one has it."""
+        """A handle with the lock; None while another process has it."""
         path = self._folder / name
         handle = self._open(path)
         try:
@@ -80,7 +80,7 @@ class FileLocks:
         return os.open(path, flags, 0o600)
 
     def _clear(self, path: Path) -> None:
-        """Remove a folder, a link or the like that has a lock's name: nobody can hold that. One process at a time does."""
+        """Remove a folder, a link or the like with a lock's name, which nobody can hold. One process at a time."""
         handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -92,7 +92,7 @@ class FileLocks:
             os.close(handle)
 
     def _release(self, name: str, handle: int) -> None:
-        """Remove the file while it is held: whoever has it open sees that it is gone, and takes the next one."""
+        """Remove the file while it is held: a process that has it open sees that it is gone, and opens the next one."""
         with suppress(OSError):
             (self._folder / name).unlink()
         os.close(handle)

@@ -1,4 +1,4 @@
-"""The store in memory: for tests of everything above it, and as the plainest reading of the ports."""
+"""The store in memory: for tests, and as the simplest implementation of the ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gdcbuild.files import standins
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Bytes under the digest they were put in by: if they have changed since, whoever reads them finds out."""
+    """Bytes under the digest they were stored with: if they have changed since, their reader finds out."""
 
     digest: Digest
     data: bytes
@@ -57,7 +57,7 @@ class MemoryCAS:
 
 
 class MemoryRecords:
-    """JSON text in a dictionary: what goes in comes out as JSON would bring it."""
+    """JSON text in a dictionary: values are converted as JSON does."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], str] = {}
@@ -95,7 +95,7 @@ class MemoryWorkspace:
 
 
 class MemoryLocks:
-    """One lock a name, within this process."""
+    """One lock per name, within this process."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

@@ -1,4 +1,4 @@
-"""Action results and memos in diskcache: JSON text only, nothing evicted. The one module that knows diskcache."""
+"""Action results and memos in diskcache: JSON text only, nothing evicted. The only module that imports diskcache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gdcbuild.store.wal import settle
 _T = TypeVar("_T")
 
 _SCHEMA = 1
-"""Of a record's text: `SCHEMA CHECKSUM JSON`. Records of another schema are absent."""
+"""Schema of a record's text, `SCHEMA CHECKSUM JSON`. Records of another schema count as absent."""
 
 _ERRORS = (
     diskcache.Timeout,
@@ -39,7 +39,7 @@ _ERRORS = (
     AttributeError,
     ArithmeticError,
 )
-"""What comes of a damaged database: SQLite's words, or diskcache's surprise at a row that makes no sense."""
+"""Errors of a damaged database: SQLite's, or diskcache's at an invalid row."""
 
 _NOT_DAMAGE = {
     sqlite3.SQLITE_BUSY,
@@ -52,20 +52,20 @@ _NOT_DAMAGE = {
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_PROTOCOL,
 }
-"""Why a database cannot be used though nothing is wrong with it: to begin it anew would not help, and lose it."""
+"""Errors of a sound database: creating it again would not help, and lose it."""
 
 
 class _NoRecord(Exception):
-    """What lies under a name is not what was put there; the rest of the database may be sound."""
+    """A damaged record; the rest of the database may be sound."""
 
 
 def _name(table: str, key: str) -> str:
-    """Of a record; what is no UTF-8, as some file names, is written out."""
+    """The name of a record; bytes that are not UTF-8, as in some file names, are escaped."""
     return f"{table}:{key}".encode("utf-8", "backslashreplace").decode()
 
 
 def _checksum(schema: str, name: str, text: str) -> str:
-    """16 hex digits that belong to this record: a flipped bit, or a record under another's name, must not be believed."""
+    """16 hex digits for this record: a flipped bit, or a record under another name, must be detected."""
     return hashlib.sha256(f"{schema} {name}\n{text}".encode()).hexdigest()[:16]
 
 
@@ -75,7 +75,7 @@ def _seal(name: str, value: Any) -> str:
 
 
 def _opened(name: str, sealed: Any) -> Any:
-    """What was put under the name; None when there is nothing, or of another schema. Raises _NoRecord when it is damaged."""
+    """The value of the name; None if absent or of another schema. Raises _NoRecord if it is damaged."""
     if sealed is None:
         return None
     schema, _, rest = str(sealed).partition(" ")
@@ -88,7 +88,7 @@ def _opened(name: str, sealed: Any) -> Any:
 class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """Text in rows and nothing else: no pickles, which run code when read (CVE-2025-69872), and no files."""
 
-    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:  # noqa: ARG002 - no record lies in a file
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:  # noqa: ARG002 - records are not files
         if not isinstance(value, str) or read:
             raise TypeError("records are text")
         return 0, MODE_RAW, None, value
@@ -106,7 +106,7 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
 
 class DiskRecords:
-    """JSON records in a folder. Damage is a miss with a warning; a damaged database is begun anew."""
+    """JSON records in a folder. Damage is a miss with a warning; a damaged database is created again."""
 
     def __init__(self, folder: Path, warn: Callable[[Problem], None]) -> None:
         self._folder = folder
@@ -139,9 +139,9 @@ class DiskRecords:
         return [name.removeprefix(prefix) for name in self._names() if name.startswith(prefix)]
 
     def discard_damaged(self) -> list[str]:
-        """Remove every record that is not what was put there, or all when the database is; returns what that was.
+        """Remove every damaged record, or all if the database is damaged; return their names.
 
-        What was lost since the records were opened is part of it.
+        Includes what was lost since the records were opened.
         """
         checked = self._cache
         wrong: list[Any] = self._try(lambda cache: cache.check(), [])
@@ -160,7 +160,7 @@ class DiskRecords:
         return self._try(lambda cache: list(_each_once(cache.iterkeys())), [])
 
     def _try(self, call: Callable[[Any], _T], otherwise: _T) -> _T:
-        """What the call gives; `otherwise` when it cannot be made, which is told."""
+        """The result of the call; `otherwise`, with a warning, if it fails."""
         cache = self._cache
         try:
             return call(cache)
@@ -175,7 +175,7 @@ class DiskRecords:
             return otherwise
 
     def _check_once(self) -> None:
-        """Tell a record that never was from one that a damaged index hides: once, since a hit costs far less than this."""
+        """Find out whether a damaged index hides records: once, on the first miss, since it costs far more than a hit."""
         with self._lock:
             if self._checked:
                 return
@@ -186,7 +186,7 @@ class DiskRecords:
                 self._begin_anew(checked, found)
 
     def _open(self) -> tuple[Any, int, Callable[[], object]]:
-        """The database, its inode, and how to let go of it; begun anew if it is damaged. Processes do this one at a time."""
+        """The database, its inode, and how to release it; created again if damaged. One process at a time."""
         with self._locks.hold("records"):
             try:
                 return self._new()
@@ -214,9 +214,9 @@ class DiskRecords:
             raise
 
     def _enter(self) -> Callable[[], object]:
-        """Be one of those who have the database open; if the only one, first bring to rest what a killed one has left.
+        """Register as a user of the database; the only user first merges what a killed process has left.
 
-        Returns how to leave. The kernel sees to that, too, but not before all that SQLite has open is closed.
+        Returns how to leave. The kernel does that too, but not before SQLite's files are closed.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -242,7 +242,7 @@ class DiskRecords:
         self._say(message)
 
     def _begin_anew(self, broken: Any, why: str) -> None:
-        """Replace a database that turned out to be damaged while it was used; another process may have done so already."""
+        """Replace a database that was found damaged during use; another process may have done so already."""
         with self._lock:
             if self._cache is not broken:
                 return
@@ -263,13 +263,13 @@ class DiskRecords:
 
 
 def _integrity(database: Path) -> str:
-    """What SQLite says of the whole database: "ok", or the first thing that is wrong."""
+    """SQLite's check of the whole database: "ok", or the first error."""
     with closing(sqlite3.connect(database)) as connection:
         return str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 
 def _each_once(keys: Iterator[Any]) -> Iterator[str]:
-    """Keys that are text. A damaged index may lead in a circle."""
+    """Keys that are text. A damaged index may be cyclic."""
     seen = set()
     for key in keys:
         if key is not None and key in seen:
@@ -280,14 +280,14 @@ def _each_once(keys: Iterator[Any]) -> Iterator[str]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What was wrong first: diskcache calls much a timeout, and rolls back what SQLite has rolled back already."""
+    """The first error: diskcache calls many errors a timeout, and rolls back what SQLite has rolled back already."""
     while isinstance(error, diskcache.Timeout | sqlite3.Error) and isinstance(error.__context__, sqlite3.Error):
         error = error.__context__
     return error
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Whether the database is not what it was. An error without a code is about text that is none."""
+    """Whether the error means damage. An error without a code is about invalid text."""
     cause = _cause(error)
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGE

@@ -18,11 +18,11 @@ from gdcbuild.files.memo import RACY_NS
 from gdcbuild.files.read_progress import Watched, unwatched
 
 WORTH_A_MEMO = 1 << 17
-"""Bytes from which on it takes longer to read a file than to ask for its digest."""
+"""Size in bytes from which reading a file takes longer than looking up its digest."""
 
 
 _Known: TypeAlias = tuple[list[int], Digest, int | None]
-"""What stat says of a file, its digest, and its CRC-32 if it is large."""
+"""The file's stat values, its digest, and its CRC-32 if it is large."""
 
 
 class DiskWorkspace:
@@ -62,7 +62,7 @@ class DiskWorkspace:
         found = []
         for path in paths:
             full = self._full(path)
-            with suppress(OSError):  # whoever asks for the digest is told
+            with suppress(OSError):  # reported when the digest is needed
                 signature = _signature(os.stat(full))  # noqa: PTH116 - quick, and there are many
                 if signature[0] >= WORTH_A_MEMO:
                     known = self._known.get(path) or self._remembered(full)
@@ -76,7 +76,7 @@ class DiskWorkspace:
 
     def standin(self, path: str, named: bool = True) -> Problem | None:
         full = self._full(path)
-        with suppress(OSError):  # whoever asks for the digest is told
+        with suppress(OSError):  # reported when the digest is needed
             if path not in self._known and os.stat(full).st_size <= standins.MAX_BYTES:  # noqa: PTH116 - quick
                 self.digest(path)
         known = self._known.get(path)

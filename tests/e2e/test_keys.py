@@ -109,11 +109,11 @@ def test_an_ingredient(built: Workspace, name: str) -> None:
 @pytest.mark.parametrize(
     ("patch", "why"),
     [
-        ("import gdcbuild.core.key as k; k.KEY_SCHEMA = 99", "gdcbuild itself is another version (key schema"),
+        ("import gdcbuild.core.key as k; k.KEY_SCHEMA = 99", "gdcbuild itself changed (key schema"),
         (
             "import gdcbuild.core.graph as g; i = g.Action.__init__; "
             "g.Action.__init__ = lambda s, *a, **k: i(s, *a, **{**k, 'version': 99})",
-            "gdcbuild itself is another version (adapter version",
+            "gdcbuild itself changed (adapter version",
         ),
     ],
     ids=["key schema", "adapter version"],

@@ -83,7 +83,7 @@ def test_the_key_schema_is_in_it_and_explains_itself(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "KEY_SCHEMA", module.KEY_SCHEMA + 1)
     after = key()
     assert after.hash != BASE.hash
-    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself is another version (key schema 3, now 4)"]
+    assert [str(d) for d in differences(BASE, after)] == ["gdcbuild itself changed (key schema 3, now 4)"]
 
 
 def test_keys_of_two_schemas_are_not_compared_further(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_keys_of_two_schemas_are_not_compared_further(monkeypatch: pytest.Monkey
 
 def test_the_adapter_version_explains_itself() -> None:
     (found,) = differences(BASE, INGREDIENTS["adapter version"])
-    assert str(found) == "gdcbuild itself is another version (adapter version 1, now 2)"
+    assert str(found) == "gdcbuild itself changed (adapter version 1, now 2)"
 
 
 def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:

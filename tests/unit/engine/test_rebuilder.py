@@ -80,7 +80,7 @@ def test_miss_then_hit(world: World) -> None:
         (action("one", "b"), "input b (as 0) changed"),
         (action("one", "a", "b"), "input b (as 1) added"),
         (action("one", "a", params={"p": 1}), "parameter p added"),
-        (action("one", "a", version=2), "gdcbuild itself is another version (adapter version 1, now 2)"),
+        (action("one", "a", version=2), "gdcbuild itself changed (adapter version 1, now 2)"),
         (action("one", "a", env=("V",)), "variable V added"),
         (action("one", "a", kind="first"), "kind changed"),
         (action("one", "a", cwd="sub"), "folder added"),
