@@ -90,7 +90,9 @@ def _refuse_moved(release: Release, planned: Standing, now: Standing) -> None:
         case (Published(before), Published(after)) if before == after:
             return
         case (Published(), _) | (_, Published()):
-            raise Refused(Problem(f"{release.id} was published by someone else after the plan was made", "run it again"))
+            raise Refused(
+                Problem(f"{release.id} was published by someone else after the plan was made", "run the command again")
+            )
         case (_, Unmanaged(files, unlike)) if unlike and not (isinstance(planned, Unmanaged) and planned.files == files):
             message = f"{release.id} was changed in the bucket after the plan was made, not by gdcbuild"
             raise Refused(Problem(message, "run the command again, and check the plan", detail="\n".join(sorted(files))))

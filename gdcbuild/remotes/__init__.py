@@ -24,7 +24,7 @@ def open_remote(
 ) -> Remote:
     """The bucket at `url`: `s3://NAME`, `s3://NAME/PREFIX`, or a folder, relative to `root`.
 
-    Nothing is sent or written yet. Raises ManifestError for what is no bucket, and for a folder that holds `root`;
+    Nothing is sent or written yet. Raises ManifestError for what is not a bucket, and for a folder that holds `root`;
     RemoteError when the settings of the S3 client do not fit together.
     """
     folder = bucket_url.folder(url, root)

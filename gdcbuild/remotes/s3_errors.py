@@ -148,7 +148,7 @@ def _meaning_of_tls(error: exceptions.SSLError) -> tuple[str, str]:
     if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
         return "what answers at {endpoint} does not use TLS", PLAIN_HINT
     reason = (cause.reason or "unknown error").replace("_", " ").lower()
-    return f"no TLS connection to {{endpoint}} can be made: {_literal(reason)}", ENDPOINT_HINT
+    return f"cannot connect to {{endpoint}} with TLS: {_literal(reason)}", ENDPOINT_HINT
 
 
 def _literal(text: str) -> str:

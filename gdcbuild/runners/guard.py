@@ -7,7 +7,7 @@ nothing but the standard library, and little of that.
 
 CHANNEL is a socket. When its other end closes, the command is told to end (SIGTERM), and killed some seconds later. One line
 comes back through it: `exit CODE`, `signal NUMBER`, or `error ERRNO` when the command cannot be started; by then no
-descendant is left. FOLDER is a locked folder: whoever waits for that lock waits for the end of all of this.
+descendant is left. FOLDER is a locked folder: a run that waits for its lock waits until everything has ended.
 """
 
 from __future__ import annotations

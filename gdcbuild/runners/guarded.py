@@ -89,7 +89,7 @@ def _answer(channel: socket.socket, cancel: Flag, patience: float) -> str | None
     if deadline is not None:
         return None
     if not line:
-        raise ActionFailed(Problem("the process that guards the command was killed", "run it again"))
+        raise ActionFailed(Problem("the process that guards the command was killed", "run the command again"))
     return line
 
 

@@ -136,7 +136,9 @@ class VenvToolchains:
             try:
                 data = read_verified(self._workspace.blob(path))
             except BlobDamaged as error:
-                raise ActionFailed(Problem(f"{path} changed while it was read", "run it again", toolchain.where)) from error
+                raise ActionFailed(
+                    Problem(f"{path} changed while it was read", "run the command again", toolchain.where)
+                ) from error
             made_from = [_SCHEMA, Digest.of(data).hash, platform.python_version(), sysconfig.get_platform()]
             if theirs := _BUNDLED & _named(data):
                 made_from.append(sorted(theirs))  # these did not count in older releases, whose environments keep their names

@@ -61,14 +61,14 @@ class DiskCAS:
     def put(self, file: Path, digest: Digest | None = None, seen: Callable[[bytes], object] | None = None) -> Digest:
         """Move a finished file of the same filesystem in; unless its digest is given it is read once, for that.
 
-        It takes the place of one that is there: that one may be damaged, this one has just been made.
+        It replaces an existing file, which may be damaged; this one was just made.
         """
         target = file
         try:
             with file.open("rb") as stream:
                 digest = digest or hash_stream(stream, seen)
                 target = self.path(digest)
-                os.utime(stream.fileno())  # whoever made it may have given it an old time
+                os.utime(stream.fileno())  # its maker may have given it an old time
                 os.fchmod(stream.fileno(), 0o444)
                 os.fsync(stream.fileno())
             try:
@@ -85,7 +85,7 @@ class DiskCAS:
         path = self.path(digest)
         if not self._held(digest):
             raise _missing(digest)
-        with suppress(FileNotFoundError):  # removed in this very moment; whoever opens it finds out
+        with suppress(FileNotFoundError):  # just removed; its reader finds out
             os.utime(path)  # when it was last used is what a collection goes by
         return HeldBlob(digest, path)
 
@@ -100,7 +100,7 @@ class DiskCAS:
                     yield HeldBlob(Digest(path.name, path.stat().st_size), path)
 
     def discard_damaged(self, watched: Watched = unwatched) -> list[str]:
-        """Remove all whose bytes are not those of its name, and all else that is no blob; returns what that was."""
+        """Remove all blobs whose bytes do not match their name, and everything that is not a blob; return what was removed."""
         removed = []
         for path in self._files():
             with suppress(FileNotFoundError, BlobMissing):

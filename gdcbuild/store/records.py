@@ -123,7 +123,7 @@ class DiskRecords:
         try:
             found = _opened(name, self._try(lambda cache: cache.get(name), None))
         except _NoRecord as error:
-            self._say(f"the record {name[:40]} is damaged and is not used: {error}")
+            self._say(f"the record {name[:40]} is damaged and was ignored: {error}")
             return None
         if found is None:
             self._check_once()
@@ -226,7 +226,7 @@ class DiskRecords:
             with suppress(BlockingIOError):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not settle(self._folder / DBNAME):
-                    self._lost("the latest entries of the action cache are damaged and are not used")
+                    self._lost("the latest entries of the action cache are damaged and were ignored")
             fcntl.flock(handle, fcntl.LOCK_SH)
         except BaseException:
             leave()

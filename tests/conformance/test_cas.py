@@ -37,7 +37,7 @@ def test_what_is_put_is_there(cas: CAS, tmp_path: Path, data: bytes) -> None:
     assert read_verified(cas.get(digest)) == data
 
 
-def test_a_digest_that_is_given_is_taken(cas: CAS, tmp_path: Path) -> None:
+def test_a_given_digest_is_used(cas: CAS, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     digest = Digest.of(b"x")
     assert cas.put(tmp_path / "file", digest) == digest
@@ -45,7 +45,7 @@ def test_a_digest_that_is_given_is_taken(cas: CAS, tmp_path: Path) -> None:
     assert not (tmp_path / "file").exists()
 
 
-def test_what_is_read_for_its_digest_is_seen(cas: CAS, tmp_path: Path) -> None:
+def test_bytes_read_for_the_digest_are_passed_to_seen(cas: CAS, tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000
     seen: list[bytes] = []
     (tmp_path / "file").write_bytes(data)
@@ -74,7 +74,7 @@ def test_a_digest_of_another_size_is_not_there(cas: CAS, tmp_path: Path) -> None
         cas.get(other)
 
 
-def test_put_takes_the_file_over(cas: CAS, tmp_path: Path) -> None:
+def test_put_moves_the_file(cas: CAS, tmp_path: Path) -> None:
     first = put(cas, tmp_path, b"x")
     assert put(cas, tmp_path, b"x") == first
     assert not (tmp_path / "file").exists()

@@ -166,7 +166,7 @@ def test_actions_of_other_steps_are_edges(sample: Sample) -> None:
             assert {n for action in lowered(sample.framework, made).actions for n in action.needs} == {"step:train"}
 
 
-def test_what_is_ours_and_what_is_the_users_is_told_apart(sample: Sample) -> None:
+def test_our_code_and_user_code_are_distinguished(sample: Sample) -> None:
     for action in actions(sample):
         assert not isinstance(action.run, Command)
         if isinstance(action.run, Worker):
@@ -187,7 +187,7 @@ def test_lowering_is_a_function_of_the_request(sample: Sample) -> None:
         assert keys[0] == keys[1]
 
 
-def test_places_in_the_manifest_change_no_key(sample: Sample) -> None:
+def test_lines_in_the_manifest_change_no_key(sample: Sample) -> None:
     for request in sample.good.values():
         moved = replace(request, where=at(99))
         for here, there in zip(
@@ -243,7 +243,7 @@ def test_a_key_of_another_framework_is_refused_as_such(kind: str, name: str, tmp
 
 
 @pytest.mark.parametrize("what", ["empty", "other", "garbage", "empty entry", "below a folder"])
-def test_what_no_server_would_load_is_refused(framework: Framework, what: str) -> None:
+def test_an_artifact_that_no_server_would_load_is_refused(framework: Framework, what: str) -> None:
     artifacts: dict[str, dict[str, Blob]] = {
         "empty": {},
         "other": {"readme.txt": BytesBlob(b"x")},
@@ -305,7 +305,7 @@ def test_neither_planning_nor_checking_imports_a_framework() -> None:
     assert done.stdout == ""
 
 
-def test_a_mistake_in_a_file_has_a_place_in_it(sample: Sample) -> None:
+def test_a_syntax_error_in_a_file_has_a_line(sample: Sample) -> None:
     """In any input of any action, whatever bytes it has. None also means that it is not looked at."""
     actions = [each for request in sample.good.values() for each in lowered(sample.framework, request).actions]
     for action in actions:

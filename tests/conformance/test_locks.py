@@ -48,7 +48,7 @@ def test_one_at_a_time_holds_a_name(locks: Locks) -> None:
     assert not both_inside(locks, "name", "name", 0.2)
 
 
-def test_names_do_not_hinder_each_other(locks: Locks) -> None:
+def test_locks_with_other_names_do_not_block(locks: Locks) -> None:
     assert both_inside(locks, "name", "other", PATIENCE)
 
 
@@ -59,7 +59,7 @@ def test_a_name_is_free_again_after_an_error(locks: Locks) -> None:
         pass
 
 
-def test_who_waits_gets_it_in_the_end(locks: Locks) -> None:
+def test_a_waiting_process_gets_the_lock_in_the_end(locks: Locks) -> None:
     done: list[int] = []
 
     def work(number: int) -> None:
@@ -76,7 +76,7 @@ def test_who_waits_gets_it_in_the_end(locks: Locks) -> None:
     assert sorted(done) == list(range(8))
 
 
-def test_who_waits_long_is_told_so_once(locks: Locks) -> None:
+def test_a_long_wait_is_reported_once(locks: Locks) -> None:
     told = threading.Semaphore(0)
 
     def work() -> None:
@@ -95,7 +95,7 @@ def test_who_waits_long_is_told_so_once(locks: Locks) -> None:
 
 def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> None:
     class Fresh:
-        """Each thread comes with locks of its own, as two processes would."""
+        """Each thread has its own locks, as two processes would."""
 
         def hold(
             self, name: str, cancel: Flag | None = None, waits: Callable[[], None] | None = None
@@ -105,7 +105,7 @@ def test_file_locks_hold_against_others_of_the_same_folder(tmp_path: Path) -> No
     assert not both_inside(Fresh(), "name", "name", 0.2)
 
 
-def test_who_waits_can_be_told_to_stop(locks: Locks) -> None:
+def test_a_wait_can_be_cancelled(locks: Locks) -> None:
     cancel = threading.Event()
     timer = threading.Timer(0.1, cancel.set)
     with locks.hold("name"):

@@ -25,7 +25,7 @@ def run(remote: Remote, files: dict[str, bytes]) -> Publication:
 
 
 @pytest.mark.slow
-def test_created_left_alone_replaced_damaged_found(remote: Remote) -> None:
+def test_create_keep_replace_and_find_damage(remote: Remote) -> None:
     assert run(remote, FIRST) == Publication("created", 6)
     assert run(remote, FIRST) == Publication("unchanged", 0)
     assert run(remote, SECOND) == Publication("replaced", 5)  # the large file stays: claim, two changed, one new, seal

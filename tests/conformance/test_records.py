@@ -33,7 +33,7 @@ def test_what_is_put_is_there(records: Records, value: Any) -> None:
     assert (found, type(found)) == (value, type(value))
 
 
-def test_what_was_never_put_is_absent(records: Records) -> None:
+def test_an_unknown_key_is_absent(records: Records) -> None:
     assert records.get("table", "key") is None
     records.put("table", "key", 1)
     assert records.get("table", "other") is None
@@ -62,13 +62,13 @@ def test_a_value_is_kept_as_it_was(records: Records) -> None:
     assert records.get("table", "key") == {"list": [1]}
 
 
-def test_values_come_back_as_json_has_them(records: Records) -> None:
+def test_values_are_converted_as_json_does(records: Records) -> None:
     records.put("table", "key", (1, ("two",)))
     assert records.get("table", "key") == [1, ["two"]]
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object()], ids=["bytes", "set", "object"])
-def test_what_is_not_json_is_refused(records: Records, value: Any) -> None:
+def test_a_value_that_is_not_json_is_refused(records: Records, value: Any) -> None:
     with pytest.raises(TypeError):
         records.put("table", "key", value)
     assert records.get("table", "key") is None

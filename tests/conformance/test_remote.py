@@ -83,7 +83,7 @@ def test_the_etag_of_create_is_that_of_the_listing(remote: Remote) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 20 << 20])
-def test_what_was_written_again_is_another_object(remote: Remote, size: int) -> None:
+def test_an_overwritten_object_is_another_object(remote: Remote, size: int) -> None:
     old = remote.create("k", BytesBlob(BIG[:size])).etag
     with remote.open("k", old) as stream:
         assert stream.read() == BIG[:size]
@@ -97,7 +97,7 @@ def test_what_was_written_again_is_another_object(remote: Remote, size: int) -> 
 
 
 @pytest.mark.parametrize("size", [3, 20 << 20])
-def test_bytes_that_are_not_those_of_the_digest_are_refused(remote: Remote, size: int) -> None:
+def test_bytes_that_do_not_match_the_digest_are_refused(remote: Remote, size: int) -> None:
     with pytest.raises(BlobDamaged):
         remote.create("m/1/f", LyingBlob(Digest.of(BIG[:size]), bytes(size)))
     with pytest.raises(BlobDamaged):
@@ -105,7 +105,7 @@ def test_bytes_that_are_not_those_of_the_digest_are_refused(remote: Remote, size
     assert keys(remote) == []
 
 
-def test_a_listing_is_sorted_as_utf8_and_starts_where_it_is_told(remote: Remote) -> None:
+def test_a_listing_is_sorted_as_utf8_and_starts_after_a_key(remote: Remote) -> None:
     names = ["a-b/x", "a.b", "a/b/c", "a/b-c", "a0", "B", "a/é", "a/z", "é/1", "\U0001f600/1", "\uffee/1", "b/2"]
     for name in names:
         put(remote, name)
@@ -144,7 +144,7 @@ def test_delete_leaves_its_neighbours(remote: Remote) -> None:
     assert put(remote, "m/1/v", b"a file where a folder was") == "created"
 
 
-def test_delete_spares_what_is_not_meant(remote: Remote) -> None:
+def test_delete_keeps_an_object_with_another_etag(remote: Remote) -> None:
     old = remote.create("k", BytesBlob(b"old")).etag
     remote.delete("k", old)
     assert keys(remote) == []

@@ -1,4 +1,4 @@
-"""What every reporter does: tells of everything that was done or went wrong, by its name."""
+"""What every reporter does: names everything that was done or failed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PLAN = Plan(
     "s3://bucket",
     (Change(VersionId("digits", "7"), Kind.CREATE, Build.BUILD, "not published yet", Digest.of(b"x")),),
 )
-PROBLEM = Problem("it [red]broke[/red] {0} %s", "mend it", Location("f.yaml", 1, 2), "line one\nline two")
+PROBLEM = Problem("it [red]broke[/red] {0} %s", "fix it", Location("f.yaml", 1, 2), "line one\nline two")
 
 TOLD: dict[str, tuple[Event, list[str]]] = {
     "plan": (Planned(PLAN, 3), ["prod", "s3://bucket", "digits", "7", "create", "not published yet"]),
@@ -51,7 +51,7 @@ TOLD: dict[str, tuple[Event, list[str]]] = {
     "failed": (JobFailed("step:odd [name]", "action", (PROBLEM,), 0.1), ["step:odd [name]", "failed"]),
     "not started": (JobNotStarted("publish digits@9"), ["publish digits@9", "started"]),
     "skipped": (JobSkipped("publish digits@9", "step:train"), ["publish digits@9", "step:train", "skipped"]),
-    "warned": (Warned(PROBLEM), ["it [red]broke[/red] {0} %s", "mend it"]),
+    "warned": (Warned(PROBLEM), ["it [red]broke[/red] {0} %s", "fix it"]),
     "summed": (Summed(1234, 5, 678, 9, 0.5), ["1234", "678", "9"]),
 }
 QUIET: dict[str, Event] = {
@@ -70,7 +70,7 @@ QUIET: dict[str, Event] = {
 
 @dataclass
 class Ear:
-    """A reporter, and all that whoever listens to it has got so far."""
+    """A reporter, and its output so far."""
 
     reporter: Reporter
     heard: Callable[[], str]
@@ -106,7 +106,7 @@ def ear(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> E
 
 
 @pytest.mark.parametrize("name", TOLD)
-def test_what_was_done_is_told(ear: Ear, name: str) -> None:
+def test_finished_jobs_are_reported(ear: Ear, name: str) -> None:
     event, words = TOLD[name]
     ear.reporter.emit(event)
     ear.reporter.close()
@@ -115,7 +115,7 @@ def test_what_was_done_is_told(ear: Ear, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUIET)
-def test_what_leads_to_nothing_does_no_harm(ear: Ear, name: str) -> None:
+def test_events_without_output_do_no_harm(ear: Ear, name: str) -> None:
     ear.reporter.emit(Planned(PLAN, 3))
     ear.reporter.emit(QUIET[name])
     ear.reporter.emit(TOLD["created"][0])
@@ -123,7 +123,7 @@ def test_what_leads_to_nothing_does_no_harm(ear: Ear, name: str) -> None:
     assert "created" in ear.heard().lower()
 
 
-def test_what_is_told_is_told_in_order(ear: Ear) -> None:
+def test_events_are_reported_in_order(ear: Ear) -> None:
     for event, _ in TOLD.values():
         ear.reporter.emit(event)
     ear.reporter.close()
@@ -143,7 +143,7 @@ def test_it_may_be_closed_twice(ear: Ear) -> None:
     ear.reporter.close()
 
 
-def test_told_from_many_threads_nothing_is_lost_or_torn(ear: Ear) -> None:
+def test_events_from_many_threads_are_neither_lost_nor_torn(ear: Ear) -> None:
     names = [f"step:number-{n:03}" for n in range(200)]
     ear.reporter.emit(Planned(PLAN, len(names)))
 

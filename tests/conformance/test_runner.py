@@ -97,7 +97,7 @@ class LyingBlob:
 AB: Mapping[str, Blob] = {"a": BytesBlob(b"first,"), "folder/b": BytesBlob(b"second")}
 
 
-def test_outputs_are_what_was_made_of_the_inputs(lab: Lab) -> None:
+def test_outputs_are_made_from_the_inputs(lab: Lab) -> None:
     expected = {"deep/er/copy": b"first,", "joined": b"first,second"}
     assert lab.run(a_run("join", AB)) == expected
     assert lab.run(a_run("join", AB)) == expected
@@ -107,7 +107,7 @@ def test_outputs_come_sorted(lab: Lab) -> None:
     assert list(lab.run(a_run("join", AB))) == ["deep/er/copy", "joined"]
 
 
-def test_outputs_are_files_that_can_be_taken_away(lab: Lab, tmp_path: Path) -> None:
+def test_outputs_are_files_that_can_be_moved(lab: Lab, tmp_path: Path) -> None:
     with lab.runner.run(a_run("join", AB), threading.Event()) as outputs:
         kept = outputs["joined"].rename(tmp_path / "kept")
         gone = outputs["deep/er/copy"]
@@ -120,16 +120,16 @@ def test_only_what_is_declared_is_there(lab: Lab) -> None:
     assert found == {"told": b"a\nfolder/b\nseen,\n"}
 
 
-def test_variables_of_our_own_are_not_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_variables_are_not_visible(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNSEEN", "secret")
     assert lab.run(a_run("tell")) == {"told": b",\n"}
 
 
-def test_nothing_made_is_no_error_here(lab: Lab) -> None:
+def test_no_outputs_are_not_an_error_here(lab: Lab) -> None:
     assert lab.run(a_run("nothing")) == {}
 
 
-def test_a_failure_is_told_at_its_place(lab: Lab) -> None:
+def test_a_failure_is_reported_with_its_line(lab: Lab) -> None:
     with pytest.raises(ActionFailed) as caught, lab.runner.run(a_run("fail"), threading.Event()):
         pass
     assert [p.where for p in caught.value.problems] == [WHERE]
@@ -149,12 +149,12 @@ def test_an_interrupt_ends_it(lab: Lab) -> None:
         pass
 
 
-def test_an_error_of_whoever_takes_the_outputs_goes_through(lab: Lab) -> None:
+def test_an_error_of_the_caller_is_passed_on(lab: Lab) -> None:
     with pytest.raises(ZeroDivisionError), lab.runner.run(a_run("join", AB), threading.Event()):
         _ = 1 / 0
 
 
-def test_several_at_a_time_do_not_meet(lab: Lab) -> None:
+def test_several_at_a_time_do_not_interfere(lab: Lab) -> None:
     def work(number: int) -> dict[str, bytes]:
         inputs = {**AB, "a": BytesBlob(b"%d," % number)}
         return lab.run(replace(a_run("join", inputs), key=f"{number:064}"))

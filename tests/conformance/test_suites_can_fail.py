@@ -141,8 +141,8 @@ CAUGHT: dict[str, Callable[[Path], None]] = {
     "Workspace": lambda _: test_workspace.test_a_change_is_seen(_workspace()),
     "Locks": lambda _: test_locks.test_one_at_a_time_holds_a_name(NoLocks()),
     "Runner": lambda _: test_runner.test_an_input_of_other_bytes_is_refused(_runner()),
-    "Toolchains": lambda _: test_toolchains.test_made_once_and_known_from_then_on(_toolchains()),
-    "Reporter": lambda _: test_reporter.test_what_was_done_is_told(_reporter(), "failed"),
+    "Toolchains": lambda _: test_toolchains.test_installed_once_and_known_from_then_on(_toolchains()),
+    "Reporter": lambda _: test_reporter.test_finished_jobs_are_reported(_reporter(), "failed"),
     "Framework": lambda _: test_framework.test_lowering_is_a_function_of_the_request(
         test_framework.Sample(Undecided(), test_framework.SAMPLES["tensorflow"].good)
     ),
@@ -151,12 +151,12 @@ CAUGHT: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("port", CAUGHT)
-def test_a_wrong_one_is_found_out(port: str, tmp_path: Path) -> None:
+def test_a_wrong_implementation_is_detected(port: str, tmp_path: Path) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         CAUGHT[port](tmp_path)
 
 
-def test_every_port_is_among_them() -> None:
+def test_every_port_has_a_wrong_implementation() -> None:
     from gdcbuild.core import ports
 
     names = {

@@ -64,14 +64,14 @@ def test_our_own_interpreter_is_always_there(lab: Lab) -> None:
     assert lab.events == []
 
 
-def test_what_a_digest_stands_for_is_known_later_too(lab: Lab) -> None:
+def test_the_contents_of_a_digest_are_still_known_later(lab: Lab) -> None:
     digest = lab.fresh().digest(OWN)
     assert digest
     assert lab.fresh().contents(digest) == lab.fresh().contents(digest)
     assert lab.fresh().contents("no such digest") == {}
 
 
-def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
+def test_a_failed_installation_is_reported_with_its_line(lab: Lab) -> None:
     toolchains = lab.fresh()
     with pytest.raises(ActionFailed) as caught:
         toolchains.ensure(WRONG, Flag())
@@ -81,7 +81,7 @@ def test_one_that_cannot_be_made_says_where_it_is_wanted(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_made_once_and_known_from_then_on(lab: Lab) -> None:
+def test_installed_once_and_known_from_then_on(lab: Lab) -> None:
     toolchains = lab.fresh()
     assert toolchains.digest(SIX) is None
     bin = toolchains.bin(SIX)
@@ -99,7 +99,7 @@ def test_made_once_and_known_from_then_on(lab: Lab) -> None:
 
 @pytest.mark.slow
 @pytest.mark.toolchain
-def test_the_real_one_holds_what_was_asked_for_and_says_so(tmp_path: Path) -> None:
+def test_the_real_one_has_the_requirements_and_reports_them(tmp_path: Path) -> None:
     with venvs(tmp_path) as lab:
         python = lab.fresh().ensure(SIX, Flag())
         shown = subprocess.run([python, "-c", "import six; print(six.__version__)"], capture_output=True, text=True, check=True)

@@ -65,14 +65,14 @@ def test_content_counts_and_not_the_name(place: Place) -> None:
     assert place.workspace.digest("a") == place.workspace.digest("b")
 
 
-def test_what_is_not_there_is_a_mistake_of_the_manifest(place: Place) -> None:
+def test_a_missing_file_is_a_mistake_in_the_manifest(place: Place) -> None:
     with pytest.raises(ManifestError, match="nowhere"):
         place.workspace.digest("nowhere")
     with pytest.raises(ManifestError, match="nowhere"):
         place.workspace.blob("nowhere")
 
 
-def test_what_takes_long_is_told_once(place: Place) -> None:
+def test_slow_files_are_reported_once(place: Place) -> None:
     for name, size in (("small", 10), ("large", 3 << 20), ("larger", 4 << 20)):
         place.write(name, bytes(size))
     named = ["small", "large", "larger", "there is none"]
@@ -89,7 +89,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9
 DVC = b"outs:\n- md5: 22a1\n  path: data\n"
 
 
-def test_a_stand_in_is_told_until_the_file_is_there(place: Place) -> None:
+def test_a_stand_in_is_reported_until_the_file_is_there(place: Place) -> None:
     for name, data in (("w.pt", POINTER % 0), ("deep/w.pt", b""), ("plain", POINTER[:10]), ("__init__.py", b"")):
         place.write(name, data)
     told = {name: place.workspace.standin(name) for name in ("w.pt", "deep/w.pt", "plain", "__init__.py")}
@@ -105,7 +105,7 @@ def test_a_stand_in_is_told_until_the_file_is_there(place: Place) -> None:
         assert place.workspace.standin("w.pt") is None
 
 
-def test_a_dvc_file_beside_its_data_is_told_where_it_is_named(place: Place) -> None:
+def test_a_dvc_file_beside_its_data_is_reported_if_it_is_named(place: Place) -> None:
     place.write("deep/data.dvc", DVC)
     assert place.workspace.standin("deep/data.dvc", named=False)
     place.write("deep/data", b"x")

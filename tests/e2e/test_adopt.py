@@ -1,4 +1,4 @@
-"""A bucket that a shell script has filled: what matches is left as it is, what does not is told; and drift is mended."""
+"""A bucket filled by a shell script: what matches is kept, what does not is reported; and drift is fixed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_live_bucket_whose_bytes_match(ready: Workspace, env: str) -> None:
     assert ready.snapshot("theirs") == after
 
 
-def test_a_build_that_comes_out_as_what_lies_there(ready: Workspace) -> None:
+def test_a_build_with_the_same_bytes_as_the_bucket(ready: Workspace) -> None:
     """On a machine that has built nothing yet the plan cannot know; apply finds out, and writes nothing."""
     by_hand(ready)
     before = ready.snapshot("theirs")
@@ -105,8 +105,8 @@ def test_a_build_that_comes_out_as_what_lies_there(ready: Workspace) -> None:
     assert changes(ready.ok("plan", "--env", "fixed", "--json")) == ["none", "none"]
 
 
-def test_what_the_archiver_wrote_does_not_match(ready: Workspace) -> None:
-    """Its archives hold the time at which they were made: no byte-wise match can be had but by taking ours over."""
+def test_an_archive_of_the_archiver_does_not_match(ready: Workspace) -> None:
+    """Its archives contain the time of their creation: only a replacement by ours matches byte for byte."""
     by_hand(ready)
     (ready.root / "theirs/torch/1/model.mar").unlink()
     arguments = "--model-name model -v 1 --serialized-file w.pt --handler echo.py --export-path theirs/torch/1"
@@ -130,7 +130,7 @@ def test_what_the_archiver_wrote_does_not_match(ready: Workspace) -> None:
     assert "Nothing to do" in ready.ok("apply", "--env", "theirs").err
 
 
-def test_a_file_too_many_or_too_few_is_no_match(ready: Workspace) -> None:
+def test_an_extra_or_missing_file_is_not_a_match(ready: Workspace) -> None:
     by_hand(ready)
     ready.write({"theirs/keras/1/notes.txt": "x"})
     assert changes(ready.ok("plan", "--env", "fixed", "--json")) == ["conflict", "none"]
@@ -143,34 +143,34 @@ def test_a_file_too_many_or_too_few_is_no_match(ready: Workspace) -> None:
     )
 
 
-def mend(workspace: Workspace, told: Result) -> Result:
+def repair(workspace: Workspace, told: Result) -> Result:
     """Run the command that a message gives."""
     (command,) = set(re.findall(r"gdcbuild (apply --repair .*)", told.err))
     return workspace.ok(*shlex.split(command))
 
 
 @pytest.mark.parametrize("env", ["theirs", "fixed"])
-def test_drift_is_mended_by_the_command_that_is_named(ready: Workspace, env: str) -> None:
+def test_drift_is_fixed_by_the_suggested_command(ready: Workspace, env: str) -> None:
     ready.ok("apply", "--env", env)
     sound = ready.served("theirs")
     ready.write({"theirs/torch/1/model.mar": b"somebody's", "theirs/torch/1/stray": b"x"})
     assert changes(ready.ok("plan", "--env", env, "--json")) == ["none", "drift"]
     refused = ready.run("apply", "--env", env)
     assert refused.code == 3
-    assert ready.served("theirs")["torch/1/model.mar"] == b"somebody's", "never in silence"
-    mend(ready, refused)
+    assert ready.served("theirs")["torch/1/model.mar"] == b"somebody's", "never silently"
+    repair(ready, refused)
     assert ready.served("theirs") == sound
     assert "Nothing to do" in ready.ok("apply", "--env", env).err
     # in a folder, a change of the same size is found by reading only
     ready.write({"theirs/torch/1/model.mar": sound["torch/1/model.mar"][::-1]})
     found = ready.run("verify", "--env", env, "--deep")
     assert found.code == 4
-    mend(ready, found)
+    repair(ready, found)
     assert ready.served("theirs") == sound
     ready.ok("verify", "--env", env, "--deep")
 
 
-def test_a_repair_gives_back_the_sealed_bytes_or_nothing(ready: Workspace) -> None:
+def test_a_repair_restores_the_sealed_bytes_or_nothing(ready: Workspace) -> None:
     ready.ok("apply", "--env", "fixed")
     ready.write({"theirs/torch/1/model.mar": b"somebody's", "w.pt": b"other weights"})
     drifted = ready.served("theirs")
@@ -198,18 +198,18 @@ def test_on_servers(s3_server: str, ready: Workspace, request: pytest.FixtureReq
         bucket.client.put_object(Bucket=name, Key="team/torch/1/model.mar", Body=b"somebody's")
         refused = ready.run("apply", "--env", env)
         assert refused.code == 3
-        mend(ready, refused)
+        repair(ready, refused)
         assert bucket.read("team/torch/1/model.mar") == ready.served("ours")["torch/1/model.mar"]
         ready.ok("verify", "--env", env, "--deep")
         assert "Nothing to do" in ready.ok("apply", "--env", env).err
     bucket.client.put_object(Bucket=name, Key="team/keras/1/saved_model.pb", Body=EXPORT["saved_model.pb"])
     ready.ok("apply", "--env", "s3-fixed", "--repair", "keras@1")
     bucket.client.delete_object(Bucket=name, Key="team/keras/1/saved_model.pb")
-    mend(ready, ready.run("verify", "--env", "s3-fixed"))
+    repair(ready, ready.run("verify", "--env", "s3-fixed"))
     assert bucket.read("team/keras/1/saved_model.pb") == EXPORT["saved_model.pb"]
 
 
-def test_what_may_be_left_of_a_repair_is_asked_for_in_a_protected_environment(ready: Workspace) -> None:
+def test_a_repair_that_may_be_unfinished_asks_in_a_protected_environment(ready: Workspace) -> None:
     ready.write({"gdcbuild.yaml": MANIFEST.replace("immutable: true", "immutable: true, protect: true", 1)})
     by_hand(ready)
     before = ready.snapshot("theirs")

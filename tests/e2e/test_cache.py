@@ -35,7 +35,7 @@ def age(path: Path, days: float) -> None:
     os.utime(path, (then, then))
 
 
-def test_what_was_used_lately_is_kept(built: Workspace) -> None:
+def test_recently_used_blobs_are_kept(built: Workspace) -> None:
     before = blobs(built)
     built.ok("cache", "gc", "--max-age", "1h", "--max-size", "1M")
     assert blobs(built) == before
@@ -45,7 +45,7 @@ def test_what_was_used_lately_is_kept(built: Workspace) -> None:
     assert blobs(built) == before
 
 
-def test_old_blobs_go_and_nothing_else_is_lost(built: Workspace) -> None:
+def test_old_blobs_are_removed_and_nothing_else(built: Workspace) -> None:
     for path in blobs(built):
         age(path, 40)
     assert "Removed 5 blobs" in built.ok("cache", "gc", "--max-age", "30d").err
@@ -59,7 +59,7 @@ def test_old_blobs_go_and_nothing_else_is_lost(built: Workspace) -> None:
     assert again.jobs(outcome="built") == ["a@1", "a@2", "b@1", "b@2", "step:weights"]
 
 
-def test_the_oldest_go_first(workspace: Workspace) -> None:
+def test_the_oldest_blobs_are_removed_first(workspace: Workspace) -> None:
     workspace.write({**FILES, "w1.pt": os.urandom(600_000), "wb.pt": os.urandom(600_000)})
     workspace.ok("apply")
     big = [p for p in blobs(workspace) if p.stat().st_size > 600_000]
@@ -70,7 +70,7 @@ def test_the_oldest_go_first(workspace: Workspace) -> None:
     assert [p.exists() for p in big] == [True, False, False]
 
 
-def test_blobs_no_result_names_go(built: Workspace) -> None:
+def test_blobs_that_no_result_names_are_removed(built: Workspace) -> None:
     stray = built.cache / "cas/00" / ("0" * 64)
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"x")
@@ -85,7 +85,7 @@ def test_blobs_no_result_names_go(built: Workspace) -> None:
     assert len(blobs(built)) == 5
 
 
-def test_toolchains_that_are_unused_go(built: Workspace) -> None:
+def test_unused_toolchains_are_removed(built: Workspace) -> None:
     used, unused, unfinished = (built.cache / "toolchains" / name for name in ("used", "unused", "unfinished"))
     for path in (used, unused, unfinished):
         path.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_toolchains_that_are_unused_go(built: Workspace) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--max-age", "soon"], ["--max-age", "30"], ["--max-size", "-1G"], ["--max-size", "1T"]])
-def test_measures_that_are_none(built: Workspace, arguments: list[str]) -> None:
+def test_invalid_sizes_and_ages(built: Workspace, arguments: list[str]) -> None:
     result = built.run("cache", "gc", *arguments)
     assert (result.code, "write a whole number and a unit" in result.err) == (64, True), result.err
 
@@ -112,7 +112,7 @@ def test_use_is_noted(built: Workspace) -> None:
     assert len(blobs(built)) == 4, "all but the step's output, which nobody has read"
 
 
-def test_what_a_running_action_needs_is_kept(built: Workspace) -> None:
+def test_blobs_of_a_running_action_are_kept(built: Workspace) -> None:
     running, ended = built.cache / "work" / "running", built.cache / "work" / "ended"
     toolchain = built.cache / "toolchains" / "unused"
     for path in (running, ended, toolchain):
@@ -127,7 +127,7 @@ def test_what_a_running_action_needs_is_kept(built: Workspace) -> None:
     assert (running.exists(), toolchain.exists()) == (False, False)
 
 
-def test_old_logs_go(built: Workspace) -> None:
+def test_old_logs_are_removed(built: Workspace) -> None:
     logs = list((built.cache / "logs").iterdir())
     assert logs
     built.ok("cache", "gc", "--max-age", "30d")
@@ -139,7 +139,7 @@ def test_old_logs_go(built: Workspace) -> None:
 
 
 @pytest.mark.parametrize("folder", ["snapshots", "listings"])
-def test_old_memos_go(built: Workspace, folder: str) -> None:
+def test_old_memos_are_removed(built: Workspace, folder: str) -> None:
     (built.cache / folder).mkdir(exist_ok=True)
     old, young = built.cache / folder / "old", built.cache / folder / "young"
     for path in (old, young):
@@ -156,7 +156,7 @@ PLAIN = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteu
 
 
 @pytest.mark.skipif(subprocess.run([*PLAIN, "true"], check=False).returncode != 0, reason="root may do all, and unshare cannot")
-def test_folders_that_were_made_read_only_go(workspace: Workspace) -> None:
+def test_read_only_folders_are_removed(workspace: Workspace) -> None:
     """As Go's module cache is."""
     script = (
         "mkdir -p $HOME/a/b/c; touch $HOME/a/b/c/file; chmod 000 $HOME/a/b/c; chmod -R a-w $HOME/a $TMPDIR; echo > ${out}/w.pt"
@@ -185,7 +185,7 @@ def test_folders_that_were_made_read_only_go(workspace: Workspace) -> None:
     assert list((workspace.cache / "work").iterdir()) == []
 
 
-def test_a_check_of_a_damaged_mark_costs_no_installing(workspace: Workspace) -> None:
+def test_a_damaged_mark_needs_no_installation(workspace: Workspace) -> None:
     """As in an air gap, where nothing can be installed again."""
     manifest = ONE_STEP.replace("    run:", "    framework: pt\n    run:") % "echo one > ${out}/w.pt"
     frameworks = "frameworks:\n  pt: {image: pytorch-cpu.2-4, toolchain: {requirements: none.txt}}\n"
@@ -227,7 +227,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_check_tells_of_a_database_that_had_to_be_begun_anew(built: Workspace) -> None:
+def test_a_check_reports_a_database_that_had_to_be_created_again(built: Workspace) -> None:
     path = built.cache / "records" / "cache.db"
     path.write_bytes(b"\xff" * path.stat().st_size)
     result = built.run("cache", "verify")
@@ -253,7 +253,7 @@ def test_a_check_looks_at_memos_too(built: Workspace) -> None:
     assert "Nothing to do" in built.ok("apply").err
 
 
-def test_what_was_never_finished_is_no_damage_and_goes(built: Workspace) -> None:
+def test_unfinished_files_are_not_damage_and_are_removed(built: Workspace) -> None:
     left = [built.cache / "snapshots" / ".memo-x", built.cache / ".CACHEDIR.TAG.123"]
     for path in left:
         path.parent.mkdir(exist_ok=True)
@@ -272,7 +272,7 @@ UNSTEADY = ONE_STEP % "date +%s%N > ${out}/w.pt"
 
 
 @pytest.mark.parametrize("collected", [True, False], ids=["collected", "lost"])
-def test_a_lost_result_that_does_not_come_out_the_same(workspace: Workspace, collected: bool) -> None:
+def test_a_lost_result_that_is_not_reproducible(workspace: Workspace, collected: bool) -> None:
     manifest = UNSTEADY.replace("{bucket: bucket}", "{bucket: bucket}\n  other: {bucket: other}")
     workspace.write({"h.py": HANDLER, "gdcbuild.yaml": manifest})
     workspace.ok("apply", "--env", "local")
@@ -295,7 +295,7 @@ def test_a_lost_result_that_does_not_come_out_the_same(workspace: Workspace, col
     assert "Nothing to do" in workspace.ok("apply", "--env", "local").err
 
 
-def test_a_cache_that_is_carried_elsewhere(built: Workspace, tmp_path: Path) -> None:
+def test_a_cache_that_is_moved(built: Workspace, tmp_path: Path) -> None:
     there = Workspace(tmp_path / "there" / "workspace", tmp_path / "disk" / "cache")
     shutil.copytree(built.root, there.root, ignore=shutil.ignore_patterns("bucket"), dirs_exist_ok=True)
     shutil.copytree(built.cache, there.cache, ignore=shutil.ignore_patterns("toolchains", "work"))

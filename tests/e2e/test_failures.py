@@ -1,4 +1,4 @@
-"""What goes wrong while it runs: told in the words of whoever failed, and nothing half-made is left."""
+"""Failures during a run: reported in the words of what failed, without leaving partial results."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_toolchain_that_cannot_be_installed(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "apply"])
-def test_an_interpreter_with_a_package_that_is_only_a_link(workspace: Workspace, tmp_path: Path, command: str) -> None:
+def test_an_interpreter_with_an_editable_package(workspace: Workspace, tmp_path: Path, command: str) -> None:
     info = tmp_path / "site-packages" / "mine-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "direct_url.json").write_text('{"url": "file:///mine", "dir_info": {"editable": true}}')
@@ -143,7 +143,7 @@ def test_log_of_a_failed_step_is_kept(workspace: Workspace) -> None:
     assert "| 50" not in result.err
 
 
-def test_a_step_sees_what_it_declares_and_nothing_else(workspace: Workspace) -> None:
+def test_a_step_sees_only_what_it_declares(workspace: Workspace) -> None:
     text = ONE_STEP % "find . -type f | sort > ${out}/w.pt; env | sort >> ${out}/w.pt"
     text = text.replace("    outputs: [w.pt]", "    outputs: [w.pt]\n    inputs: [seen.txt]\n    env: [WANTED]")
     workspace.write({"gdcbuild.yaml": text, "seen.txt": "", "unseen.txt": ""})
@@ -159,7 +159,7 @@ def test_a_step_sees_what_it_declares_and_nothing_else(workspace: Workspace) -> 
     assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {*FIXED.split(), "WANTED"}, "what a shell sets by itself aside"
 
 
-def test_variable_that_is_allowed_is_part_of_the_key(workspace: Workspace) -> None:
+def test_declared_variable_is_part_of_the_key(workspace: Workspace) -> None:
     text = (ONE_STEP % "echo $WANTED > ${out}/w.pt").replace("    outputs", "    env: [WANTED]\n    outputs")
     workspace.write({"gdcbuild.yaml": text})
     workspace.variables |= {"WANTED": "1", "OTHER": "1"}
@@ -184,7 +184,7 @@ def test_input_that_changes_while_it_runs(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("command", ["touch ${out}/other", "touch ${out}/w.pt ${out}/more", "true"])
-def test_nothing_is_kept_of_outputs_that_are_not_as_declared(workspace: Workspace, command: str) -> None:
+def test_undeclared_outputs_are_not_kept(workspace: Workspace, command: str) -> None:
     workspace.write({"gdcbuild.yaml": ONE_STEP % command})
     assert workspace.run("apply").code == 1
     assert "step:s: to build: not built yet" in workspace.ok("explain", "m@1").out
@@ -204,7 +204,7 @@ def test_keep_going(workspace: Workspace) -> None:
 
 def test_contract_is_checked_before_anything_is_uploaded(workspace: Workspace) -> None:
     workspace.write({**FILES, "handlers/other.py": "def handle(data, context:\n"})
-    assert workspace.run("apply").code == 65, "without -k nothing is begun"
+    assert workspace.run("apply").code == 65, "without -k nothing starts"
     assert workspace.served() == {}
     result = workspace.run("apply", "-k")
     assert (result.code, "b@2" in result.err) == (1, True), result.err

@@ -129,7 +129,7 @@ def test_fresh_clone_with_a_cache_does_nothing(built: Workspace, tmp_path: Path)
     assert_nothing_done(clone)
 
 
-def test_without_the_cache_what_may_come_out_otherwise_is_built_and_nothing_published(built: Workspace) -> None:
+def test_without_the_cache_versions_are_built_and_nothing_is_published(built: Workspace) -> None:
     before = built.snapshot("bucket")
     shutil.rmtree(built.cache)
     result = built.ok("apply", "--json")
@@ -210,7 +210,7 @@ def test_immutable_environment_refuses(built: Workspace) -> None:
     assert [c["change"] for c in plan["changes"]] == ["none", "none", "none", "conflict"]
 
 
-def test_a_conflict_keeps_no_other_version_back(built: Workspace) -> None:
+def test_a_conflict_does_not_stop_other_versions(built: Workspace) -> None:
     manifest = MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, immutable: true}")
     built.write({"gdcbuild.yaml": manifest})
     built.ok("apply")
@@ -225,7 +225,7 @@ def test_a_conflict_keeps_no_other_version_back(built: Workspace) -> None:
     assert "b@2 is published and cannot change" in rest.err
 
 
-def test_drift_is_shown_and_left_alone(built: Workspace) -> None:
+def test_drift_is_shown_and_not_changed(built: Workspace) -> None:
     (built.root / "bucket/a/1/model.mar").write_bytes(b"somebody's")
     assert built.run("plan", "--detailed-exitcode").code == 2
     before = built.snapshot("bucket")
@@ -246,7 +246,7 @@ def test_verify_deep_reads_every_byte(built: Workspace) -> None:
     assert (result.code, "a@1" in result.err) == (4, True), result.err
 
 
-def test_damaged_cache_is_made_anew(built: Workspace) -> None:
+def test_damaged_cache_is_built_again(built: Workspace) -> None:
     shutil.rmtree(built.root / "bucket")
     blobs = [p for p in (built.cache / "cas").rglob("*") if p.is_file()]
     for blob in blobs:

@@ -54,7 +54,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def built(original: Workspace, workspace: Workspace) -> Workspace:
-    """A copy of it with a cache of its own, elsewhere."""
+    """A copy of it elsewhere, with its own cache."""
     shutil.copytree(original.root, workspace.root, dirs_exist_ok=True)
     shutil.copytree(original.cache, workspace.cache)
     workspace.variables |= original.variables
@@ -192,7 +192,7 @@ def test_another_user(built: Workspace, elsewhere: Path) -> None:
     moved_to = Workspace(
         elsewhere / "workspace", elsewhere / "cache", {**built.variables, "HOME": "/nonexistent", "USER": "other"}
     )
-    rights = "+dac_override,+dac_read_search"  # the tests' own Python may lie where only root can read
+    rights = "+dac_override,+dac_read_search"  # the tests' own Python may be where only root can read
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
     done = subprocess.run(
         [*become, sys.executable, "-m", "gdcbuild", "apply"],

@@ -58,7 +58,7 @@ def test_a_manifest_that_is_saved_while_a_plan_is_made(built: Workspace) -> None
     assert '"model": "d"' in found
 
 
-def test_a_model_that_leaves_while_a_plan_is_made(built: Workspace) -> None:
+def test_a_model_that_is_removed_while_a_plan_is_made(built: Workspace) -> None:
     built.write(model("d", "weights.pt"))
     running = while_running(built)
     built.write({"models/d/gdcbuild.yaml": "schema: 1\n"})
@@ -68,7 +68,7 @@ def test_a_model_that_leaves_while_a_plan_is_made(built: Workspace) -> None:
 
 
 def while_running(workspace: Workspace) -> Project:
-    """What has begun to run in a workspace that has a snapshot, and something that changed since."""
+    """A run started in a workspace with a snapshot, and a change since."""
     planned(workspace.root, workspace.cache)
     workspace.write({"models/a/weights.pt": "other"})
     time.sleep(0.02)
@@ -87,7 +87,7 @@ def test_what_was_planned_is_published(workspace: Workspace) -> None:
     assert workspace.ok("apply", "--json").jobs(outcome="replaced") == ["b@1", "b@2"]
 
 
-def test_what_was_planned_from_memory_and_has_changed_is_planned_again(built: Workspace) -> None:
+def test_a_plan_from_memory_that_is_outdated_is_made_again(built: Workspace) -> None:
     """Also where only the result of it is gone from the cache: made again it may have other bytes."""
     shutil.rmtree(built.root / "bucket")
     planned(built.root, built.cache)
@@ -109,7 +109,7 @@ def test_what_was_planned_from_memory_and_has_changed_is_planned_again(built: Wo
         assert archive.read("weights.pt") == b"other"
 
 
-def test_a_version_that_leaves_the_manifest_is_not_published(workspace: Workspace) -> None:
+def test_a_version_removed_from_the_manifest_is_not_published(workspace: Workspace) -> None:
     workspace.write(FILES)
     workspace.ok("build")
     workspace.age()
@@ -139,7 +139,7 @@ def test_no_action_is_judged_twice(built: Workspace, monkeypatch: pytest.MonkeyP
     assert set(judged.values()) == {1}, judged
 
 
-def test_a_check_is_remembered_for_what_it_saw(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_is_cached_for_the_files_it_read(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "token = ghp_aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3fG5"
     notes = "sm/assets.extra/notes.txt"
     workspace.write({"gdcbuild.yaml": SAVED_MODEL, "sm/saved_model.pb": saved_model(), notes: secret})
@@ -161,7 +161,7 @@ def test_a_check_is_remembered_for_what_it_saw(workspace: Workspace, monkeypatch
     assert not (workspace.root / "bucket/m").exists()
 
 
-def test_damage_is_mended_whatever_else_fails(workspace: Workspace) -> None:
+def test_damage_is_fixed_even_if_other_versions_fail(workspace: Workspace) -> None:
     workspace.write(FILES)
     workspace.ok("apply")
     before = workspace.served()

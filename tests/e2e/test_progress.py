@@ -47,7 +47,7 @@ def on_terminal(workspace: Workspace, *arguments: str, typed: bytes = b"", **var
 
 
 def _own_terminal() -> None:
-    """Ctrl-C reaches whoever controls the terminal."""
+    """Ctrl-C reaches the process that controls the terminal."""
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -61,14 +61,14 @@ def _own_terminal() -> None:
         (b"\x03", 130, "\r\nerror: interrupted"),
     ],
 )
-def test_a_protected_environment_is_asked_for(workspace: Workspace, typed: bytes, code: int, said: str) -> None:
+def test_a_protected_environment_asks_for_confirmation(workspace: Workspace, typed: bytes, code: int, said: str) -> None:
     workspace.write({**FILES, "gdcbuild.yaml": MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, protect: true}")})
     found, seen = on_terminal(workspace, "apply", typed=typed)
     assert (found, said in seen, "Traceback" in seen) == (code, True, False), seen
     assert (workspace.root / "bucket").exists() == (code == 0)
 
 
-def test_terminal_shows_what_runs_and_what_waits(workspace: Workspace) -> None:
+def test_terminal_shows_running_and_waiting_jobs(workspace: Workspace) -> None:
     slow = MANIFEST.replace("cat seed.txt >", "sleep 1; cat seed.txt >")
     workspace.write({**FILES, "gdcbuild.yaml": slow})
     code, seen = on_terminal(workspace, "apply", "-j", "1")
@@ -81,7 +81,7 @@ def test_terminal_shows_what_runs_and_what_waits(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}], ids=str)
-def test_plain_lines_where_asked_for(workspace: Workspace, variables: dict[str, str]) -> None:
+def test_plain_lines_on_request(workspace: Workspace, variables: dict[str, str]) -> None:
     workspace.write(FILES)
     code, seen = on_terminal(workspace, "apply", typed=b"", **variables)
     assert (code, "\x1b" in seen, "built      a@1" in seen) == (0, False, True), seen
@@ -102,7 +102,7 @@ def test_one_line_for_each_finished_action(workspace: Workspace) -> None:
     assert not any("\r" in line or "\x1b" in line for line in lines)
 
 
-def test_how_far_a_large_file_is(workspace: Workspace) -> None:
+def test_progress_of_a_large_file(workspace: Workspace) -> None:
     workspace.write({"w.pt": b"", "h.py": HANDLER, "gdcbuild.yaml": ONE_VERSION})
     os.truncate(workspace.root / "w.pt", 3 << 28)  # so large that no machine is done with it before the display has moved
     code, seen = on_terminal(workspace, "plan", "--json")
@@ -131,7 +131,7 @@ def moves(seen: str, what: str) -> bool:
     return len({part[:80].split(" of ")[0].split()[-1] for part in seen.split(what)[1:] if " of " in part[:80]}) > 1
 
 
-def test_how_far_a_long_upload_is(tmp_path: Path, s3_server: str) -> None:
+def test_progress_of_a_long_upload(tmp_path: Path, s3_server: str) -> None:
     Bucket(s3_server, "long-upload")
     workspace = on_server(tmp_path, s3_server, "long-upload")
     workspace.write({"w1.pt": os.urandom(1 << 20) * 64})
@@ -144,7 +144,7 @@ def test_how_far_a_long_upload_is(tmp_path: Path, s3_server: str) -> None:
     assert [e["sent"] for e in events if e["event"] == "progress"][-1] == events[-3]["total"]
 
 
-def test_a_terminal_that_goes_ends_no_run(workspace: Workspace) -> None:
+def test_a_closed_terminal_does_not_end_the_run(workspace: Workspace) -> None:
     workspace.write(
         {"h.py": HANDLER, "gdcbuild.yaml": ONE_STEP % "while [ ! -e $GO ]; do sleep 0.05; done; echo > ${out}/w.pt"}
     )

@@ -22,7 +22,7 @@ def git(workspace: Workspace, *arguments: str) -> str:
 
 
 def runner(workspace: Workspace, cache: Path) -> Workspace:
-    """Another machine with the same files and bucket, and a cache of its own."""
+    """Another machine with the same files and bucket, and its own cache."""
     return Workspace(workspace.root, cache, workspace.variables)
 
 
@@ -69,7 +69,7 @@ handlers:
 """
 
 
-def test_a_version_is_dirty_by_what_went_into_it(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_version_is_dirty_if_its_own_files_are(workspace: Workspace, tmp_path: Path) -> None:
     """Not by what went into others; and by all of it: files of submodules, untracked ones, hidden ones, its manifest."""
     library = Workspace(tmp_path / "library", tmp_path / "cache")
     library.write({"net.py": "x = 1\n"})
@@ -111,7 +111,7 @@ def test_without_a_repository_no_commit_is_named(workspace: Workspace) -> None:
     assert row["provenance"]["commit"] is None
 
 
-def test_a_repository_that_git_does_not_read_is_told(workspace: Workspace) -> None:
+def test_a_repository_that_git_cannot_read_is_reported(workspace: Workspace) -> None:
     workspace.write({**FILES, "gdcbuild.yaml": MANIFEST, ".git": "neither a folder nor a link\n"})
     told = workspace.ok("apply", "a@1").err
     assert "warning: the commit is not recorded: fatal: invalid gitfile format" in told
@@ -143,7 +143,7 @@ def test_a_runner_with_an_empty_cache_packs_nothing_that_is_published(workspace:
     assert [c["change"] for c in changed] == ["none", "none", "unknown"]
 
 
-def test_git_is_only_looked_at(workspace: Workspace, tmp_path: Path) -> None:
+def test_git_is_only_read(workspace: Workspace, tmp_path: Path) -> None:
     """No index written, no lock taken, no hook run, no secret shown; and not the repository that a hook speaks of."""
     workspace.write({**FILES, "gdcbuild.yaml": MANIFEST, ".gitignore": "bucket\n"})
     git(workspace, "init", "-q")
@@ -170,7 +170,7 @@ def test_git_is_only_looked_at(workspace: Workspace, tmp_path: Path) -> None:
     assert found["commit"] == head
 
 
-def test_a_workspace_that_is_in_no_commit_names_none(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_workspace_outside_any_commit_has_no_commit(workspace: Workspace, tmp_path: Path) -> None:
     outer = Workspace(workspace.root.parent, tmp_path / "cache")
     outer.write({".gitignore": "*\n"})
     git(outer, "init", "-q")
@@ -198,7 +198,7 @@ def test_seals_in_a_store_are_read_once(tmp_path: Path) -> None:
         assert reads == [4, 0, 4]
 
 
-def test_an_environment_that_takes_committed_files_only(workspace: Workspace) -> None:
+def test_an_environment_that_requires_committed_files(workspace: Workspace) -> None:
     clean = MANIFEST.replace("{bucket: bucket}", "{bucket: bucket, clean: true}")
     assert clean != MANIFEST
     workspace.write({**FILES, "gdcbuild.yaml": clean, ".gitignore": "bucket\n"})

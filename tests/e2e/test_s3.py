@@ -125,8 +125,8 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "verify", "apply"])
-def test_a_web_page_answers_in_the_place_of_a_store(tmp_path: Path, command: str) -> None:
-    """A console, or a proxy that wants somebody to sign in: it says 200 to everything, and holds nothing."""
+def test_a_web_page_answers_instead_of_a_store(tmp_path: Path, command: str) -> None:
+    """A console, or a proxy with a sign-in page: it answers 200 to everything, and stores nothing."""
 
     class Page(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -150,7 +150,7 @@ def test_a_web_page_answers_in_the_place_of_a_store(tmp_path: Path, command: str
     assert f"what answers at http://{HOST}:{server.server_port} is not an S3 server" in result.err
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_in_silence(tmp_path: Path) -> None:
+def test_waiting_for_a_silent_server_is_reported(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as silent:
         workspace = on_server(tmp_path, f"http://{HOST}:{silent.getsockname()[1]}")
         with started(workspace, "plan", "--env", "s3") as process:
@@ -160,7 +160,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_in_silence(tmp_path: Path)
 
 
 @pytest.mark.parametrize("versions", [["a@1"], ["a@1", "a@2"]], ids=["one version", "several versions at a time"])
-def test_an_interrupt_ends_the_wait_for_a_server_that_says_nothing(tmp_path: Path, versions: list[str]) -> None:
+def test_an_interrupt_ends_the_wait_for_a_silent_server(tmp_path: Path, versions: list[str]) -> None:
     with socket.create_server((HOST, 0)) as silent:
         workspace = on_server(tmp_path, f"http://{HOST}:{silent.getsockname()[1]}")
         with started(workspace, "plan", *versions, "--env", "s3") as process:
@@ -171,7 +171,7 @@ def test_an_interrupt_ends_the_wait_for_a_server_that_says_nothing(tmp_path: Pat
             assert (process.returncode, "error: interrupted" in err, "Traceback" in err) == (130, True, False), err
 
 
-def test_an_interrupt_ends_the_wait_for_a_server_that_falls_silent_while_it_is_written_to(tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_wait_for_a_server_that_falls_silent_during_an_upload(tmp_path: Path) -> None:
     with awkward(AwkwardS3(faults={"PUT": ["silence"] * 99})) as store:
         workspace = on_server(tmp_path, store.endpoint)
         with started(workspace, "apply", "--env", "s3") as process:
@@ -184,7 +184,7 @@ def test_an_interrupt_ends_the_wait_for_a_server_that_falls_silent_while_it_is_w
         workspace.ok("cache", "verify")
 
 
-def test_what_somebody_else_has_written_is_not_replaced_unseen(tmp_path: Path) -> None:
+def test_an_object_written_by_another_client_is_not_replaced_unseen(tmp_path: Path) -> None:
     with awkward(AwkwardS3()) as store:
         workspace = on_server(tmp_path, store.endpoint)
         workspace.ok("apply", "--env", "s3")
@@ -203,7 +203,7 @@ def test_what_somebody_else_has_written_is_not_replaced_unseen(tmp_path: Path) -
         assert "Nothing to do" in workspace.ok("apply", "--env", "s3").err
 
 
-def test_a_replacing_that_broke_off_tells_that_nothing_is_served(tmp_path: Path) -> None:
+def test_a_failed_replacement_warns_that_nothing_is_served(tmp_path: Path) -> None:
     with awkward(AwkwardS3()) as store:
         workspace = on_server(tmp_path, store.endpoint)
         workspace.ok("apply", "a@1", "--env", "s3")
@@ -222,7 +222,7 @@ def test_a_replacing_that_broke_off_tells_that_nothing_is_served(tmp_path: Path)
         workspace.ok("verify", "a@1", "--env", "s3")
 
 
-def test_an_interrupted_replacing_tells_that_nothing_is_served(tmp_path: Path) -> None:
+def test_an_interrupted_replacement_warns_that_nothing_is_served(tmp_path: Path) -> None:
     with awkward(AwkwardS3()) as store:
         workspace = on_server(tmp_path, store.endpoint)
         workspace.ok("apply", "a@1", "--env", "s3")
@@ -241,7 +241,7 @@ def test_an_interrupted_replacing_tells_that_nothing_is_served(tmp_path: Path) -
         workspace.ok("verify", "a@1", "--env", "s3")
 
 
-def test_no_keys(tmp_path: Path) -> None:
+def test_no_credentials(tmp_path: Path) -> None:
     with awkward(AwkwardS3()) as store:
         workspace = on_server(tmp_path, store.endpoint)
         nowhere = str(tmp_path / "nothing")

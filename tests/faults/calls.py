@@ -50,7 +50,7 @@ def why_not() -> str:
 
 
 def strace(log: Path | str, *options: str) -> list[str]:
-    """It does not follow: strace counts in each process anew, and a fault is meant for ours alone."""
+    """It does not follow: strace counts in each process separately, and a fault is meant for ours alone."""
     return ["strace", "-qq", "-y", "-s", "16", "-o", str(log), *options]
 
 
@@ -86,11 +86,11 @@ def spread(all_points: Sequence[Point], number: int) -> list[Point]:
 
 def case(folder: Path, point: Point) -> str:
     scene, clean = warmed(folder)
-    return "mended" if attempt(scene, point, clean) else "not reached"
+    return "fixed" if attempt(scene, point, clean) else "not reached"
 
 
 def attempt(scene: Scene, point: Point, clean: Outcome) -> bool:
-    """Run into the fault, then see whether all can be mended. False when the run never came to that point."""
+    """Run into the fault, then check that everything can be fixed. False if the run never reached that point."""
     scene.start_over()
     what = "signal=KILL" if point.does == "KILL" else f"error={point.does}"
     options = ("-e", f"trace={point.call}", "-e", f"inject={point.call}:{what}:when={point.number}")
@@ -103,5 +103,5 @@ def attempt(scene: Scene, point: Point, clean: Outcome) -> bool:
         sober(result)
         if "(INJECTED)" not in log.read_text(errors="replace"):
             return False
-    scene.mend(clean, killed=point.does == "KILL")
+    scene.recover(clean, killed=point.does == "KILL")
     return True

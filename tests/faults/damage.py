@@ -99,7 +99,7 @@ def _read(folder: Path, files: Files, name: str, case: Case) -> str:
         if wrong := {key: value for key, value in found.items() if value is not None and value != VALUES[key]}:
             raise Fault(f"believed {wrong}")
         if None in found.values() and not told:
-            raise Fault("a miss, and nobody tells")
+            raise Fault("a miss without a warning")
         strange = set(records.keys("result")) - known
         if any(records.get("result", key) is not None for key in strange):
             raise Fault(f"believed {strange}")
@@ -109,13 +109,13 @@ def _read(folder: Path, files: Files, name: str, case: Case) -> str:
         records.discard_damaged()
         if records.discard_damaged():
             raise Fault("what is damaged is not removed")
-        return "miss, told" if None in found.values() else "no harm"
+        return "miss, reported" if None in found.values() else "no harm"
     finally:
         close(records)
 
 
 def _blob(blobs: Files, case: Case) -> str:
-    """Flip a bit of one blob: whoever reads it notices, and a check finds that one and no other."""
+    """Flip a bit of one blob: its reader notices, and a check finds only that one."""
     with fresh_folder() as folder:
         name = random.Random(case[1]).choice(sorted(blobs))
         for other, data in blobs.items():
@@ -163,11 +163,11 @@ def _command_line(folder: Path, number: int) -> str:
         raise Fault("what is damaged is not removed")
     shutil.rmtree(scene.bucket)
     scene.rerun(clean)
-    return "mended, the rest found" if left else "mended"
+    return "fixed, the rest found" if left else "fixed"
 
 
 def obstruct(locks: Path, names: list[str], chance: random.Random) -> None:
-    """Put something else in the place of every lock."""
+    """Replace every lock by something else."""
     for name in names:
         path = locks / name
         match chance.choice(("text", "folder", "link", "fifo")):

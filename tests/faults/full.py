@@ -1,4 +1,4 @@
-"""A real `apply` whose cache, or bucket, lies on a disk that gets full; then there is space again."""
+"""A real `apply` whose cache, or bucket, is on a disk that fills up; then there is space again."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def sizes(whole: bool) -> Iterator[tuple[str, int]]:
 
 def case(folder: Path, where_size: tuple[str, int]) -> str:
     scene, clean = warmed(folder)
-    return "mended" if attempt(scene, *where_size, clean) else "space enough"
+    return "fixed" if attempt(scene, *where_size, clean) else "space enough"
 
 
 def attempt(scene: Scene, where: str, size: int, clean: Outcome) -> bool:
-    """Run into the full disk, make space, and see that all can be mended. False when there was space enough."""
+    """Run into the full disk, free space, and check that everything can be fixed. False if there was enough space."""
     scene.start_over()
     disk, out = (scene.cache if where == "cache" else scene.bucket), scene.folder / "out"
     shutil.rmtree(out, ignore_errors=True)
@@ -76,5 +76,5 @@ def attempt(scene: Scene, where: str, size: int, clean: Outcome) -> bool:
         raise Fault(f"the rerun ended with {done.returncode}\n{(out / 'again').read_text()}{done.stderr}")
     shutil.rmtree(disk)
     shutil.copytree(out / "disk", disk, symlinks=True)
-    scene.mend(clean)
+    scene.recover(clean)
     return first.code != 0 or "warning" in first.err

@@ -1,4 +1,4 @@
-"""Damage in the state files beside the database: each says so, is passed over, and comes to be as it was."""
+"""Damage in the state files beside the database: each is reported, ignored, and written again."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def _tag(case: Case) -> str:
         harmless = tag.read_bytes() == whole
         prepare(folder / "cache", told.append)
         if tag.read_bytes() != whole or bool(told) == harmless:
-            raise Fault(f"the tag is not mended, or it is not told: {told}")
-        return "no harm" if harmless else "miss, told"
+            raise Fault(f"the tag is not fixed, or not reported: {told}")
+        return "no harm" if harmless else "miss, reported"
 
 
 def _toolchain(case: Case) -> str:
@@ -75,11 +75,11 @@ def _toolchain(case: Case) -> str:
         harmless = (made / MARK).read_bytes() == whole
         found = fresh().digest(toolchain)
         if right is None or found != (right if harmless else None) or bool(told) == harmless:
-            raise Fault(f"{right} became {found}, and it was told: {told}")
+            raise Fault(f"{right} became {found}, and the warnings were {told}")
         fresh().ensure(toolchain, Flag())
         if fresh().digest(toolchain) != right:
-            raise Fault("it is not mended")
-        return "no harm" if harmless else "miss, told"
+            raise Fault("it is not fixed")
+        return "no harm" if harmless else "miss, reported"
 
 
 def _snapshot(whole: bytes, case: Case) -> str:
@@ -112,5 +112,5 @@ def _same(one: object, other: object) -> bool:
 
 def _told(missed: bool, told: Sequence[object], whole: bool) -> str:
     if missed != bool(told) or missed == whole:
-        raise Fault(f"missed: {missed}, told: {told}, found whole: {whole}")
-    return "miss, told" if missed else "no harm"
+        raise Fault(f"missed: {missed}, warnings: {told}, found whole: {whole}")
+    return "miss, reported" if missed else "no harm"

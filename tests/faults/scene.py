@@ -173,7 +173,7 @@ class Scene(Workspace):
             json.loads(path.read_text())
         return Outcome(self.served(), seals, results(self.cache))
 
-    def mend(self, clean: Outcome, killed: bool = False) -> None:
+    def recover(self, clean: Outcome, killed: bool = False) -> None:
         """Run it again, which must succeed and end as the clean run did; and find nothing damaged.
 
         After a kill it has nothing to warn of.

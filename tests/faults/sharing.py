@@ -45,7 +45,7 @@ def manifest() -> str:
 
 
 class Member:
-    """One who builds: a workspace and a bucket of its own, and the cache that all share."""
+    """One builder: its own workspace and bucket, and the shared cache."""
 
     def __init__(self, folder: Path, cache: Path, name: str) -> None:
         self.workspace = Workspace(folder / name, cache)

@@ -41,7 +41,7 @@ def test_streaming_is_the_same(data: bytes) -> None:
     assert copied == data
 
 
-def test_a_file_that_is_not_what_it_was(tmp_path: Path) -> None:
+def test_a_file_that_changed(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"one")
     blob = FileBlob(Digest.of(b"one"), path)
@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_read_is_named() -> None:
         copy_verified(FileBlob(Digest.of(b"one"), Path("/proc/self/mem")), len)
 
 
-def test_blocks_that_are_shared_and_cannot_be_read_are_the_blobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_shared_blocks_are_damage_of_the_blob(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
 
     class Torn(BytesBlob):
@@ -81,7 +81,7 @@ def test_equal_digests_are_equal_trees(one: Tree, other: Tree) -> None:
     assert (one.digest == other.digest) == (one == other)
 
 
-def test_a_path_cannot_pass_for_another_file() -> None:
+def test_a_path_cannot_imitate_another_file() -> None:
     one, nothing = Digest.of(b"1"), Digest.of(b"")
     two_files = Tree({"a": one, "b": nothing})
     one_file = Tree({f"a\n{nothing.hash} 0 b": one})
@@ -108,14 +108,14 @@ def test_a_blob_in_memory() -> None:
     assert read_verified(BytesBlob(b"x")) == b"x"
 
 
-def test_works_get_all_of_a_stream_in_order_beside_each_other() -> None:
+def test_parallel_consumers_get_all_of_a_stream_in_order() -> None:
     data = bytes(range(256)) * 4096 * 7 + b"the rest"
     one, two = bytearray(), bytearray()
     assert b"".join(beside(io.BytesIO(data), one.extend, two.extend)) == data
     assert (bytes(one), bytes(two)) == (data, data)
 
 
-def test_what_a_work_raises_ends_the_reading() -> None:
+def test_an_error_of_a_consumer_ends_the_reading() -> None:
     def work(_: bytes) -> None:
         raise OSError(28, "No space left on device")
 
@@ -138,7 +138,7 @@ def test_a_blob_is_placed_in_a_file_and_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
-def test_a_search_sees_across_the_borders_of_pieces(size: int) -> None:
+def test_a_search_finds_matches_across_pieces(size: int) -> None:
     def found(text: bytes) -> bool:
         search = Search(b"/work/")
         for start in range(0, len(text), size):

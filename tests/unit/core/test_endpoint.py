@@ -8,12 +8,12 @@ from gdcbuild.core.endpoint import is_endpoint, shown
 
 
 @pytest.mark.parametrize("text", ["http://h?x=1", "https://h/#f", "http://h?", "http://h:pw", "ftp://h", "http://", "h"])
-def test_no_endpoint(text: str) -> None:
+def test_invalid_endpoints(text: str) -> None:
     assert not is_endpoint(text)
 
 
 @pytest.mark.parametrize("text", ["http://h", "https://h:9000", "https://h/path"])
-def test_an_endpoint_is_shown_as_it_is(text: str) -> None:
+def test_an_endpoint_without_a_password_is_shown_unchanged(text: str) -> None:
     assert is_endpoint(text)
     assert shown(text) == text
 

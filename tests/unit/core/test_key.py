@@ -74,7 +74,7 @@ def test_all_keys_differ_from_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_anything_else_does_not(name: str) -> None:
+def test_nothing_else_changes_the_key(name: str) -> None:
     assert OTHERS[name].hash == BASE.hash
     assert not differences(BASE, OTHERS[name])
 
@@ -96,7 +96,7 @@ def test_the_adapter_version_explains_itself() -> None:
     assert str(found) == "gdcbuild itself changed (adapter version 1, now 2)"
 
 
-def test_a_toolchain_is_explained_by_what_of_it_changed() -> None:
+def test_a_toolchain_is_explained_by_its_changed_packages() -> None:
     contents = {
         "t1": {"interpreter": "3.11", "numpy": "1.0", "old": "1"},
         "t2": {"interpreter": "3.11", "numpy": "2.0", "new": "1"},
@@ -116,14 +116,14 @@ def test_a_variable_may_be_any_bytes() -> None:
     assert len({key(env={"V": value}).hash for value in values}) == len(values)
 
 
-def test_the_value_of_a_variable_is_not_told() -> None:
+def test_the_value_of_a_variable_is_not_revealed() -> None:
     found = [key(env={"V": value}) for value in ("the first secret", "the second secret")]
     (difference,) = differences(*found)
     assert difference.name == "variable V"
     assert "secret" not in json.dumps([*found[0].to_json(), difference.before, difference.after])
 
 
-def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
+def test_origins_of_inputs_are_reported_but_are_not_ingredients() -> None:
     origins = {"a": "shared/a", "b": "b"}
     elsewhere = key_of(ACTION, INPUTS, "t1", {"V": "1"}, origins)
     assert elsewhere.hash == BASE.hash
@@ -134,18 +134,18 @@ def test_where_inputs_come_from_is_told_and_is_no_ingredient() -> None:
 
 
 @pytest.mark.parametrize("found", [BASE, key_of(ACTION, INPUTS, "t1", {}, {"a": "shared/a"})])
-def test_a_key_is_read_as_it_was_written(found: Key) -> None:
+def test_a_key_is_read_as_written(found: Key) -> None:
     read = Key.from_json(json.loads(json.dumps(found.to_json())))
     assert read is not None
     assert (read, read.hash) == (found, found.hash)
 
 
 @pytest.mark.parametrize("rows", [None, 5, [[]], [["a"]], ["a"], {"a": 1}])
-def test_what_is_no_key(rows: Any) -> None:
+def test_invalid_keys(rows: Any) -> None:
     assert Key.from_json(rows) is None
 
 
-def test_the_key_is_what_it_has_always_been() -> None:
+def test_the_key_never_changes_by_accident() -> None:
     """A new hash here means that every cache in the world is cold: raise KEY_SCHEMA, and say so in the changelog."""
     assert BASE.hash == "7d64eb58994c060b2d52bdb4676961206cf9d7fad08092e6a923eb2cdffc5b3b"
 

@@ -88,7 +88,7 @@ def test_unknown_becomes_a_refusal_after_the_build(world: World) -> None:
 IMMUTABLE = graph([action("m", "a"), action("n", "b"), action("up", "c"), action("o", "@up")], ["m", "n", "o"])
 
 
-def test_nothing_is_published_where_a_build_shows_that_something_must_not_change(world: World) -> None:
+def test_nothing_is_published_if_a_build_finds_a_conflict(world: World) -> None:
     """In every order of the jobs: the other versions are new, known or not, and would be published at once."""
     world.files.files["c"] = b"3"
     world.apply(graph([action("m", "a"), action("n", "b")], ["m", "n"]))
@@ -111,7 +111,7 @@ def test_nothing_is_published_where_a_build_shows_that_something_must_not_change
     assert sorted(world.served()) == ["m/1/out", "n/1/out", "o/1/out"], "with -k, all that may be published is"
 
 
-def test_where_the_bytes_come_out_the_same_all_is_published(world: World) -> None:
+def test_everything_is_published_if_the_built_bytes_are_the_same(world: World) -> None:
     world.runner = MemoryRunner({"join": lambda run, inputs: {"out": b"always"}})
     world.immutable = True
     world.apply(one())
@@ -122,7 +122,7 @@ def test_where_the_bytes_come_out_the_same_all_is_published(world: World) -> Non
     assert sorted(checks) == ["m@1", "n@1"], "each is checked once"
 
 
-def test_what_is_not_servable_stops_all_of_an_immutable_environment(world: World) -> None:
+def test_an_unservable_artifact_stops_everything_in_an_immutable_environment(world: World) -> None:
     world.apply(one())
     world.immutable = True
     world.files.files["a"] = b"bad"
@@ -132,7 +132,7 @@ def test_what_is_not_servable_stops_all_of_an_immutable_environment(world: World
     assert world.objects() == before
 
 
-def test_only_what_is_committed_is_published_where_that_is_asked_for(world: World) -> None:
+def test_a_clean_environment_publishes_only_committed_files(world: World) -> None:
     world.clean = True
     for checkout in (NO_CHECKOUT, Checkout("c" * 40, {"b": Digest.of(b"2")}), Checkout("c" * 40, {"a": Digest.of(b"0")})):
         world.checkout = checkout
@@ -145,7 +145,7 @@ def test_only_what_is_committed_is_published_where_that_is_asked_for(world: Worl
     assert world.apply(one()).objects == 0, "where there is nothing to do there is nothing to refuse"
 
 
-def test_drift_is_left_alone_and_others_go_on(world: World) -> None:
+def test_drift_is_not_changed_and_other_versions_are_published(world: World) -> None:
     found = graph([action("m", "a"), action("n", "b")], ["m", "n"])
     world.apply(found)
     world.remote.delete("m/1/out")
@@ -176,7 +176,7 @@ def test_early_cut_off(world: World) -> None:
     assert last == Summed(1, 0, 0, 0, last.seconds)
 
 
-def test_what_nobody_needs_is_not_run(world: World) -> None:
+def test_an_action_that_nothing_needs_is_not_run(world: World) -> None:
     world.apply(graph([action("m", "a"), action("spare", "b")], ["m"]))
     assert world.ran == ["m"]
 
@@ -200,7 +200,7 @@ def test_the_check_comes_before_publishing(world: World) -> None:
     assert [(e.job, e.what) for e in world.recorder.events if isinstance(e, JobFailed)] == [("m@1", "check")]
 
 
-def test_the_check_is_told_before_the_publishing(world: World) -> None:
+def test_the_check_is_reported_before_the_publish(world: World) -> None:
     world.apply(one())
     told = [(type(e).__name__, e.what) for e in world.recorder.events if isinstance(e, JobStarted | JobFinished)]
     assert told[2:] == [
@@ -221,7 +221,7 @@ def test_failure_and_what_it_skips(world: World) -> None:
     assert list(world.served()) == ["n/1/out"]
 
 
-def test_after_a_failure_what_did_not_need_it_is_told_as_not_started(world: World) -> None:
+def test_after_a_failure_independent_jobs_are_reported_as_not_started(world: World) -> None:
     found = graph([action("bad", "a", kind="unheard of"), action("m", "@bad"), action("n", "b")], ["m", "n"])
     with pytest.raises(ActionFailed):
         world.apply(found)
@@ -230,7 +230,7 @@ def test_after_a_failure_what_did_not_need_it_is_told_as_not_started(world: Worl
     assert sorted(e.job for e in world.recorder.events if isinstance(e, JobNotStarted)) == ["n", "publish n@1"]
 
 
-def test_an_upload_stops_when_it_is_told_to(world: World) -> None:
+def test_an_upload_stops_when_cancelled(world: World) -> None:
     work = Given(one(), world.rebuilder(one())).work([M])
     target = Target(world.remote, Terms("toy"), {M: Absent()})
     jobs = Jobs(work, world.plan(one()), target, world.recorder.emit)
@@ -244,7 +244,7 @@ def test_an_upload_stops_when_it_is_told_to(world: World) -> None:
     assert list(world.served()) == ["m/1/out"]
 
 
-def test_what_took_longest_last_time_goes_first(world: World) -> None:
+def test_the_slowest_action_of_the_last_run_starts_first(world: World) -> None:
     found = graph([action(name, "a", params={"n": name}) for name in "mnop"], ["m", "n", "o", "p"])
     world.apply(found)
     assert world.runner.ran == ["m", "n", "o", "p"]
@@ -257,7 +257,7 @@ def test_what_took_longest_last_time_goes_first(world: World) -> None:
     assert world.runner.ran == ["o", "m", "n", "p"]
 
 
-def test_toolchains_that_are_missing_are_made_first(world: World) -> None:
+def test_missing_toolchains_are_installed_first(world: World) -> None:
     world.toolchains.digests.update(t="1", u="1")
     world.files.files.update({"t.txt": b"", "u.txt": b""})
     chains = {name: Toolchain(name, f"{name}.txt") for name in ("t", "u")}
@@ -268,7 +268,7 @@ def test_toolchains_that_are_missing_are_made_first(world: World) -> None:
     assert world.served() == {"m/1/out": b"((1))"}
 
 
-def test_a_toolchain_that_cannot_be_made(world: World) -> None:
+def test_a_toolchain_that_cannot_be_installed(world: World) -> None:
     world.files.files["t.txt"] = b""
     found = graph([action("m", "a", toolchain="t")], ["m"], {"t": Toolchain("t", "t.txt")})
     with pytest.raises(ActionFailed, match="cannot be installed"):
@@ -299,7 +299,7 @@ def test_building_checks_what_it_built(world: World) -> None:
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_building_brings_back_what_the_cache_has_lost(world: World, checked: bool) -> None:
+def test_building_restores_what_the_cache_has_lost(world: World, checked: bool) -> None:
     build(world, one())
     world.cas._blobs.clear()
     if not checked:
@@ -308,7 +308,7 @@ def test_building_brings_back_what_the_cache_has_lost(world: World, checked: boo
     assert build(world, one()) == []
 
 
-def test_errors_of_several_kinds_are_told_together(world: World) -> None:
+def test_errors_of_several_kinds_are_raised_together(world: World) -> None:
     world.files.files["a"] = b"bad"
     found = graph([action("m", "a"), action("n", "b", kind="unheard of")], ["m", "n"])
     with pytest.raises(GdcbuildError) as caught:
@@ -320,8 +320,8 @@ def test_errors_of_several_kinds_are_told_together(world: World) -> None:
     assert caught.value.exit_code == 1
 
 
-def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
-    """So that what can be mended by beginning anew is, whatever else failed."""
+def test_errors_of_one_kind_are_merged_and_others_stay_separate() -> None:
+    """So that a new run fixes what it can, whatever else failed."""
     gone, damaged = BlobMissing(Problem("gone")), BlobDamaged(Problem("damaged"))
     cases: list[tuple[list[GdcbuildError], type[GdcbuildError]]] = [
         ([gone, gone], BlobMissing),
@@ -339,7 +339,7 @@ def test_errors_of_one_kind_are_one_and_others_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize("error", [RemoteError("no"), BlobDamaged("no"), OSError(5, "no"), MemoryError(), KeyboardInterrupt()])
-def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(
+def test_an_unfinished_replacement_warns_that_nothing_is_served(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     world.apply(one())
@@ -363,7 +363,7 @@ def test_a_replacing_that_does_not_end_tells_that_nothing_is_served(
         assert world.recorder.events[-1].objects == 1, "the claim"
 
 
-def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> None:
+def test_a_version_published_by_others_during_the_build_is_not_replaced(world: World) -> None:
     def intrude(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
         world.remote.create("m/1/notes", BytesBlob(b"theirs"))
         return {"out": b"ours"}
@@ -374,7 +374,7 @@ def test_what_others_publish_while_it_is_built_is_not_replaced(world: World) -> 
     assert world.objects() == {"m/1/notes": b"theirs"}
 
 
-def test_what_could_not_be_removed_is_still_served(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_object_that_could_not_be_deleted_is_still_served(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.apply(one())
     world.files.files["a"] = b"changed"
 

@@ -40,7 +40,7 @@ def laid(*inputs: Input) -> Artifact:
         ("data", "variables/deep/data", {"data": Y}),
     ],
 )
-def test_where_what_was_made_lies(place: str, path: str, expected: dict[str, Digest]) -> None:
+def test_where_outputs_are_placed(place: str, path: str, expected: dict[str, Digest]) -> None:
     assert dict(laid(Input(place, MadeBy("up", path))).tree) == expected
 
 
@@ -54,7 +54,7 @@ def test_files_of_the_workspace_are_not_in_the_cache() -> None:
         found.blobs(MemoryCAS(), WORKSPACE)
 
 
-def test_a_file_that_changes_after_it_was_judged_is_found_out() -> None:
+def test_a_file_that_changes_after_it_was_judged_is_detected() -> None:
     workspace = MemoryWorkspace({"f": b"x"})
     found = inputs_of(Action("one", "k", Files(), (Input("f", SourceFile("f")),)), {}, workspace)
     assert read_verified(found.blobs(MemoryCAS(), workspace)["f"]) == b"x"
@@ -75,7 +75,7 @@ def test_a_file_that_changes_after_it_was_judged_is_found_out() -> None:
         ([Input("", MadeBy("up")), Input("model/x/y", SourceFile("other"))], "'model' is both an input and a folder"),
     ],
 )
-def test_what_cannot_be_laid_is_said_at_its_place(inputs: list[Input], message: str) -> None:
+def test_inputs_that_cannot_be_placed_are_reported_with_their_line(inputs: list[Input], message: str) -> None:
     with pytest.raises(ActionFailed) as caught:
         laid(*inputs)
     (problem,) = caught.value.problems
@@ -84,11 +84,11 @@ def test_what_cannot_be_laid_is_said_at_its_place(inputs: list[Input], message: 
     assert problem.where == WHERE
 
 
-def test_one_file_twice_at_one_place_is_once() -> None:
+def test_the_same_file_twice_at_one_path_is_one_file() -> None:
     assert dict(laid(Input("f", SourceFile("other")), Input("f", SourceFile("other"))).tree) == {"f": X}
 
 
-def test_what_the_manifest_names_by_itself_for_a_version() -> None:
+def test_files_that_the_manifest_names_for_a_version() -> None:
     """Its own files and single outputs of others; not what came with a folder, nor what only a step reads."""
     workspace = MemoryWorkspace({name: name.encode() for name in ("named", "swept", "of the step", "of the export")})
     made = {"step:s": Artifact(Tree({"one": X, "folder/two": Y})), "m@1:export": Artifact(Tree({"three": Digest.of(b"z")}))}

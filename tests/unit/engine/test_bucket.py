@@ -95,13 +95,13 @@ def test_the_newest_of_many_generations_counts() -> None:
     "name",
     ["m/1/readme", "m/1/1-" + "0" * 64 + ".json", "m/00000001-" + "0" * 64 + ".json", "m/1/x/00000001-" + "0" * 64 + ".json"],
 )
-def test_other_objects_among_the_seals_are_no_seals(name: str) -> None:
+def test_other_objects_among_the_seals_are_ignored(name: str) -> None:
     remote = MemoryRemote()
     put(remote, f".gdcbuild/v1/seals/{name}")
     assert newest_seals(remote) == {}
 
 
-def test_orphans_are_looked_for_only_when_the_whole_manifest_is_given() -> None:
+def test_orphans_are_found_only_with_the_whole_manifest() -> None:
     remote = MemoryRemote()
     ids = workspace(3)
     for id in ids:
@@ -137,7 +137,7 @@ def test_a_large_workspace_is_listed_by_pages_not_by_versions() -> None:
     assert remote.reads == 1000
 
 
-def test_what_else_is_in_the_bucket_costs_little() -> None:
+def test_other_objects_in_the_bucket_cost_little() -> None:
     remote, ids = Counting(), [VersionId("a", "1"), VersionId("z", "1")]
     for id in ids:
         add(remote, id)
@@ -148,7 +148,7 @@ def test_what_else_is_in_the_bucket_costs_little() -> None:
     assert remote.pages <= 4
 
 
-def test_a_memo_is_not_believed_when_the_seal_has_changed() -> None:
+def test_a_memo_is_not_used_when_the_seal_has_changed() -> None:
     remote, id, memo = MemoryRemote(), VersionId("m", "1"), Memo()
     add(remote, id)
     (sealed,) = newest_seals(remote).values()
@@ -178,7 +178,7 @@ DAMAGED = {
 }
 
 
-def test_a_seal_reads_as_it_was_written() -> None:
+def test_a_seal_is_read_as_written() -> None:
     assert Seal.from_bytes(SEAL.blob().data, SEAL.tree.digest.hash) == SEAL
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_seal_is_found(case: str) -> None:
     assert verify(remote, deep=True) == drifted(observe(remote, [id]))
 
 
-def test_what_was_listed_is_what_is_read() -> None:
+def test_an_object_of_another_size_than_listed_is_an_error() -> None:
     remote, id = MemoryRemote(), VersionId("m", "1")
     put(remote, "m/1/f", b"one")
     listed = contents(remote, [id])[id]["f"]
@@ -205,7 +205,7 @@ def test_what_was_listed_is_what_is_read() -> None:
         content(remote, RemoteObject("m/1/f", 4))
 
 
-def test_what_is_written_between_listing_and_reading_is_not_remembered() -> None:
+def test_an_object_overwritten_between_listing_and_reading_is_not_cached() -> None:
     remote, id, memo = MemoryRemote(), VersionId("m", "1"), Memo()
     tree = Tree({"f": Digest.of(b"ours")})
     put(remote, "m/1/f", b"else")
@@ -219,7 +219,7 @@ def test_what_is_written_between_listing_and_reading_is_not_remembered() -> None
     assert list(memo.rows.values()) == [Digest.of(b"else").hash]
 
 
-def test_verify_finds_what_no_listing_shows() -> None:
+def test_verify_finds_damage_that_listings_do_not_show() -> None:
     remote = MemoryRemote()
     ids = workspace(3)
     for id in ids:
@@ -238,7 +238,7 @@ def test_verify_finds_what_no_listing_shows() -> None:
     assert observe(remote, [never]).standings == {never: Absent()}
 
 
-def test_verify_sees_what_has_no_seal() -> None:
+def test_verify_finds_versions_without_a_seal() -> None:
     remote = MemoryRemote()
     names = ("sound", "lost", "begun", "foreign", "unknown", "absent")
     sound, lost, begun, foreign, unknown, absent = (VersionId(name, "1") for name in names)
@@ -267,7 +267,7 @@ def test_verify_sees_what_has_no_seal() -> None:
     assert verify(remote, known=known) == dict.fromkeys(sorted(known), ())
 
 
-def test_a_rewrite_of_the_same_bytes_is_no_damage() -> None:
+def test_a_rewrite_of_the_same_bytes_is_not_damage() -> None:
     remote, id = MemoryRemote(), VersionId("m", "1")
     put(remote, "m/1/f")
     seal = Seal({"f": SealedFile(Digest.of(b"x"), "another etag")}, "test")

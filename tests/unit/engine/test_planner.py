@@ -48,7 +48,7 @@ def test_files_are_taken_as_they_are(world: World) -> None:
     assert (row(world, found).kind, row(world, found).build) == (Kind.REPLACE, Build.SOURCE), "known without building"
 
 
-def test_a_publishing_that_was_begun(world: World) -> None:
+def test_an_unfinished_publish(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     world.remote.create("m/1/out", BytesBlob(b"half"))
     begun = "a publish was started but not finished"
@@ -72,7 +72,7 @@ def test_a_publishing_that_was_begun(world: World) -> None:
     assert world.objects() == before
 
 
-def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
+def test_an_unfinished_publish_without_objects(world: World) -> None:
     world.remote.create(claim_key(M, 1), BytesBlob(b'{"digest": "sha256:other"}'))
     assert (row(world).kind, row(world).why) == (Kind.CREATE, "not published yet; not built yet")
     world.immutable = True
@@ -88,7 +88,7 @@ def test_a_publishing_of_which_nothing_has_arrived_yet(world: World) -> None:
 
 
 @pytest.mark.parametrize("immutable", [False, True])
-def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> None:
+def test_unmanaged_with_the_same_bytes(world: World, immutable: bool) -> None:
     world.immutable = immutable
     world.remote.create("m/1/out", BytesBlob(b"(1)"))
     assert (row(world).kind, row(world).why) == (Kind.UNKNOWN, "not published by gdcbuild; not built yet")
@@ -110,7 +110,7 @@ def test_others_have_published_the_same_bytes(world: World, immutable: bool) -> 
 
 @pytest.mark.parametrize("files", [{"out": b"(2)"}, {"out": b"longer"}, {"out": b"(1)", "more": b""}, {"more": b""}])
 @pytest.mark.parametrize("built", [False, True])
-def test_others_have_published_other_bytes(world: World, files: dict[str, bytes], built: bool) -> None:
+def test_unmanaged_with_other_bytes(world: World, files: dict[str, bytes], built: bool) -> None:
     if built:
         world.rebuild(ONE)
     for path, data in files.items():
@@ -133,7 +133,7 @@ def test_others_have_published_other_bytes(world: World, files: dict[str, bytes]
 
 
 @pytest.mark.parametrize("built", [False, True])
-def test_a_repair_leaves_alone_what_others_have_published_with_other_bytes(world: World, built: bool) -> None:
+def test_a_repair_does_not_replace_unmanaged_versions_with_other_bytes(world: World, built: bool) -> None:
     if built:
         world.rebuild(ONE)
     world.remote.create("m/1/out", BytesBlob(b"(2)"))
@@ -148,7 +148,7 @@ def test_a_repair_leaves_alone_what_others_have_published_with_other_bytes(world
     assert world.served() == {"m/1/out": b"(1)"}
 
 
-def test_the_plan_names_what_others_published_and_is_removed(world: World) -> None:
+def test_the_plan_lists_unmanaged_files_to_be_deleted(world: World) -> None:
     world.rebuild(ONE)
     for name in ("out", "approval.pdf", *"123456"):
         world.remote.create(f"m/1/{name}", BytesBlob(b"theirs"))
@@ -176,14 +176,14 @@ def test_an_object_is_read_once_for_each_etag(world: World, monkeypatch: pytest.
     assert reads == ["m/1/out"]
 
 
-def test_a_publishing_that_was_begun_over_a_sealed_version(world: World) -> None:
+def test_an_unfinished_publish_over_a_sealed_version(world: World) -> None:
     world.apply(ONE)
     world.remote.create(claim_key(M, 2), BytesBlob(b"{}"))
     world.remote.delete("m/1/out")
     assert (row(world).kind, row(world).why) == (Kind.REPLACE, "another publish was started but not finished")
 
 
-def test_what_somebody_took_away_is_drift(world: World) -> None:
+def test_a_deleted_object_is_drift(world: World) -> None:
     world.apply(ONE)
     world.remote.delete("m/1/out")
     assert (row(world).kind, row(world).detail) == (Kind.DRIFT, ("out: is missing",))
@@ -209,12 +209,12 @@ def test_rows_are_sorted_and_counted(world: World) -> None:
     assert plan.pending
 
 
-def test_an_orphan_alone_is_nothing_pending(world: World) -> None:
+def test_an_orphan_alone_is_not_pending(world: World) -> None:
     world.apply(graph([action("m", "a"), action("n", "a")], ["m", "n"]))
     assert not world.plan(ONE).pending
 
 
-def test_every_conflict_is_refused_in_one_go(world: World) -> None:
+def test_all_conflicts_are_refused_together(world: World) -> None:
     found = graph([action("m", "a"), action("n", "b")], ["m", "n"])
     world.apply(found)
     world.files.files.update(a=b"3", b=b"4")

@@ -126,7 +126,7 @@ def test_the_order_of_declaration_never_matters(drawn: Drawn, files: dict[str, b
 
 
 @given(graphs(), full, edits)
-def test_only_what_a_change_reaches_is_run(drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]) -> None:
+def test_only_actions_reached_by_a_change_run(drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]) -> None:
     world = World()
     world.files.files.update(files)
     found = drawn.graph()
@@ -155,7 +155,7 @@ def outputs(actions: Sequence[Action], files: dict[str, bytes]) -> tuple[dict[st
 
 
 @given(graphs(), full, edits)
-def test_exactly_what_reads_other_bytes_than_ever_before_is_run(
+def test_exactly_the_actions_with_new_input_bytes_are_run(
     drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]
 ) -> None:
     """Early cut-off: what an unchanged artifact goes into is not run, however much changed above it."""
@@ -175,7 +175,7 @@ def test_exactly_what_reads_other_bytes_than_ever_before_is_run(
 
 
 @given(graphs(), full, edits)
-def test_unknown_until_built_is_the_verdict_below_what_must_be_built(
+def test_actions_below_one_that_must_be_built_are_unknown(
     drawn: Drawn, files: dict[str, bytes], changes: list[dict[str, bytes]]
 ) -> None:
     world = World()

@@ -1,4 +1,4 @@
-"""What a version was made from: told in its seal, and enough for a machine with an empty cache to see that nothing changed."""
+"""What a version was made from: recorded in its seal, so that a machine with an empty cache sees that nothing changed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def provenance(world: World) -> Provenance:
     return found
 
 
-def test_an_empty_cache_sees_that_nothing_has_changed(world: World) -> None:
+def test_with_an_empty_cache_an_unchanged_version_is_up_to_date(world: World) -> None:
     world.apply(packed())
     fresh = elsewhere(world)
     (change,) = fresh.plan(packed()).changes
@@ -96,12 +96,12 @@ def places(_: World) -> Graph:
 
 
 @pytest.mark.parametrize("change", [a_file, a_parameter, the_adapter, places])
-def test_an_empty_cache_sees_every_change(world: World, change: Callable[[World], Graph]) -> None:
+def test_with_an_empty_cache_every_change_is_found(world: World, change: Callable[[World], Graph]) -> None:
     world.apply(packed())
     assert kind(elsewhere(world), change(world)) is Kind.UNKNOWN
 
 
-def test_what_goes_into_nothing_is_no_change(world: World) -> None:
+def test_files_of_no_version_do_not_count(world: World) -> None:
     world.apply(packed())
     world.files.files["unused"] = b"changed"
     assert kind(elsewhere(world), packed(pack("spare", "unused"))) is Kind.NONE
@@ -124,19 +124,19 @@ def in_a_toolchain() -> Graph:
 
 
 @pytest.mark.parametrize("found", [with_a_step(), by_a_command(), with_a_variable(), in_a_toolchain()])
-def test_what_may_come_out_otherwise_is_built_first(world: World, found: Graph) -> None:
-    """Nor is its key told: from the key of what a variable goes into, a short value could be guessed."""
+def test_versions_that_are_not_pure_are_built_first(world: World, found: Graph) -> None:
+    """Nor is its key recorded: from a key that contains a variable, a short value could be guessed."""
     world.apply(found)
     assert provenance(world).key == ""
     assert kind(elsewhere(world), found) is Kind.UNKNOWN
 
 
-def test_the_seal_names_every_file_that_went_in(world: World) -> None:
+def test_the_seal_lists_every_source_file(world: World) -> None:
     world.apply(stepped())
     assert provenance(world).sources == Tree({name: Digest.of(world.files.files[name]) for name in ("a", "b")})
 
 
-def test_more_files_than_anybody_reads_are_not_listed(world: World) -> None:
+def test_too_many_source_files_are_not_listed(world: World) -> None:
     names = [f"data/{n:04}" for n in range(1001)]
     world.files.files.update(dict.fromkeys(names, b"x"))
     world.apply(packed(pack("m", *names)))
@@ -146,15 +146,15 @@ def test_more_files_than_anybody_reads_are_not_listed(world: World) -> None:
     assert provenance(world).sources == Tree(dict.fromkeys(names[1:], Digest.of(b"x")))
 
 
-def test_what_drifted_is_not_the_same(world: World) -> None:
+def test_a_drifted_version_is_not_up_to_date(world: World) -> None:
     world.apply(packed())
     (key,) = world.served()
     world.remote.delete(key)
     assert kind(elsewhere(world), packed()) is Kind.DRIFT
 
 
-def test_a_file_that_was_other_while_it_was_built_and_is_again_what_it_was(world: World) -> None:
-    """What was built is told, not what lies there before or after it."""
+def test_a_file_that_changed_during_the_build_and_was_restored(world: World) -> None:
+    """The seal records what was built, not the files before or after."""
     before = dict(world.files.files)
 
     class Toy2(Toy):
@@ -175,7 +175,7 @@ def test_a_file_that_was_other_while_it_was_built_and_is_again_what_it_was(world
 
 
 def rewritten(world: World, change: Callable[[dict[str, Any]], object]) -> None:
-    """Put another record in the place of the seal."""
+    """Replace the seal by another record."""
     sealed = newest_seals(world.remote)[M]
     record = json.loads(seal_of(world).blob().data)
     change(record)
@@ -195,7 +195,7 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_what_a_seal_says_of_its_origin_costs_nothing_else(world: World, case: str) -> None:
+def test_an_unreadable_provenance_does_not_invalidate_the_seal(world: World, case: str) -> None:
     world.apply(packed())
     rewritten(world, ODD[case])
     assert kind(elsewhere(world), packed()) is Kind.UNKNOWN
@@ -206,7 +206,7 @@ def commit(text: object) -> Callable[[dict[str, Any]], object]:
     return lambda record: record["provenance"].update(commit=text)
 
 
-def test_what_is_no_commit_is_not_shown(world: World) -> None:
+def test_an_invalid_commit_is_not_shown(world: World) -> None:
     world.apply(packed())
     for odd in ("x" * 5_000_000, "\x1b[2J", "abc", ["x"], None):
         rewritten(world, commit(odd))
@@ -225,7 +225,7 @@ def test_the_same_bytes_from_other_inputs_keep_their_seal(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_chain_is_no_recursion(world: World) -> None:
+def test_a_long_chain_needs_no_recursion(world: World) -> None:
     links = [action("0", "a"), *(action(str(n), f"@{n - 1}") for n in range(1, 2000)), action("m", "@1999")]
     world.apply(graph(links, ["m"]))
     assert provenance(world).sources == Tree({"a": Digest.of(b"1")})

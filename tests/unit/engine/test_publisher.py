@@ -96,7 +96,7 @@ def is_mixed(remote: Remote, entry: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look before every write whether somebody has taken over, and leave nobody time."""
+    """Check for another publisher before every write, without a grace period."""
     monkeypatch.setattr("gdcbuild.publish.writer.CHECK_EVERY", 0.0)
     monkeypatch.setattr("gdcbuild.publish.writer.GRACE", 0.0)
     monkeypatch.setattr("gdcbuild.core.parallel.JOBS", 1)
@@ -197,7 +197,7 @@ def test_killed_at_every_step_and_run_again(scene: str, etags: bool) -> None:
     pytest.fail("it never ended")
 
 
-def test_whoever_comes_after_others_were_killed_can_finish() -> None:
+def test_any_publisher_can_finish_after_others_were_killed() -> None:
     remote = Wrapped(MemoryRemote())
     for build in (A, B, SAME_ENTRY):
         remote.before = lambda operation, key: kill_at_entry(key)
@@ -213,7 +213,7 @@ def kill_at_entry(key: str) -> None:
         raise Killed
 
 
-def test_an_entry_object_that_somebody_else_was_quicker_to_write_is_read() -> None:
+def test_an_entry_object_that_another_publisher_wrote_first_is_read() -> None:
     remote = Wrapped(MemoryRemote(), etags=False)
     put(remote, {ENTRY: A[ENTRY]})
     foreign = {ENTRY: bytes(len(A[ENTRY]))}
@@ -250,7 +250,7 @@ def test_an_immutable_version_is_completed_by_the_same_bytes_only() -> None:
     assert step == len(A) + 2
 
 
-def test_what_is_up_to_date_is_left_alone() -> None:
+def test_an_up_to_date_version_is_not_changed() -> None:
     remote = Wrapped(MemoryRemote())
     assert run(remote, A) == Publication("created", len(A) + 2)
     assert remote.writes[0].startswith(".gdcbuild/v1/claims/digits/1/")
@@ -384,7 +384,7 @@ class Rotten(MemoryRemote):
         super().delete(key, etag)
 
 
-def test_a_repair_puts_back_what_was_sealed_and_nothing_else() -> None:
+def test_a_repair_restores_only_what_was_sealed() -> None:
     remote = MemoryRemote()
     run(remote, B, immutable=True)
     remote.delete("digits/1/labels")
@@ -393,7 +393,7 @@ def test_a_repair_puts_back_what_was_sealed_and_nothing_else() -> None:
     assert "labels" not in served(remote)
 
 
-def test_a_repair_that_was_begun_is_completed_by_any_run() -> None:
+def test_an_unfinished_repair_is_completed_by_any_run() -> None:
     remote = Wrapped(MemoryRemote())
     run(remote, B, immutable=True)
     remote.delete("digits/1/labels")
@@ -408,7 +408,7 @@ def test_a_repair_that_was_begun_is_completed_by_any_run() -> None:
 
 
 @pytest.mark.parametrize("immutable", [True, False])
-def test_what_others_published(immutable: bool) -> None:
+def test_unmanaged_versions(immutable: bool) -> None:
     remote = Wrapped(MemoryRemote())
     put(remote, {**A, "labels": b"foreign"})
     assert isinstance(standing(remote), Unmanaged)
@@ -425,7 +425,7 @@ def test_what_others_published(immutable: bool) -> None:
 
 
 @pytest.mark.parametrize("planned", [{}, {"notes": b"seen"}, {**B, "notes": b"seen"}])
-def test_what_others_publish_after_the_plan_is_not_replaced(planned: Build) -> None:
+def test_objects_changed_by_others_after_the_plan_are_not_replaced(planned: Build) -> None:
     remote = MemoryRemote()
     put(remote, planned)
     seen = standing(remote)
@@ -487,7 +487,7 @@ def test_a_file_that_changed_before_anything_was_written_costs_nothing(immutable
     assert (served(remote), remote.writes, so_far) == (before, [], SoFar())
 
 
-def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
+def test_only_user_files_to_be_sent_are_read_before_the_claim() -> None:
     remote = MemoryRemote()
     kept = {**A, "assets/words": b"before"}
     run(remote, kept)
@@ -498,7 +498,7 @@ def test_of_the_users_files_only_those_to_be_sent_are_read_beforehand() -> None:
 
 @pytest.mark.parametrize("etags", [True, False], ids=["etags", "no-etags"])
 @pytest.mark.parametrize("gone", ["before its seal", "unseen"])
-def test_bytes_of_another_are_not_sealed_where_they_look_alike(etags: bool, gone: str) -> None:
+def test_bytes_of_another_publisher_are_not_sealed_even_if_they_look_alike(etags: bool, gone: str) -> None:
     """Between our entry object and our last listing another one, with as many bytes, comes and ends before its seal."""
     remote = Wrapped(MemoryRemote(), etags=etags)
     other = Wrapped(remote.inner, etags=etags)
@@ -530,7 +530,7 @@ def kill_at_seal(key: str) -> None:
         raise Killed
 
 
-def test_a_store_that_says_done_and_is_not() -> None:
+def test_a_store_that_reports_success_but_does_nothing() -> None:
     remote = Wrapped(MemoryRemote())
     remote.after = lambda operation, key: remote.inner.delete(key) if operation == "create" and "variables" in key else None
     with pytest.raises(RemoteError, match="keeps changing"):
@@ -538,7 +538,7 @@ def test_a_store_that_says_done_and_is_not() -> None:
     assert sealed_digest(remote) is None
 
 
-def test_a_seal_that_does_not_stay_is_no_seal() -> None:
+def test_a_seal_that_cannot_be_read_back_is_an_error() -> None:
     remote = Wrapped(MemoryRemote())
     remote.after = lambda operation, key: remote.inner.delete(key) if operation == "create" and "seals" in key else None
     with pytest.raises(RemoteError, match="seal of digits@1"):
@@ -644,7 +644,7 @@ def test_raced_with_the_same_bytes(before: Build | None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [None, SAME_ENTRY])
-def test_raced_with_other_bytes_where_they_may_change(before: Build | None) -> None:
+def test_raced_with_other_bytes_in_a_mutable_environment(before: Build | None) -> None:
     held_up = 0
     for race, results in races((A, B), False, before):
         assert {"created", "replaced"} & set(results)

@@ -41,7 +41,7 @@ def world() -> World:
     return found
 
 
-def test_a_digest_that_the_runner_knows_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_digest_that_the_runner_knows_is_reused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     known = Digest.of(b"(1)")
 
     class Hashing(MemoryRunner):
@@ -95,7 +95,7 @@ def test_the_reason_for_a_rebuild(world: World, changed: Action, why: str) -> No
     assert verdict.why == why
 
 
-def test_inputs_are_called_what_they_are_in_the_workspace(world: World) -> None:
+def test_inputs_are_named_by_their_workspace_path(world: World) -> None:
     one, two = action("one", "a"), action("two", "a", "b", "@one")
     made = {"one": make(world, one)[0]}
     rebuilder = world.rebuilder(graph([one, two], ["two"]))
@@ -112,7 +112,7 @@ def test_inputs_are_called_what_they_are_in_the_workspace(world: World) -> None:
     ]
 
 
-def test_a_file_that_moved_is_remembered_under_its_new_name(world: World) -> None:
+def test_a_moved_file_is_reported_under_its_new_name(world: World) -> None:
     make(world, action("one", "a"))
     world.files.files["b"] = world.files.files["a"]
     assert make(world, action("one", "b"))[1] == "cached"
@@ -128,7 +128,7 @@ def test_unknown_until_what_it_needs_is_built(world: World) -> None:
     assert verdict.until == "one"
 
 
-def test_unknown_until_its_toolchain_is_made(world: World) -> None:
+def test_unknown_until_its_toolchain_is_installed(world: World) -> None:
     world.toolchains.digests["t"] = "1"
     one = action("one", "a", toolchain="t")
     verdict = judge(world, one)
@@ -159,7 +159,7 @@ def test_another_toolchain_is_another_key(world: World) -> None:
     assert verdict.why == "toolchain changed"
 
 
-def test_what_changed_in_a_toolchain_is_said(world: World) -> None:
+def test_the_changed_package_of_a_toolchain_is_reported(world: World) -> None:
     world.toolchains.digests["t"] = "numpy=1 scipy=1"
     one = action("one", "a", toolchain="t")
     make(world, one)
@@ -169,7 +169,7 @@ def test_what_changed_in_a_toolchain_is_said(world: World) -> None:
     assert verdict.why == "toolchain numpy changed"
 
 
-def test_variables_that_are_allowed_count_and_others_do_not(world: World) -> None:
+def test_only_declared_variables_count(world: World) -> None:
     one = action("one", "a", env=("V",))
     world.variables.update(V="1", W="1")
     make(world, one)
@@ -200,7 +200,7 @@ def failing(world: World, made: Mapping[str, bytes] | None = None, edit: str = "
         ({"out": b"", "more": b""}, "one made 'more', which it does not declare"),
     ],
 )
-def test_outputs_are_what_is_declared(world: World, made: Mapping[str, bytes], message: str) -> None:
+def test_outputs_must_be_declared(world: World, made: Mapping[str, bytes], message: str) -> None:
     failing(world, made)
     with pytest.raises(ActionFailed, match=message):
         make(world, action("one", "a"))
@@ -230,14 +230,14 @@ def test_two_at_a_time_run_it_once(world: World) -> None:
     assert world.runner.ran == ["one"]
 
 
-def test_a_blob_that_is_lost_is_made_again(world: World) -> None:
+def test_a_lost_blob_is_built_again(world: World) -> None:
     artifact, _ = make(world, action("one", "a"))
     (digest,) = artifact.tree.values()
     world.cas.discard(digest)
     assert make(world, action("one", "a"))[1] == "built"
 
 
-def test_a_blob_that_is_damaged_is_not_used(world: World) -> None:
+def test_a_damaged_blob_is_not_used(world: World) -> None:
     artifact, _ = make(world, action("one", "a"))
     (digest,) = artifact.tree.values()
     world.cas._blobs[digest] = b"(2)"
@@ -293,7 +293,7 @@ def test_a_program_is_an_ingredient(world: World) -> None:
     assert verdict.why == "program join changed"
 
 
-def test_a_program_that_changes_meanwhile_makes_no_result(world: World) -> None:
+def test_a_result_is_discarded_if_its_program_changes_meanwhile(world: World) -> None:
     world.runner.installed["join"] = "sha256:1"
 
     def replaced(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
@@ -307,7 +307,7 @@ def test_a_program_that_changes_meanwhile_makes_no_result(world: World) -> None:
     assert isinstance(judge(world, action("one", "a")), Miss)
 
 
-def test_what_contains_the_path_of_its_folder_is_known_to(world: World) -> None:
+def test_outputs_with_the_path_of_their_folder_are_detected(world: World) -> None:
     class Placed(MemoryRunner):
         @contextmanager
         def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:

@@ -55,7 +55,7 @@ def test_one_worker_is_deterministic() -> None:
     assert len(set(orders)) == 1
 
 
-def test_needs_that_are_no_jobs_are_met() -> None:
+def test_needs_that_are_not_jobs_count_as_met() -> None:
     assert run([Log().job("a", "elsewhere")], 1, keep_going=False).done == ["a"]
 
 
@@ -68,7 +68,7 @@ def test_after_a_failure_nothing_starts() -> None:
     assert list(report.failed) == ["a"]
 
 
-def test_after_a_failure_what_runs_may_end() -> None:
+def test_after_a_failure_running_jobs_may_finish() -> None:
     failed = threading.Event()
 
     def fail(_cancel: Flag) -> None:
@@ -77,14 +77,14 @@ def test_after_a_failure_what_runs_may_end() -> None:
 
     def patient(cancel: Flag) -> None:
         failed.wait(10)
-        assert not cancel.wait(0.1), "it is not told to stop"
+        assert not cancel.wait(0.1), "it is not cancelled"
 
     log = Log()
     report = run([Job("bad", (), fail), Job("patient", (), patient), log.job("next", "patient")], 2, keep_going=False)
     assert (report.done, report.not_started, log.order) == (["patient"], ["next"], [])
 
 
-def test_keep_going_does_all_that_does_not_need_it() -> None:
+def test_keep_going_runs_everything_that_does_not_need_the_failed_job() -> None:
     log = Log(failing="a")
     report = run([log.job("a"), log.job("b", "a"), log.job("e", "b"), log.job("c"), log.job("d", "c")], 1, keep_going=True)
     assert sorted(log.order) == ["a", "c", "d"]
@@ -112,7 +112,7 @@ def test_ten_thousand_at_once_and_one_that_fails_first() -> None:
 class Simulated:
     """Jobs that take no time but by a clock of their own, on as many workers as there are.
 
-    A job ends when all that run have begun and none ends before it. `begun` and `spans` (begin, end) are by that clock.
+    A job ends when all running jobs have started and none ends before it. `begun` and `spans` (begin, end) are by that clock.
     """
 
     workers: int
@@ -124,7 +124,7 @@ class Simulated:
         outer = self
 
         class Pool:
-            """In the place of ThreadPoolExecutor."""
+            """Replaces ThreadPoolExecutor."""
 
             def __init__(self, *_: object, **__: object) -> None: ...
             def shutdown(self, *_: object, **__: object) -> None: ...
@@ -137,7 +137,7 @@ class Simulated:
                 return future
 
         class Ended:
-            """In the place of the queue of jobs that have ended: here they end when they are asked for."""
+            """Replaces the queue of ended jobs: here they end when they are taken."""
 
             def put(self, _: Future[None]) -> None: ...
 
@@ -159,7 +159,7 @@ class Simulated:
 
 
 def idle() -> Callable[[Flag], None]:
-    """Work of its own identity that does nothing."""
+    """Work with its own identity that does nothing."""
     return lambda _cancel: None
 
 
@@ -177,7 +177,7 @@ def test_the_longest_chain_goes_first() -> None:
     assert [j for j, _ in sorted(first_come.spans.items(), key=lambda s: s[1])][:2] == ["short 0", "short 1"]
 
 
-def test_seconds_that_are_known_decide() -> None:
+def test_known_durations_decide_the_order() -> None:
     for slow in ("a", "b", "c"):
         simulated = Simulated(1)
         simulated.run([Job(name, (), idle(), 9.0 if name == slow else 1.0) for name in "abc"])
@@ -274,7 +274,7 @@ def test_an_interrupted_job_interrupts_the_run() -> None:
         run([Job("a", (), _raises(Interrupted(Problem("interrupted"))))], 1, keep_going=True)
 
 
-def test_an_interrupt_cancels_what_runs_and_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_cancels_running_jobs_and_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     started, ended = threading.Event(), threading.Event()
 
     def patient(cancel: Flag) -> None:
@@ -295,7 +295,7 @@ def test_an_interrupt_cancels_what_runs_and_waits_for_it(monkeypatch: pytest.Mon
     assert log.order == []
 
 
-def test_who_does_not_end_when_told_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_ignores_an_interrupt_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def deaf(_cancel: Flag) -> None:

@@ -52,7 +52,7 @@ def two(run: Run, inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def bucket(seal: str, objects: str, claim: str) -> MemoryRemote:
-    """A bucket in that state. What is claimed is newer than the seal, which has a claim of its own."""
+    """A bucket in that state. The claim is newer than the seal, which has its own claim."""
     remote = MemoryRemote()
     for path, data in OBJECTS[objects].items():
         remote.create(f"m/1/{path}", BytesBlob(data))
@@ -73,7 +73,7 @@ def bucket(seal: str, objects: str, claim: str) -> MemoryRemote:
 
 
 def _etag(path: str, etags: dict[str, str], sealed: dict[str, bytes], objects: str) -> str:
-    """What the store showed when it was sealed: the etag that lies there now, where the content is what was sealed."""
+    """The etag when it was sealed: the current one, if the content is what was sealed."""
     return etags.get(path, "") if OBJECTS[objects].get(path) == sealed[path] else "as it was sealed"
 
 

@@ -33,7 +33,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("key", ["", "/etc/x", "../x", "a/../../x", "a//b", "a/", "./a", "a/.", "a\0b", ".gdcbuild/tmp/x"])
-def test_keys_that_are_no_path_below_the_folder(key: str, tmp_path: Path) -> None:
+def test_keys_that_are_not_paths_below_the_folder(key: str, tmp_path: Path) -> None:
     remote = DirectoryRemote(tmp_path / "bucket")
     for act in (lambda: remote.create(key, BytesBlob(b"x")), lambda: remote.delete(key), lambda: remote.open(key)):
         with pytest.raises(RemoteError, match="cannot be a file below"):
@@ -41,7 +41,7 @@ def test_keys_that_are_no_path_below_the_folder(key: str, tmp_path: Path) -> Non
     assert files(tmp_path) == []
 
 
-def test_links_do_not_lead_out(tmp_path: Path) -> None:
+def test_links_that_lead_outside_are_refused(tmp_path: Path) -> None:
     outside, bucket = tmp_path / "outside", tmp_path / "bucket"
     outside.mkdir()
     (outside / "secret").write_text("secret")
@@ -65,7 +65,7 @@ def test_nothing_is_left_of_a_failed_create(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_what_the_caller_raises_ends_a_copy_under_way(tmp_path: Path) -> None:
+def test_an_error_of_the_caller_ends_a_running_copy(tmp_path: Path) -> None:
     read, told = [], []
 
     class Watched(BytesIO):
@@ -87,7 +87,7 @@ def test_what_the_caller_raises_ends_a_copy_under_way(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_what_somebody_else_was_quicker_to_write_is_taken_back_from_the_progress(tmp_path: Path) -> None:
+def test_progress_is_taken_back_if_another_writer_was_first(tmp_path: Path) -> None:
     class Raced(BytesBlob):
         """While it is read, another run writes the same key."""
 
@@ -100,13 +100,13 @@ def test_what_somebody_else_was_quicker_to_write_is_taken_back_from_the_progress
     assert (told, (tmp_path / "key").read_bytes()) == ([1, -1], b"other")
 
 
-def test_leftovers_of_a_killed_create_are_no_objects(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_create_are_not_objects(tmp_path: Path) -> None:
     (tmp_path / ".gdcbuild/tmp").mkdir(parents=True)
     (tmp_path / ".gdcbuild/tmp/half").write_text("half")
     assert list(DirectoryRemote(tmp_path).list("")) == list(DirectoryRemote(tmp_path).list(".gdcbuild/tmp/")) == []
 
 
-def test_an_empty_folder_goes_with_its_last_file(tmp_path: Path) -> None:
+def test_an_empty_folder_is_removed_with_its_last_file(tmp_path: Path) -> None:
     remote = DirectoryRemote(tmp_path / "bucket")
     remote.create("m/1/v/f", BytesBlob(b"x"))
     remote.create("m/2/f", BytesBlob(b"x"))
@@ -132,7 +132,7 @@ def test_a_listing_makes_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "bucket").exists()
 
 
-def test_objects_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
+def test_objects_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         DirectoryRemote(tmp_path).create("f", BytesBlob(b"x"))
@@ -142,7 +142,7 @@ def test_objects_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a")])
-def test_a_file_and_a_folder_of_one_name(first: str, second: str, tmp_path: Path) -> None:
+def test_a_file_and_a_folder_with_one_name(first: str, second: str, tmp_path: Path) -> None:
     remote = DirectoryRemote(tmp_path)
     remote.create(first, BytesBlob(b"x"))
     with pytest.raises(RemoteError, match=r"cannot (write|read)|not a file"):
@@ -153,12 +153,12 @@ def test_a_file_and_a_folder_of_one_name(first: str, second: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("url", ["gs://bucket", "s3://", "http://host/bucket", "s3:///prefix"])
-def test_urls_that_are_no_bucket(url: str, tmp_path: Path) -> None:
+def test_urls_that_are_not_buckets(url: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is not a bucket"):
         open_remote(url, tmp_path)
 
 
-def test_what_a_killed_run_left_is_collected_and_nothing_that_is_held(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed_unless_locked(tmp_path: Path) -> None:
     temporary = tmp_path / ".gdcbuild" / "tmp"
     temporary.mkdir(parents=True)
     for name in ("left", "held", "young"):
@@ -172,7 +172,7 @@ def test_what_a_killed_run_left_is_collected_and_nothing_that_is_held(tmp_path: 
     assert (tmp_path / "key").read_bytes() == b"x"
 
 
-def test_what_is_being_written_is_held(tmp_path: Path) -> None:
+def test_a_file_being_written_is_locked(tmp_path: Path) -> None:
     class Old(BytesBlob):
         """While it is read, another run begins, to which our file looks old."""
 

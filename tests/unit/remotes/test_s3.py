@@ -1,4 +1,4 @@
-"""S3 stores that fail, lie, or lack what others have."""
+"""S3 stores that fail, give wrong answers, or lack features."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LOST = [
 
 
 @pytest.mark.parametrize(("data", "operation", "faults"), LOST)
-def test_an_answer_that_leaves_doubt_is_followed_by_a_look(data: bytes, operation: str, faults: list[str]) -> None:
+def test_an_unclear_answer_is_followed_by_a_look(data: bytes, operation: str, faults: list[str]) -> None:
     with awkward(AwkwardS3(faults={operation: list(faults)})) as store:
         told: list[int] = []
         outcome = remote_at(store.endpoint).create("m/1/f", BytesBlob(data), told.append).outcome
@@ -60,7 +60,7 @@ def test_an_answer_that_leaves_doubt_is_followed_by_a_look(data: bytes, operatio
         assert sum(told) in (0, len(data))
 
 
-def test_a_lost_reply_is_not_somebody_else() -> None:
+def test_a_lost_reply_is_not_taken_for_another_writer() -> None:
     with awkward(AwkwardS3(faults={"PUT": ["lose-reply"]})) as store:
         assert remote_at(store.endpoint).create("k", BytesBlob(b"ours")).outcome == "same"
         assert store.log == ["HEAD", "PUT", "PUT", "HEAD", "GET"]
@@ -130,7 +130,7 @@ def test_a_web_page_answers_one_request(data: bytes, operation: str) -> None:
         assert (store.objects, store.uploads) == ({}, {})
 
 
-def test_a_page_that_is_xml_begins_no_upload() -> None:
+def test_an_xml_page_starts_no_upload() -> None:
     store = AwkwardS3(faults={"INITIATE": ["xml"]})
     with awkward(store), pytest.raises(RemoteError, match="is not an S3 server"):
         remote_at(store.endpoint).create("k", BytesBlob(BIG))
@@ -155,7 +155,7 @@ def test_a_failed_part_aborts_the_upload() -> None:
         assert store.log[-1] == "ABORT"
 
 
-def test_what_the_caller_raises_aborts_the_upload() -> None:
+def test_an_error_of_the_caller_aborts_the_upload() -> None:
     def stop(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -165,7 +165,7 @@ def test_what_the_caller_raises_aborts_the_upload() -> None:
         assert (store.objects, store.uploads) == ({}, {})
 
 
-def test_what_killed_runs_left_of_a_model_is_put_away() -> None:
+def test_uploads_left_by_killed_runs_are_aborted() -> None:
     now = datetime.now(UTC)
     begun = {
         "killed": ("m/1/f", now - timedelta(hours=8)),
@@ -185,7 +185,7 @@ def test_what_killed_runs_left_of_a_model_is_put_away() -> None:
 
 @pytest.mark.parametrize("refusal", ["NotImplemented 501", "AccessDenied 403", "MethodNotAllowed 405", "drop", "cut"])
 @pytest.mark.parametrize("operation", ["UPLOADS", "PARTS", "ABORT"])
-def test_a_store_that_does_not_tell_of_uploads_is_published_to(operation: str, refusal: str) -> None:
+def test_a_store_that_cannot_list_uploads_still_works(operation: str, refusal: str) -> None:
     begun = {"left": ("m/1/f", datetime.now(UTC) - timedelta(days=1))}
     with awkward(AwkwardS3(uploads={"left": {1: b"x"}}, begun=begun, faults={operation: [refusal] * 4})) as store:
         assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
@@ -193,7 +193,7 @@ def test_a_store_that_does_not_tell_of_uploads_is_published_to(operation: str, r
 
 
 @pytest.mark.parametrize("operation", ["PART", "COMPLETE"])
-def test_an_upload_that_somebody_aborts_is_begun_anew(operation: str) -> None:
+def test_an_upload_aborted_by_another_run_is_started_again(operation: str) -> None:
     with awkward(AwkwardS3(faults={operation: ["NoSuchUpload 404"]})) as store:
         assert remote_at(store.endpoint).create("m/1/f", BytesBlob(BIG)).outcome == "created"
         assert (store.objects, store.uploads) == ({"m/1/f": BIG}, {})
@@ -214,7 +214,7 @@ def test_a_body_that_ends_early_is_an_error() -> None:
             stream.read()
 
 
-def test_what_is_sent_carries_its_digest_and_no_trailer() -> None:
+def test_uploads_have_a_digest_and_no_trailer() -> None:
     with awkward(AwkwardS3()) as store:
         remote_at(store.endpoint).create("k", BytesBlob(b"x"))
         remote_at(store.endpoint).create("big", BytesBlob(BIG))
@@ -278,7 +278,7 @@ def test_nobody_listens() -> None:
     assert "password" not in said
 
 
-def test_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     assert "no credentials found" in fails(remote_at("http://127.0.0.1:9"))
@@ -288,7 +288,7 @@ def test_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["not a url", "http://", "http://host:port"])
-def test_no_endpoint(endpoint: str) -> None:
+def test_invalid_endpoints(endpoint: str) -> None:
     with pytest.raises(RemoteError, match="not an endpoint"):
         remote_at(endpoint)
 
@@ -325,7 +325,7 @@ def test_the_region(monkeypatch: pytest.MonkeyPatch, given: str | None, variable
         1764040000.5,
     ],
 )
-def test_times_are_what_the_client_takes_them_for(text: Any) -> None:
+def test_times_are_parsed_as_botocore_does(text: Any) -> None:
     assert _instant(text) == parse_timestamp(text)
 
 
@@ -335,11 +335,11 @@ def test_a_profile_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
         remote_at("http://127.0.0.1:9")
 
 
-def test_a_name_that_no_bucket_can_have() -> None:
+def test_an_invalid_bucket_name() -> None:
     assert "'a b' is not a valid bucket name" in fails(S3Remote(S3Options("a b", endpoint="http://127.0.0.1:9")))
 
 
-def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_ca_file(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match=r"ca\.pem cannot be used: No such file"):
         remote_at("https://127.0.0.1:9", ca_file=tmp_path / "ca.pem")
     (tmp_path / "ca.pem").write_text("not a certificate")
@@ -347,7 +347,7 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
         remote_at("https://127.0.0.1:9", ca_file=tmp_path / "ca.pem")
 
 
-def test_an_endpoint_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+def test_an_endpoint_with_a_private_certificate(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "ca.pem")
     with awkward(AwkwardS3(objects={"k": b"x"}), certificate) as store:
         said = fails(remote_at(store.endpoint))

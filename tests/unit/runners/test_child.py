@@ -112,7 +112,7 @@ def test_calls_the_function_of_a_module_in_the_current_folder(lab: Lab, function
 
 
 @pytest.mark.parametrize("function", ["model:caches", "model:build"])
-def test_byte_code_is_not_something_that_was_written(lab: Lab, function: str) -> None:
+def test_byte_code_does_not_count_as_written(lab: Lab, function: str) -> None:
     assert lab.run(function) is None
 
 
@@ -158,7 +158,7 @@ def test_a_module_that_lacks_a_package_is_not_a_missing_module(lab: Lab) -> None
     assert 'File "lacking.py", line 1' in report["detail"]
 
 
-def test_leaving_the_process_is_no_way_out(lab: Lab) -> None:
+def test_exiting_the_process_is_reported(lab: Lab) -> None:
     report = lab.run("model:exits")
     assert report is not None
     assert report["message"] == "raised SystemExit: enough"
@@ -181,7 +181,7 @@ def test_a_missing_function(lab: Lab, name: str, hint: str) -> None:
     assert said.startswith(hint)
 
 
-def test_arguments_that_do_not_fit(lab: Lab) -> None:
+def test_arguments_that_do_not_match(lab: Lab) -> None:
     message, hint = lab.mistake("model:build", args={"sise": 2})
     assert message == "cannot be called with these `args`: got an unexpected keyword argument 'sise'"
     assert hint == "it is build(size=1)"
@@ -197,7 +197,7 @@ def test_writing_nothing(lab: Lab) -> None:
     assert "`export_dir`" in hint
 
 
-def test_writing_beside_the_output_folder(lab: Lab) -> None:
+def test_writing_outside_the_output_folder(lab: Lab) -> None:
     message, hint = lab.mistake("net.model:elsewhere", cwd=".")
     assert message == "wrote outside its output folder: beside.txt, net/data.txt"
     assert "`export_dir`" in hint

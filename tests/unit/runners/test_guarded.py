@@ -44,7 +44,7 @@ def test_how_it_ended(place: Place, script: str, code: int) -> None:
 
 
 def test_the_command_is_as_if_started_by_a_shell(place: Place) -> None:
-    """No descriptor of ours, no signal ignored, a session of its own."""
+    """No descriptor of ours, no signal ignored, a new session."""
     script = "ls /proc/self/fd > fds; grep SigIgn /proc/self/status > ignored; ps -o sid= -p $$ > session; echo $$ > pid"
     assert run(place, script) == 0
     assert (place.path / "fds").read_text().split() == ["0", "1", "2", "3"], "the fourth is that of the folder that ls reads"
@@ -52,7 +52,7 @@ def test_the_command_is_as_if_started_by_a_shell(place: Place) -> None:
     assert (place.path / "session").read_text().strip() == (place.path / "pid").read_text().strip()
 
 
-def test_a_guard_that_is_killed_takes_the_command_along(place: Place) -> None:
+def test_a_killed_guard_takes_the_command_along(place: Place) -> None:
     script = "echo $$ > new; mv new pid; kill -9 $PPID; exec sleep 600"
     with pytest.raises(ActionFailed, match="guards the command was killed"):
         run(place, script)
@@ -67,7 +67,7 @@ def test_a_guard_that_is_told_to_end_ends_the_command(place: Place) -> None:
     assert run(place, "kill -TERM $PPID; exec sleep 600") == -signal.SIGTERM
 
 
-def test_who_heeds_an_interrupt_may_clean_up(place: Place) -> None:
+def test_a_command_that_handles_an_interrupt_may_clean_up(place: Place) -> None:
     cancel = threading.Event()
     threading.Timer(0.5, cancel.set).start()
     with pytest.raises(Interrupted):
@@ -85,7 +85,7 @@ def test_the_folder_is_empty_and_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_leftovers_are_swept(tmp_path: Path) -> None:
+def test_leftovers_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "key"
     for name in ("key.1", "key.2", "other.1"):
         (tmp_path / name / "deep").mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert (most, inside) == (1, 0)
 
 
-def test_who_does_not_let_go_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_keeps_the_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guarded, "WAIT_SECONDS", 0.2)
     path = tmp_path / "key"
     path.mkdir()

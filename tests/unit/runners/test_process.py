@@ -68,7 +68,7 @@ def test_it_sees_no_variable_of_ours(runner: LocalRunner, monkeypatch: pytest.Mo
     assert (variables["ALLOWED"], variables["TZ"], variables["LC_ALL"]) == ("yes", "Europe/Vienna", "C.UTF-8")
 
 
-def test_what_a_killed_run_left_is_not_there_in_the_next(runner: LocalRunner, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_not_in_the_next(runner: LocalRunner, tmp_path: Path) -> None:
     for left in ("in/stale", "out/stale"):
         (tmp_path / "work" / KEY / left).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "work" / KEY / left).write_text("")
@@ -95,13 +95,13 @@ def test_what_a_killed_run_left_is_not_there_in_the_next(runner: LocalRunner, tm
         ("kill -40 $$", "'sh' was ended by signal 40"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_at_its_place(runner: LocalRunner, script: str, message: str) -> None:
+def test_outputs_that_cannot_be_kept_are_refused(runner: LocalRunner, script: str, message: str) -> None:
     problem = refused(runner, shell(script))
     assert message in problem.message
     assert problem.hint
 
 
-def test_the_end_of_what_it_printed_is_shown_and_all_of_it_kept(runner: LocalRunner, tmp_path: Path) -> None:
+def test_the_end_of_the_output_is_shown_and_all_of_it_kept(runner: LocalRunner, tmp_path: Path) -> None:
     problem = refused(runner, shell("seq 1000; ls missing $PWD/in >&2"))
     lines = problem.detail.splitlines()
     assert "999" in lines
@@ -154,7 +154,7 @@ def run(params, out, child):
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "import ctypes; ctypes.CDLL(None).exit(0)", "raise SystemExit"])
-def test_a_process_that_ends_half_way_has_not_done_its_work(
+def test_an_export_that_exits_early_fails(
     runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -177,7 +177,7 @@ def test_our_own_code_gets_inputs_and_folder(runner: LocalRunner, tmp_path: Path
     assert outputs(runner, Run(action, KEY, {"in": BytesBlob(b"data")}, None, {})) == {"copy": b"data"}
 
 
-def test_digests_that_our_own_code_took_on_the_way_are_handed_on(
+def test_digests_computed_by_our_own_code_are_passed_on(
     runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "def run(params, inputs, out):\n    (out / 'a').write_bytes(b'a')\n    return {'a': inputs['in'].digest}\n"
@@ -190,7 +190,7 @@ def test_digests_that_our_own_code_took_on_the_way_are_handed_on(
         assert made.digests == {}
 
 
-def test_nothing_of_it_runs_on(runner: LocalRunner, tmp_path: Path) -> None:
+def test_no_process_of_it_keeps_running(runner: LocalRunner, tmp_path: Path) -> None:
     """A child it leaves in the background holds a pipe open: the pipe ends when all who hold it have."""
     os.mkfifo(tmp_path / "pipe")
     read = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
@@ -204,7 +204,7 @@ def test_nothing_of_it_runs_on(runner: LocalRunner, tmp_path: Path) -> None:
         os.close(read)
 
 
-def test_who_does_not_heed_an_interrupt_is_killed(runner: LocalRunner) -> None:
+def test_a_command_that_ignores_an_interrupt_is_killed(runner: LocalRunner) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Interrupted), runner.run(shell("trap '' TERM; while :; do sleep 600 & wait; done"), cancel):

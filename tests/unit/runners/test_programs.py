@@ -61,14 +61,14 @@ def test_scripts_that_interpret_each_other_end(programs: HostPrograms, tmp_path:
     assert [*programs.of("a", None, {}).digests] == ["a", "b"]
 
 
-def test_what_is_not_there_can_come(programs: HostPrograms, tmp_path: Path) -> None:
+def test_a_missing_program_may_appear_later(programs: HostPrograms, tmp_path: Path) -> None:
     found = programs.of("tool", None, {})
     assert found.digests == {"tool": "not found"}
     assert found.looked == [tmp_path / "first/tool", tmp_path / "second/tool"]
 
 
 @pytest.mark.parametrize("word", ["./tool", "scripts/tool", "../tool"])
-def test_what_lies_among_the_inputs_is_counted_with_them(programs: HostPrograms, word: str) -> None:
+def test_a_program_among_the_inputs_counts_as_an_input(programs: HostPrograms, word: str) -> None:
     assert programs.of(word, None, {}) == ({}, [])
 
 

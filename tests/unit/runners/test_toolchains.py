@@ -29,7 +29,7 @@ def test_pip_sees_its_settings_and_no_keys() -> None:
     assert _pip_environment({**ours, **others}) == ours
 
 
-def test_a_damaged_mark_is_told_and_written_anew(tmp_path: Path) -> None:
+def test_a_damaged_mark_is_reported_and_written_again(tmp_path: Path) -> None:
     told: list[Event] = []
     workspace, toolchain = MemoryWorkspace({"r.txt": b"x==1\n"}), Toolchain("t", "r.txt")
 
@@ -98,7 +98,7 @@ def made_of(folder: Path, wanted: str, *installed: str) -> str | None:
     return mark_of(folder)
 
 
-def test_what_python_brings_counts_where_it_is_named(tmp_path: Path) -> None:
+def test_bundled_packages_count_only_if_named(tmp_path: Path) -> None:
     alone = made_of(tmp_path / "alone", "x==1\n", "x")
     assert made_of(tmp_path / "unnamed", "x==1 # pip\n", "x", "pip", "setuptools") == alone
     assert made_of(tmp_path / "old", "", "x", "pip", "setuptools") == alone
@@ -185,7 +185,7 @@ class EditedMeanwhile(MemoryLocks):
         yield
 
 
-def test_what_is_installed_is_what_it_is_named_by(tmp_path: Path, commands: Commands) -> None:
+def test_the_environment_is_named_by_the_installed_requirements(tmp_path: Path, commands: Commands) -> None:
     workspace, toolchain = MemoryWorkspace({"r.txt": b"x==1\n"}), Toolchain("t", "r.txt")
     locks = EditedMeanwhile(lambda: workspace.files.update({"r.txt": b"x==2\n"}))
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), locks, lambda _: None)
@@ -199,7 +199,7 @@ def test_what_is_installed_is_what_it_is_named_by(tmp_path: Path, commands: Comm
     assert fresh.digest(toolchain) is None
 
 
-def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: Commands) -> None:
+def test_requirements_that_are_no_longer_pinned_are_not_installed(tmp_path: Path, commands: Commands) -> None:
     workspace = MemoryWorkspace({"r.txt": b"x==1\ny\n"})
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
     with pytest.raises(ActionFailed, match=r"r\.txt does not pin exactly what is installed") as caught:
@@ -210,14 +210,14 @@ def test_what_is_not_pinned_any_more_is_not_installed(tmp_path: Path, commands: 
     )
 
 
-def test_modules_of_the_current_folder_are_none_of_its_business(tmp_path: Path, commands: Commands) -> None:
+def test_modules_of_the_current_folder_are_not_imported(tmp_path: Path, commands: Commands) -> None:
     workspace = MemoryWorkspace({"r.txt": b"x==1\n"})
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
     toolchains.ensure(Toolchain("t", "r.txt"), Flag())
     assert [(argv[1:3], argv[3]) for argv in commands] == [(["-I", "-m"], "venv"), (["-I", "-m"], "pip")]
 
 
-def test_what_pip_was_not_asked_for_is_refused_with_the_lines_to_add(tmp_path: Path, commands: Commands) -> None:
+def test_packages_that_are_not_pinned_are_refused_with_the_lines_to_add(tmp_path: Path, commands: Commands) -> None:
     workspace, toolchain = MemoryWorkspace({"t/r.txt": b"x==1\n"}), Toolchain("t", "t/r.txt", WHERE)
     toolchains = VenvToolchains(tmp_path, tmp_path, workspace, MemoryRecords(), MemoryLocks(), lambda _: None)
     made = toolchains.ensure(toolchain, Flag()).parent.parent
@@ -236,7 +236,7 @@ def test_what_pip_was_not_asked_for_is_refused_with_the_lines_to_add(tmp_path: P
     assert problem.hint.splitlines()[1:] == ["setuptools==1.0", "typing-extensions==1.0"]
 
 
-def test_an_environment_with_what_pip_was_not_asked_for_is_not_kept(
+def test_an_environment_with_packages_that_are_not_pinned_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Commands
 ) -> None:
     fake = Place.run

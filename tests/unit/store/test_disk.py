@@ -62,13 +62,13 @@ def test_content_is_on_disk_before_its_name_and_the_name_before_put_returns(
     assert seen == [(False, True), (True, True)]
 
 
-def test_a_digest_that_is_given_is_not_looked_for_again(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_given_digest_is_not_computed_again(cas: DiskCAS, tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"one")
     assert cas.put(tmp_path / "new", ONE) == ONE
     assert cas.path(ONE).read_bytes() == b"one"
 
 
-def test_folders_are_the_owners_alone(cas: DiskCAS, tmp_path: Path) -> None:
+def test_folders_are_private_to_their_owner(cas: DiskCAS, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         path = cas.path(put(cas, tmp_path, b"one"))
@@ -77,14 +77,14 @@ def test_folders_are_the_owners_alone(cas: DiskCAS, tmp_path: Path) -> None:
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path.parent, path.parent.parent)] == [0o700, 0o700]
 
 
-def test_what_is_collected_before_it_is_opened_is_missing(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_blob_collected_before_it_is_opened_is_missing(cas: DiskCAS, tmp_path: Path) -> None:
     blob = cas.get(put(cas, tmp_path, b"one"))
     cas.discard(ONE)
     with pytest.raises(BlobMissing):
         read_verified(blob)
 
 
-def test_what_is_discarded_can_be_put_again(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_discarded_blob_can_be_put_again(cas: DiskCAS, tmp_path: Path) -> None:
     two = put(cas, tmp_path, b"two")
     put(cas, tmp_path, b"one")
     cas.discard(ONE)
@@ -94,13 +94,13 @@ def test_what_is_discarded_can_be_put_again(cas: DiskCAS, tmp_path: Path) -> Non
     assert read_verified(cas.get(ONE)) == b"one"
 
 
-def test_a_damaged_blob_is_mended_by_making_it_again(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_damaged_blob_is_fixed_by_building_it_again(cas: DiskCAS, tmp_path: Path) -> None:
     rewrite(cas.path(put(cas, tmp_path, b"one")), b"two")
     put(cas, tmp_path, b"one")
     assert read_verified(cas.get(ONE)) == b"one"
 
 
-def test_whatever_is_no_blob_is_found(cas: DiskCAS, tmp_path: Path) -> None:
+def test_everything_that_is_not_a_blob_is_found(cas: DiskCAS, tmp_path: Path) -> None:
     good = cas.path(put(cas, tmp_path, b"one"))
     flipped, short, folder, link = (cas.path(put(cas, tmp_path, data)) for data in (b"2", b"three", b"4", b"5"))
     rewrite(flipped, b"3")
@@ -117,7 +117,7 @@ def test_whatever_is_no_blob_is_found(cas: DiskCAS, tmp_path: Path) -> None:
     assert cas.discard_damaged() == []
 
 
-def test_a_blob_cut_short_is_not_held_and_is_replaced(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_truncated_blob_is_missing_and_is_replaced(cas: DiskCAS, tmp_path: Path) -> None:
     path = cas.path(put(cas, tmp_path, b"one"))
     rewrite(path, b"on")
     assert cas.missing([ONE]) == {ONE}
@@ -125,7 +125,7 @@ def test_a_blob_cut_short_is_not_held_and_is_replaced(cas: DiskCAS, tmp_path: Pa
     assert read_verified(cas.get(ONE)) == b"one"
 
 
-def test_a_blob_of_other_bytes_is_found_out_when_it_is_read(cas: DiskCAS, tmp_path: Path) -> None:
+def test_a_blob_with_other_bytes_is_detected_on_reading(cas: DiskCAS, tmp_path: Path) -> None:
     rewrite(cas.path(put(cas, tmp_path, b"one")), b"two")
     with pytest.raises(BlobDamaged):
         read_verified(cas.get(ONE))
@@ -148,7 +148,7 @@ def test_a_use_is_noted(cas: DiskCAS, tmp_path: Path, use: str) -> None:
 UNREADABLE = Path("/proc/self/mem")  # its first page is nobody's: the system answers with EIO, as for a bad sector
 
 
-def test_what_the_disk_cannot_give_is_damaged(tmp_path: Path) -> None:
+def test_what_the_disk_cannot_read_is_damaged(tmp_path: Path) -> None:
     blob = HeldBlob(ONE, UNREADABLE)
     with (tmp_path / "new").open("x+b") as file:
         for read in (lambda: copy_verified(blob, len), lambda: place(blob, file), lambda: blob.open().read(9)):
@@ -156,7 +156,7 @@ def test_what_the_disk_cannot_give_is_damaged(tmp_path: Path) -> None:
                 read()
 
 
-def test_what_the_disk_cannot_give_is_discarded(cas: DiskCAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_disk_cannot_read_is_discarded(cas: DiskCAS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = put(cas, tmp_path, b"one"), put(cas, tmp_path, b"two")
     real = HeldBlob.open
     monkeypatch.setattr(HeldBlob, "open", lambda blob: real(HeldBlob(ONE, UNREADABLE) if blob.digest == ONE else blob))

@@ -23,7 +23,7 @@ def folder(tmp_path: Path, warnings: list[Problem]) -> Path:
     return tmp_path / "cache"
 
 
-def test_all_of_it_is_the_owners_alone(tmp_path: Path, warnings: list[Problem]) -> None:
+def test_the_cache_is_private_to_its_owner(tmp_path: Path, warnings: list[Problem]) -> None:
     before = os.umask(0)
     try:
         prepare(tmp_path / "cache", warnings.append)
@@ -35,21 +35,21 @@ def test_all_of_it_is_the_owners_alone(tmp_path: Path, warnings: list[Problem]) 
 
 @pytest.mark.parametrize("part", ["", *PARTS, "records/cache.db"])
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
-def test_what_others_can_write_is_refused(folder: Path, warnings: list[Problem], part: str, mode: int) -> None:
+def test_a_cache_that_others_can_write_is_refused(folder: Path, warnings: list[Problem], part: str, mode: int) -> None:
     (folder / "records" / "cache.db").touch(0o600)
     (folder / part).chmod(mode)
     with pytest.raises(StoreError, match=r"(?s)other users can write to .*chmod [67]00" if part else "chmod 700"):
         prepare(folder, warnings.append)
 
 
-def test_what_others_can_read_is_not(folder: Path, warnings: list[Problem]) -> None:
+def test_a_cache_that_others_can_read_is_accepted(folder: Path, warnings: list[Problem]) -> None:
     folder.chmod(0o755)
     prepare(folder, warnings.append)
     assert warnings == []
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o777])
-def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path, warnings: list[Problem], mode: int) -> None:
+def test_a_link_is_judged_by_its_target(folder: Path, tmp_path: Path, warnings: list[Problem], mode: int) -> None:
     (tmp_path / "link").symlink_to(folder)
     folder.chmod(mode)
     if mode == 0o700:
@@ -59,8 +59,8 @@ def test_a_link_is_judged_by_where_it_leads(folder: Path, tmp_path: Path, warnin
         prepare(tmp_path / "link", warnings.append)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to somebody else")
-def test_a_link_of_somebody_else_is_refused(folder: Path, tmp_path: Path, warnings: list[Problem]) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to another user")
+def test_a_link_of_another_user_is_refused(folder: Path, tmp_path: Path, warnings: list[Problem]) -> None:
     (tmp_path / "link").symlink_to(folder)
     os.chown(tmp_path / "link", 12345, 12345, follow_symlinks=False)
     with pytest.raises(StoreError, match="other users can write"):
@@ -68,7 +68,7 @@ def test_a_link_of_somebody_else_is_refused(folder: Path, tmp_path: Path, warnin
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"Signature: 8a477f597d28d172789f06886806bc55"])
-def test_a_damaged_tag_is_written_anew(folder: Path, warnings: list[Problem], content: bytes) -> None:
+def test_a_damaged_tag_is_written_again(folder: Path, warnings: list[Problem], content: bytes) -> None:
     whole = (folder / "CACHEDIR.TAG").read_bytes()
     (folder / "CACHEDIR.TAG").write_bytes(content)
     prepare(folder, warnings.append)
@@ -77,7 +77,7 @@ def test_a_damaged_tag_is_written_anew(folder: Path, warnings: list[Problem], co
 
 
 @pytest.mark.parametrize("what", ["folder", "dangling link"])
-def test_what_is_in_the_place_of_the_tag(folder: Path, tmp_path: Path, warnings: list[Problem], what: str) -> None:
+def test_something_else_instead_of_the_tag(folder: Path, tmp_path: Path, warnings: list[Problem], what: str) -> None:
     tag = folder / "CACHEDIR.TAG"
     tag.unlink()
     tag.mkdir() if what == "folder" else tag.symlink_to(tmp_path / "elsewhere")
@@ -86,21 +86,21 @@ def test_what_is_in_the_place_of_the_tag(folder: Path, tmp_path: Path, warnings:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_file_in_the_way_is_told(folder: Path, warnings: list[Problem]) -> None:
+def test_a_file_in_the_way_is_reported(folder: Path, warnings: list[Problem]) -> None:
     (folder / "locks").rmdir()
     (folder / "locks").write_text("")
     with pytest.raises(StoreError, match="locks"):
         prepare(folder, warnings.append)
 
 
-def test_a_folder_of_other_things_is_no_cache(tmp_path: Path, warnings: list[Problem]) -> None:
+def test_a_folder_with_other_files_is_not_a_cache(tmp_path: Path, warnings: list[Problem]) -> None:
     (tmp_path / "gdcbuild.yaml").touch()
     with pytest.raises(StoreError, match="is not a gdcbuild cache"):
         prepare(tmp_path, warnings.append)
     assert [p.name for p in tmp_path.iterdir()] == ["gdcbuild.yaml"]
 
 
-def test_a_cache_without_its_tag_is_one(folder: Path, warnings: list[Problem]) -> None:
+def test_a_cache_without_its_tag_is_accepted(folder: Path, warnings: list[Problem]) -> None:
     (folder / "CACHEDIR.TAG").unlink()
     for name in ("listings", "lost+found", ".CACHEDIR.TAG.7"):
         (folder / name).mkdir(exist_ok=True)

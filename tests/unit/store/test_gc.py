@@ -1,4 +1,4 @@
-"""What a collection leaves alone because somebody else came to use it meanwhile."""
+"""What a collection keeps because another process uses it meanwhile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_toolchain_that_is_used_while_another_one_is_removed(cache: Cache, mon
     assert [mark.exists() for mark in marks].count(True) == 2
 
 
-def test_a_toolchain_that_somebody_is_about_to_use(cache: Cache) -> None:
+def test_a_toolchain_that_is_about_to_be_used(cache: Cache) -> None:
     held, free = made(cache, "held"), made(cache, "free")
     with cache.locks.hold("toolchain-held"):
         assert cache.collect(30 * 86_400.0, None).toolchains == 1

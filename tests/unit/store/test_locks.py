@@ -36,7 +36,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["link", "dangling link", "folder", "fifo", "text"])
-def test_what_is_in_the_place_of_a_lock_is_no_hindrance(tmp_path: Path, what: str) -> None:
+def test_something_else_instead_of_a_lock_file_is_removed(tmp_path: Path, what: str) -> None:
     path, elsewhere = tmp_path / "locks" / "name", tmp_path / "elsewhere"
     path.parent.mkdir()
     if what == "folder":
@@ -60,7 +60,7 @@ def test_nothing_is_left_of_a_lock(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_locked_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_locked_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "locks").write_text("not ours")
     with pytest.raises(OSError, match="locks"), FileLocks(tmp_path / "locks").hold("name"):
         pass
@@ -79,7 +79,7 @@ for _ in range(300):
 
 
 @pytest.mark.slow
-def test_one_at_a_time_though_the_file_comes_and_goes(tmp_path: Path) -> None:
+def test_one_at_a_time_although_the_file_is_removed_and_created(tmp_path: Path) -> None:
     (tmp_path / "count").write_text("0")
     processes = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(4)]
     assert [p.wait(60) for p in processes] == [0, 0, 0, 0]

@@ -73,7 +73,7 @@ def test_a_damaged_record_is_a_miss(tmp_path: Path, records: DiskRecords, warnin
 @pytest.mark.parametrize(
     "content", [b"", b"garbage", b"SQLite format 3\x00" + b"\xff" * 4096], ids=["empty", "garbage", "header"]
 )
-def test_a_damaged_database_is_begun_anew(
+def test_a_damaged_database_is_created_again(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem], content: bytes
 ) -> None:
     close(records)
@@ -87,7 +87,7 @@ def test_a_damaged_database_is_begun_anew(
     assert not content or warnings
 
 
-def test_no_flipped_bit_is_believed(tmp_path: Path, records: DiskRecords) -> None:
+def test_every_flipped_bit_is_detected(tmp_path: Path, records: DiskRecords) -> None:
     with sqlite3.connect(tmp_path / "records" / "cache.db") as database:
         (text,) = database.execute("SELECT value FROM Cache WHERE key = 'result:k'").fetchone()
     for place in range(len(text)):
@@ -97,33 +97,33 @@ def test_no_flipped_bit_is_believed(tmp_path: Path, records: DiskRecords) -> Non
             assert records.get("result", "k") is None
 
 
-def test_a_record_under_anothers_name_is_not_believed(tmp_path: Path, records: DiskRecords) -> None:
+def test_a_record_under_another_name_is_not_used(tmp_path: Path, records: DiskRecords) -> None:
     plant(tmp_path, "DELETE FROM Cache WHERE key = 'result:k'")
     plant(tmp_path, "UPDATE Cache SET key = 'result:k' WHERE key = 'result:other'")
     assert records.get("result", "k") is None
 
 
 @pytest.mark.parametrize("cut", range(0, 34, 3))
-def test_a_record_cut_short_is_a_miss(tmp_path: Path, records: DiskRecords, cut: int) -> None:
+def test_a_truncated_record_is_a_miss(tmp_path: Path, records: DiskRecords, cut: int) -> None:
     plant(tmp_path, "UPDATE Cache SET value = substr(value, 1, ?) WHERE key = 'result:k'", cut)
     assert records.get("result", "k") is None
 
 
-def test_what_is_planted_beside_is_not_taken_for_a_record(tmp_path: Path, records: DiskRecords) -> None:
+def test_planted_rows_are_not_records(tmp_path: Path, records: DiskRecords) -> None:
     canary = tmp_path / "canary"
     plant(tmp_path, "UPDATE Cache SET raw = 0, key = ? WHERE key = 'result:other'", pickle.dumps(Canary(canary)))
     assert records.keys("result") == ["k"]
     assert not canary.exists()
 
 
-def test_settings_that_nobody_knows_are_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+def test_unknown_settings_are_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
     close(records)
     plant(tmp_path, "INSERT INTO Settings VALUES ('disk_unheard_of', 'x')")
     assert DiskRecords(tmp_path / "records", warnings.append).get("result", "k") is None
     assert warnings
 
 
-def test_a_locked_database_is_no_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+def test_a_locked_database_is_not_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
     close(records)
     records._cache._timeout = 0.05
     with sqlite3.connect(tmp_path / "records" / "cache.db", isolation_level=None) as other:
@@ -141,7 +141,7 @@ def test_a_file_in_the_way_is_left_there(tmp_path: Path, warnings: list[Problem]
     assert (tmp_path / "records").read_text() == "not ours"
 
 
-def test_values_that_are_no_json_are_refused(records: DiskRecords) -> None:
+def test_values_that_are_not_json_are_refused(records: DiskRecords) -> None:
     with pytest.raises(TypeError):
         records.put("result", "k", object())
 
@@ -154,7 +154,7 @@ def test_many_records_are_kept(tmp_path: Path, records: DiskRecords) -> None:
     assert len(again.keys("stat")) == 2000
 
 
-def test_a_record_of_another_schema_is_absent_without_a_word(
+def test_a_record_of_another_schema_is_silently_absent(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gdcbuild.store.records._SCHEMA", 2)
@@ -163,14 +163,14 @@ def test_a_record_of_another_schema_is_absent_without_a_word(
     assert (records.get("result", "k"), warnings) == ("newer", [])
 
 
-def test_a_schema_that_was_flipped_is_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+def test_a_flipped_schema_is_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
     plant(tmp_path, "UPDATE Cache SET value = '3' || substr(value, 2) WHERE key = 'result:k'")
     assert records.get("result", "k") is None
     assert warnings
 
 
 def damage(tmp_path: Path) -> None:
-    """Overwrite all pages but the first, which tells what the database is."""
+    """Overwrite all pages but the first, which identifies the database."""
     path = tmp_path / "records" / "cache.db"
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
 
@@ -184,12 +184,12 @@ USES: dict[str, Callable[[DiskRecords], object]] = {
 
 
 @pytest.mark.parametrize("use", list(USES))
-def test_damage_that_shows_later_begins_it_anew(
+def test_damage_found_later_recreates_the_database(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem], use: str
 ) -> None:
     for n in range(500):
         records.put("stat", str(n), "x" * 500)
-    close(records)  # all is in the database now, and is read anew
+    close(records)  # all is in the database now, and is read again
     damage(tmp_path)
     USES[use](records)
     assert ["created again" in w.message for w in warnings] == [True]
@@ -199,7 +199,7 @@ def test_damage_that_shows_later_begins_it_anew(
     assert DiskRecords(tmp_path / "records", warnings.append).get("result", "k") == "after"
 
 
-def test_what_one_process_begins_anew_another_one_takes_up(
+def test_a_database_recreated_by_one_process_is_used_by_another(
     tmp_path: Path, records: DiskRecords, warnings: list[Problem]
 ) -> None:
     others: list[Problem] = []
@@ -212,7 +212,7 @@ def test_what_one_process_begins_anew_another_one_takes_up(
     assert records.get("result", "k") is None
     records.put("result", "k", "after")
     assert other.get("stat", "7") is None
-    assert other.get("result", "k") == "after", "it is not begun anew twice"
+    assert other.get("result", "k") == "after", "it is not created twice"
     assert len(warnings) == 1
 
 
@@ -250,11 +250,11 @@ def test_a_check_removes_what_is_damaged_and_nothing_else(tmp_path: Path, record
     assert records.keys("result") == ["other"]
 
 
-def test_a_full_disk_is_no_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+def test_a_full_disk_is_not_damage(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
     records._cache._sql("PRAGMA max_page_count = 12")
     for n in range(100):
         records.put("stat", str(n), "x" * 1000)
-    assert ["full" in w.message for w in warnings] == [True], "it is told, and told once"
+    assert ["full" in w.message for w in warnings] == [True], "it is reported, and only once"
     assert records.get("result", "k") == {"a": [1, "x", None]}
 
 
@@ -286,14 +286,14 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path, killed: Path, warn
 
 
 @pytest.mark.parametrize("frames", [0, 1, 50, 101])
-def test_a_log_that_was_cut_is_told(tmp_path: Path, killed: Path, warnings: list[Problem], frames: int) -> None:
+def test_a_truncated_log_is_reported(tmp_path: Path, killed: Path, warnings: list[Problem], frames: int) -> None:
     os.truncate(killed, 32 + frames * (4096 + 24))
     assert count(tmp_path, warnings) < 100
     assert ["latest entries" in w.message for w in warnings] == [True]
 
 
 @pytest.mark.parametrize("part", [0, 0.3, 0.9])
-def test_a_flipped_bit_of_a_log_is_told(tmp_path: Path, killed: Path, warnings: list[Problem], part: float) -> None:
+def test_a_flipped_bit_of_a_log_is_reported(tmp_path: Path, killed: Path, warnings: list[Problem], part: float) -> None:
     data = bytearray(killed.read_bytes())
     data[int(part * len(data))] ^= 4
     killed.write_bytes(data)
@@ -304,19 +304,19 @@ def test_a_flipped_bit_of_a_log_is_told(tmp_path: Path, killed: Path, warnings: 
     assert found.discard_damaged() == []
 
 
-def test_a_log_without_its_database_is_told(tmp_path: Path, killed: Path, warnings: list[Problem]) -> None:
+def test_a_log_without_its_database_is_reported(tmp_path: Path, killed: Path, warnings: list[Problem]) -> None:
     (tmp_path / "records" / "cache.db").unlink()
     assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 15, 16, 100, 511, 512, 4096])
-def test_a_database_that_was_cut_is_told(tmp_path: Path, records: DiskRecords, warnings: list[Problem], left: int) -> None:
+def test_a_truncated_database_is_reported(tmp_path: Path, records: DiskRecords, warnings: list[Problem], left: int) -> None:
     close(records)
     os.truncate(tmp_path / "records" / "cache.db", left)
     assert (count(tmp_path, warnings), len(warnings)) == (0, 1)
 
 
-def test_the_log_of_a_running_process_is_left_alone(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
+def test_the_log_of_a_running_process_is_not_touched(tmp_path: Path, records: DiskRecords, warnings: list[Problem]) -> None:
     index = tmp_path / "records" / "cache.db-shm"
     before = index.stat()
     other = DiskRecords(tmp_path / "records", warnings.append)
@@ -327,7 +327,7 @@ def test_the_log_of_a_running_process_is_left_alone(tmp_path: Path, records: Dis
     assert records.get("result", "k") == 2
 
 
-def test_a_record_that_a_damaged_index_hides_is_told(tmp_path: Path, records: DiskRecords) -> None:
+def test_a_record_that_a_damaged_index_hides_is_reported(tmp_path: Path, records: DiskRecords) -> None:
     close(records)
     database = tmp_path / "records" / "cache.db"
     whole, name = database.read_bytes(), b"result:other"

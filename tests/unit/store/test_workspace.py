@@ -42,7 +42,7 @@ def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RACY_NS", -(10**12))
 
 
-def test_a_file_at_rest_is_read_once(
+def test_an_unchanged_file_is_read_once(
     tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_rest(monkeypatch)
@@ -52,13 +52,13 @@ def test_a_file_at_rest_is_read_once(
     assert (again.digest, again.crc) == (digest, zlib.crc32(b"first")) == (Digest.of(b"first"), again.crc)
 
 
-def test_a_file_that_has_just_been_written_is_not_remembered(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
+def test_a_file_that_was_just_written_is_not_cached(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
     os.utime(file, (2**33, 2**33))
     DiskWorkspace(tmp_path, records).digest("file")
     assert memo(records, file) is None
 
 
-def test_another_content_of_one_size_and_time_is_seen(
+def test_other_content_of_the_same_size_and_time_is_detected(
     tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_rest(monkeypatch)
@@ -71,7 +71,7 @@ def test_another_content_of_one_size_and_time_is_seen(
 
 
 @pytest.mark.parametrize("planted", [None, 5, [], ["a"] * 5, [0, 0, 0, 0, "x", 1], [0, 0, 0, 0, "x", 1, 2]])
-def test_a_memo_that_does_not_fit_is_not_used(
+def test_a_memo_that_does_not_match_is_not_used(
     tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch, planted: object
 ) -> None:
     at_rest(monkeypatch)
@@ -80,7 +80,7 @@ def test_a_memo_that_does_not_fit_is_not_used(
     assert memo(records, file) not in (None, planted)
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
     workspace = DiskWorkspace(tmp_path, records)
     workspace.digest("file")
     file.unlink()
@@ -91,14 +91,14 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, file: Path, records: Memory
         workspace.digest("folder")
 
 
-def test_a_large_files_checksum_is_found_beside_its_digest(tmp_path: Path, records: MemoryRecords) -> None:
+def test_a_large_files_checksum_is_computed_with_its_digest(tmp_path: Path, records: MemoryRecords) -> None:
     data = bytes(range(256)) * 20_000
     (tmp_path / "large").write_bytes(data)
     blob = DiskWorkspace(tmp_path, records).blob("large")
     assert (blob.digest, blob.crc) == (Digest.of(data), zlib.crc32(data))
 
 
-def test_a_small_file_is_sooner_read_than_asked_for(
+def test_a_small_file_is_read_rather_than_looked_up(
     tmp_path: Path, file: Path, records: MemoryRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_rest(monkeypatch)
@@ -134,6 +134,6 @@ def test_git_lfs_takes_paths_of_its_repository(tmp_path: Path, records: MemoryRe
     assert found.hint == f"fetch it: {command}"
 
 
-def test_a_large_file_is_no_stand_in_and_is_not_read_for_that(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
+def test_a_large_file_is_not_checked_for_a_stand_in(tmp_path: Path, file: Path, records: MemoryRecords) -> None:
     os.truncate(file, 1 << 40)
     assert DiskWorkspace(tmp_path, records).standin("file") is None
