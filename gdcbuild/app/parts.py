@@ -16,14 +16,14 @@ from gdcbuild.source.environment import Environment, Variables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gdcbuild.build.rebuilder import Ports, Rebuilder
+    from gdcbuild.building.rebuilder import Ports, Rebuilder
     from gdcbuild.core.digest import Digest
     from gdcbuild.core.events import Event
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.ports import Remote
     from gdcbuild.core.seal import Checkout
     from gdcbuild.files.read_progress import Watched
-    from gdcbuild.publish.observe import Bucket
+    from gdcbuild.publishing.observe import Bucket
     from gdcbuild.source.plain import PlainSource
     from gdcbuild.source.source import Source
 
@@ -74,13 +74,13 @@ class Parts:
         return Cache(self._cache_folder, self.emit)
 
     def _rebuilder(self, graph: Graph) -> Rebuilder:
-        from gdcbuild.build.rebuilder import Rebuilder
+        from gdcbuild.building.rebuilder import Rebuilder
 
         return Rebuilder(graph, self._ports)
 
     @cached_property
     def _ports(self) -> Ports:
-        from gdcbuild.build.rebuilder import Ports
+        from gdcbuild.building.rebuilder import Ports
         from gdcbuild.frameworks import FRAMEWORKS
         from gdcbuild.runners.process import LocalRunner
         from gdcbuild.runners.toolchains import VenvToolchains
@@ -107,7 +107,7 @@ class Parts:
         self, source: Source, environment: str | None, complete: bool, repair: bool = False
     ) -> tuple[Environment, Bucket]:
         """The chosen environment and its bucket. `complete` means that all versions of the manifest are looked up."""
-        from gdcbuild.publish.observe import Bucket
+        from gdcbuild.publishing.observe import Bucket
         from gdcbuild.remotes import remembered, waited
 
         chosen = source.environment(environment)

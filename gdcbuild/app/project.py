@@ -30,7 +30,7 @@ from gdcbuild.manifest.find import find
 
 if TYPE_CHECKING:
     from gdcbuild.app.calls import Explained, Options, Status, Verification
-    from gdcbuild.build.judge import Judge
+    from gdcbuild.building.judge import Judge
     from gdcbuild.core.events import Event
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.ids import VersionId
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gdcbuild.core.run import Report
     from gdcbuild.core.standing import Standing
     from gdcbuild.engine.apply import Running
-    from gdcbuild.publish.observe import Bucket
+    from gdcbuild.publishing.observe import Bucket
     from gdcbuild.source.environment import Environment
     from gdcbuild.source.source import Source
 
@@ -131,7 +131,7 @@ class Project:
         """
         from gdcbuild.app.calls import Verification
         from gdcbuild.frameworks import FRAMEWORKS
-        from gdcbuild.publish.observe import Look, audit, observe
+        from gdcbuild.publishing.observe import Look, audit, observe
         from gdcbuild.remotes import waited
 
         source, wanted = self._selected(select)
@@ -148,7 +148,7 @@ class Project:
     def explain(self, select: Sequence[str], environment: str | None = None) -> Mapping[VersionId, Explained]:
         """Why each version would be built and published, or not."""
         from gdcbuild.app.calls import Explained
-        from gdcbuild.build.explain import explain
+        from gdcbuild.building.explain import explain
 
         source, wanted = self._checked(select)
         graph, judged, rebuilder = source.work(wanted)
@@ -158,7 +158,7 @@ class Project:
     @_public
     def validate(self) -> Graph:
         """Check that every file exists and parses, and return the graph of the whole workspace."""
-        from gdcbuild.build import standins
+        from gdcbuild.building import standins
         from gdcbuild.manifest.mistakes import Mistakes
         from gdcbuild.source.syntax import refuse_mistakes
         from gdcbuild.store.workspace import DiskWorkspace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from gdcbuild.build.artifacts import files_of
-from gdcbuild.build.judge import Judge, Work
+from gdcbuild.building.artifacts import files_of
+from gdcbuild.building.judge import Judge, Work
 from gdcbuild.core.digest import Digest
 from gdcbuild.core.events import Event
 from gdcbuild.core.ids import VersionId
@@ -17,7 +17,7 @@ from gdcbuild.core.standing import Absent
 from gdcbuild.engine import planner
 from gdcbuild.engine.jobs import Jobs, Target
 from gdcbuild.errors import Problem, Refused
-from gdcbuild.publish.observe import Bucket, Observation
+from gdcbuild.publishing.observe import Bucket, Observation
 
 
 @dataclass(frozen=True, slots=True)

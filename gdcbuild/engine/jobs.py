@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gdcbuild import __version__
-from gdcbuild.build import scheduler
-from gdcbuild.build.artifacts import Artifact, files_of, named
-from gdcbuild.build.judge import Work
+from gdcbuild.building import scheduler
+from gdcbuild.building.artifacts import Artifact, files_of, named
+from gdcbuild.building.judge import Work
 from gdcbuild.core.decision import change_of
 from gdcbuild.core.digest import Digest
 from gdcbuild.core.events import (
@@ -54,9 +54,9 @@ from gdcbuild.errors import (
 )
 from gdcbuild.files.content import copy_verified
 from gdcbuild.files.read_progress import EVERY
-from gdcbuild.publish.observe import Observation, compare
-from gdcbuild.publish.publisher import publish
-from gdcbuild.publish.writer import Release, SoFar
+from gdcbuild.publishing.observe import Observation, compare
+from gdcbuild.publishing.publisher import publish
+from gdcbuild.publishing.writer import Release, SoFar
 
 _DECIDE = "decide"
 """The job that refuses versions that must not change, once everything that only a build could tell is built."""

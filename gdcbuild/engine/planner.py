@@ -9,11 +9,11 @@ from gdcbuild.core.decision import change_of
 from gdcbuild.core.plan import Change, Kind, Plan
 
 if TYPE_CHECKING:
-    from gdcbuild.build.judge import Judge
+    from gdcbuild.building.judge import Judge
     from gdcbuild.core.ids import VersionId
     from gdcbuild.core.plan import Desired, Terms
     from gdcbuild.core.standing import Standing
-    from gdcbuild.publish.observe import Bucket, Observation
+    from gdcbuild.publishing.observe import Bucket, Observation
 
 
 def survey(

@@ -17,7 +17,7 @@ from gdcbuild.files.memo import RACY_NS
 from gdcbuild.memory.snapshot import Part, Rows, Snapshot, stamp
 
 if TYPE_CHECKING:
-    from gdcbuild.build.judge import Judged
+    from gdcbuild.building.judge import Judged
     from gdcbuild.core.graph import Action, Graph
     from gdcbuild.core.ids import VersionId
 

@@ -22,7 +22,7 @@ from gdcbuild.memory.snapshot import Head, Snapshot, stamp, write
 from gdcbuild.source.environment import Environment, Variables
 
 if TYPE_CHECKING:
-    from gdcbuild.build.judge import Judged, Work
+    from gdcbuild.building.judge import Judged, Work
     from gdcbuild.core.graph import Graph
     from gdcbuild.core.plan import Desired
     from gdcbuild.errors import Location

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from gdcbuild.build.judge import NOTHING, Judged, Work, desired, judge
-from gdcbuild.build.rebuilder import Rebuilder
+from gdcbuild.building.judge import NOTHING, Judged, Work, desired, judge
+from gdcbuild.building.rebuilder import Rebuilder
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Desired

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gdcbuild.build.judge import Judge
+from gdcbuild.building.judge import Judge
 
 if TYPE_CHECKING:
     from gdcbuild.core.ids import VersionId

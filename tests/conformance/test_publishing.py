@@ -8,9 +8,9 @@ from gdcbuild.core.digest import Blob, BytesBlob
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote
-from gdcbuild.publish.observe import observe
-from gdcbuild.publish.publisher import Publication, publish
-from gdcbuild.publish.writer import Release
+from gdcbuild.publishing.observe import observe
+from gdcbuild.publishing.publisher import Publication, publish
+from gdcbuild.publishing.writer import Release
 from tests.unit.engine.world import verify
 
 ID = VersionId("digits", "1")

@@ -156,3 +156,9 @@ def test_importing_it_imports_nothing_else() -> None:
     assert (Path(gdcbuild.__file__).parent / "py.typed").exists()
     with pytest.raises(AttributeError, match="has no attribute 'aply'"):
         gdcbuild.aply  # noqa: B018
+
+
+def test_no_part_has_the_name_of_a_verb() -> None:
+    """A submodule becomes an attribute of the package once it is imported, and would hide the function."""
+    parts = {path.stem for path in (ROOT / "gdcbuild").iterdir() if not path.name.startswith("__")}
+    assert not parts & {name for names in gdcbuild._PLACES.values() for name in names}

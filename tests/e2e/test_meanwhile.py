@@ -14,7 +14,7 @@ import pytest
 
 from gdcbuild.app.calls import Options
 from gdcbuild.app.project import Project
-from gdcbuild.build.rebuilder import Rebuilder
+from gdcbuild.building.rebuilder import Rebuilder
 from gdcbuild.core.events import Warned
 from gdcbuild.core.plan import Kind, Plan
 from gdcbuild.errors import ActionFailed, Problem, Refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdcbuild.build.artifacts import Artifact, inputs_of, named
+from gdcbuild.building.artifacts import Artifact, inputs_of, named
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.graph import Action, Files, Graph, Image, Input, MadeBy, SourceFile, Version
 from gdcbuild.core.ids import VersionId

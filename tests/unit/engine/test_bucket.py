@@ -15,10 +15,10 @@ from gdcbuild.core.ports import Remote, RemoteObject
 from gdcbuild.core.seal import Provenance, Seal, SealedFile
 from gdcbuild.core.standing import Absent, Published, Standing, Unfinished, Unmanaged
 from gdcbuild.errors import RemoteError
-from gdcbuild.publish.bucket import claim_key, content, contents, newest_seals, read_seal
-from gdcbuild.publish.observe import Look, Observation, compare, observe
-from gdcbuild.publish.publisher import publish
-from gdcbuild.publish.writer import Release
+from gdcbuild.publishing.bucket import claim_key, content, contents, newest_seals, read_seal
+from gdcbuild.publishing.observe import Look, Observation, compare, observe
+from gdcbuild.publishing.publisher import publish
+from gdcbuild.publishing.writer import Release
 from gdcbuild.remotes.memory import MemoryRemote
 from tests.unit.engine.world import verify
 

@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import pytest
 
-from gdcbuild.build.explain import explain
-from gdcbuild.build.judge import judge
+from gdcbuild.building.explain import explain
+from gdcbuild.building.judge import judge
 from gdcbuild.core.digest import BytesBlob
 from gdcbuild.core.events import JobFinished
 from gdcbuild.core.graph import Action, Files, Graph, Input, SourceFile
@@ -15,7 +15,7 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Build, Change, Kind
 from gdcbuild.core.verdict import Unknown
 from gdcbuild.errors import Refused
-from gdcbuild.publish.bucket import claim_key, newest_seals
+from gdcbuild.publishing.bucket import claim_key, newest_seals
 from gdcbuild.report import text
 from tests.unit.engine.world import World, action, graph
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdcbuild.build.explain import explain
-from gdcbuild.build.judge import judge
+from gdcbuild.building.explain import explain
+from gdcbuild.building.judge import judge
 from gdcbuild.core.events import JobFinished
 from gdcbuild.core.graph import Action, Graph, MadeBy
 from gdcbuild.core.ids import VersionId

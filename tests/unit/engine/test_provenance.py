@@ -15,7 +15,7 @@ from gdcbuild.core.ids import VersionId
 from gdcbuild.core.plan import Kind
 from gdcbuild.core.seal import Provenance, Seal
 from gdcbuild.errors import Problem
-from gdcbuild.publish.bucket import newest_seals, read_seal
+from gdcbuild.publishing.bucket import newest_seals, read_seal
 from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import Toy, World, action, graph, join
 

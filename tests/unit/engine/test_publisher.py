@@ -15,10 +15,10 @@ from gdcbuild.core.plan import Terms
 from gdcbuild.core.ports import Remote, RemoteObject, Stored
 from gdcbuild.core.standing import Absent, Published, Standing, Unmanaged
 from gdcbuild.errors import BlobDamaged, GdcbuildError, Refused, RemoteError
-from gdcbuild.publish.bucket import newest_seals
-from gdcbuild.publish.observe import observe
-from gdcbuild.publish.publisher import Publication, publish
-from gdcbuild.publish.writer import Release, SoFar
+from gdcbuild.publishing.bucket import newest_seals
+from gdcbuild.publishing.observe import observe
+from gdcbuild.publishing.publisher import Publication, publish
+from gdcbuild.publishing.writer import Release, SoFar
 from gdcbuild.remotes.memory import MemoryRemote
 from tests.unit.engine.world import verify
 
@@ -97,8 +97,8 @@ def is_mixed(remote: Remote, entry: str) -> bool:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check for another publisher before every write, without a grace period."""
-    monkeypatch.setattr("gdcbuild.publish.writer.CHECK_EVERY", 0.0)
-    monkeypatch.setattr("gdcbuild.publish.writer.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.publishing.writer.CHECK_EVERY", 0.0)
+    monkeypatch.setattr("gdcbuild.publishing.writer.GRACE", 0.0)
     monkeypatch.setattr("gdcbuild.core.parallel.JOBS", 1)
 
 

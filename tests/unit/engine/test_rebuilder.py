@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gdcbuild.build import judge as judging
-from gdcbuild.build.artifacts import Artifact
+from gdcbuild.building import judge as judging
+from gdcbuild.building.artifacts import Artifact
 from gdcbuild.core.digest import Digest
 from gdcbuild.core.graph import Action, Input, MadeBy, Toolchain
 from gdcbuild.core.ports import Flag, Outputs, Run

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdcbuild.build.scheduler import Job, Report, run
+from gdcbuild.building.scheduler import Job, Report, run
 from gdcbuild.core.ports import Flag
 from gdcbuild.errors import ActionFailed, Interrupted, Problem
 
@@ -153,8 +153,8 @@ class Simulated:
                 return future
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gdcbuild.build.scheduler.ThreadPoolExecutor", Pool)
-            patch.setattr("gdcbuild.build.scheduler.SimpleQueue", Ended)
+            patch.setattr("gdcbuild.building.scheduler.ThreadPoolExecutor", Pool)
+            patch.setattr("gdcbuild.building.scheduler.SimpleQueue", Ended)
             return run(jobs, self.workers, keep_going, pools)
 
 
@@ -287,7 +287,7 @@ def test_an_interrupt_cancels_running_jobs_and_waits_for_them(monkeypatch: pytes
             started.wait(10)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("gdcbuild.build.scheduler.SimpleQueue", Interrupting)
+    monkeypatch.setattr("gdcbuild.building.scheduler.SimpleQueue", Interrupting)
     log = Log()
     with pytest.raises(Interrupted):
         run([Job("patient", (), patient), log.job("next"), log.job("after", "patient")], 1, keep_going=True)
@@ -301,7 +301,7 @@ def test_a_job_that_ignores_an_interrupt_is_not_waited_for_long(monkeypatch: pyt
     def deaf(_cancel: Flag) -> None:
         over.wait(30)
 
-    monkeypatch.setattr("gdcbuild.build.scheduler.END_SECONDS", 0.05)
+    monkeypatch.setattr("gdcbuild.building.scheduler.END_SECONDS", 0.05)
     started = time.monotonic()
     try:
         with pytest.raises(ZeroDivisionError):

@@ -16,7 +16,7 @@ from gdcbuild.core.plan import Kind
 from gdcbuild.core.ports import Run
 from gdcbuild.core.seal import Seal, SealedFile
 from gdcbuild.errors import Refused
-from gdcbuild.publish.bucket import claim_key, newest_seals
+from gdcbuild.publishing.bucket import claim_key, newest_seals
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.runners.memory import MemoryRunner
 from tests.unit.engine.world import World, action, graph
@@ -110,7 +110,7 @@ def effect(world: World, repair: bool) -> tuple[str, set[str]]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdcbuild.publish.writer.GRACE", 0.0)
+    monkeypatch.setattr("gdcbuild.publishing.writer.GRACE", 0.0)
 
 
 EXPECTED = {

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gdcbuild.build.judge import NOTHING, Judged, Work, desired, judge
-from gdcbuild.build.rebuilder import Ports, Rebuilder
+from gdcbuild.building.judge import NOTHING, Judged, Work, desired, judge
+from gdcbuild.building.rebuilder import Ports, Rebuilder
 from gdcbuild.core.digest import Blob
 from gdcbuild.core.graph import Action, Command, Graph, Image, Input, MadeBy, Policy, SourceFile, Toolchain, Version
 from gdcbuild.core.ids import VersionId
@@ -22,7 +22,7 @@ from gdcbuild.engine.apply import Running, apply, build
 from gdcbuild.engine.planner import survey
 from gdcbuild.errors import Problem
 from gdcbuild.files.read_progress import unwatched
-from gdcbuild.publish.observe import Bucket, Look, audit, observe
+from gdcbuild.publishing.observe import Bucket, Look, audit, observe
 from gdcbuild.remotes.memory import MemoryRemote
 from gdcbuild.report.memory import Recorder
 from gdcbuild.runners.memory import FixedToolchains, MemoryRunner

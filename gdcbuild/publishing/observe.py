@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gdcbuild.core import parallel
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.standing import Absent, Published, Standing, Unfinished, Unmanaged
-from gdcbuild.publish.bucket import (
+from gdcbuild.publishing.bucket import (
     Sealed,
     as_listed,
     claimed,

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gdcbuild.build import standins
-from gdcbuild.build.artifacts import Artifact
-from gdcbuild.build.rebuilder import Rebuilder
+from gdcbuild.building import standins
+from gdcbuild.building.artifacts import Artifact
+from gdcbuild.building.rebuilder import Rebuilder
 from gdcbuild.core.graph import Action, Graph, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.parallel import each

@@ -18,7 +18,7 @@ from gdcbuild.core.seal import Provenance, Seal, SealedFile
 from gdcbuild.core.standing import Published, Standing, Unfinished, Unmanaged
 from gdcbuild.errors import Problem, Refused, RemoteError
 from gdcbuild.files.content import copy_verified, hash_stream
-from gdcbuild.publish.bucket import (
+from gdcbuild.publishing.bucket import (
     Sealed,
     claim_key,
     claimed,
@@ -27,7 +27,7 @@ from gdcbuild.publish.bucket import (
     newest_claims,
     read_seal,
 )
-from gdcbuild.publish.observe import other_content, unlike_as_listed
+from gdcbuild.publishing.observe import other_content, unlike_as_listed
 
 CLAIM_SCHEMA = 1
 ROUNDS = 8

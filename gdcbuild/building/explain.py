@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gdcbuild.build.judge import Judged
-from gdcbuild.build.rebuilder import Rebuilder
+from gdcbuild.building.judge import Judged
+from gdcbuild.building.rebuilder import Rebuilder
 from gdcbuild.core.graph import Graph
 from gdcbuild.core.ids import VersionId
 from gdcbuild.core.verdict import Explanation, Miss

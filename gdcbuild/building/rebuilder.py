@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gdcbuild.build.artifacts import Artifact, Origin, inputs_of
+from gdcbuild.building.artifacts import Artifact, Origin, inputs_of
 from gdcbuild.core.digest import Digest, Tree
 from gdcbuild.core.graph import Action, Command, Files, Graph
 from gdcbuild.core.key import PROGRAM, Difference, Key, differences, key_of

@@ -24,9 +24,9 @@ from gdcbuild.core.plan import Build, Desired, Kind, Terms, refused
 from gdcbuild.core.ports import Remote
 from gdcbuild.core.standing import Published, Standing, Unmanaged
 from gdcbuild.errors import Problem, Refused
-from gdcbuild.publish.bucket import claimed, contents, differences, newest_claims, newest_seals, read_seal
-from gdcbuild.publish.observe import standing_of
-from gdcbuild.publish.writer import Release, SoFar, Writer
+from gdcbuild.publishing.bucket import claimed, contents, differences, newest_claims, newest_seals, read_seal
+from gdcbuild.publishing.observe import standing_of
+from gdcbuild.publishing.writer import Release, SoFar, Writer
 
 Outcome = Literal["created", "replaced", "repaired", "unchanged"]
 
