@@ -24,6 +24,9 @@ from gdcbuild.files.content import Search
 
 Outcome = Literal["built", "cached"]
 
+_WIDE = ("utf-16-le", "utf-16-be")
+"""Encodings in which a tool may write a path, besides the file system's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -145,7 +148,7 @@ class Rebuilder:
         files: dict[str, Digest] = {}
         bound = []
         for path, file in outputs.items():
-            place = Search(os.fsencode(outputs.place))
+            place = Search(os.fsencode(outputs.place), *(outputs.place.encode(form, "surrogatepass") for form in _WIDE))
             files[path] = self.ports.cas.put(file, outputs.digests.get(path), place.look if outputs.place else None)
             if place.found:
                 bound.append(path)

@@ -71,19 +71,20 @@ def chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 class Search:
-    """Search for some bytes in a stream passed to `look` piece by piece, also across the borders of pieces."""
+    """Search for any of some byte strings in a stream passed to `look` piece by piece, also across the borders of pieces."""
 
-    def __init__(self, wanted: bytes) -> None:
+    def __init__(self, *wanted: bytes) -> None:
         self.found = False
         self._wanted = wanted
+        self._kept = max(map(len, wanted)) - 1
         self._end = b""
 
     def look(self, data: bytes) -> None:
         if self.found:
             return
-        kept = len(self._wanted) - 1
-        self.found = self._wanted in data or self._wanted in self._end + data[:kept]
-        self._end = (self._end + data[-kept:])[-kept:]
+        border = self._end + data[: self._kept]
+        self.found = any(wanted in data or wanted in border for wanted in self._wanted)
+        self._end = (self._end + data[-self._kept :])[-self._kept :]
 
 
 def beside(stream: BinaryIO, *works: Callable[[bytes], object]) -> Iterator[bytes]:

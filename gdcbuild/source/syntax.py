@@ -11,6 +11,7 @@ from pathlib import Path
 from gdcbuild.core.graph import Graph, Input, SourceFile
 from gdcbuild.core.ids import VersionId
 from gdcbuild.errors import ManifestError, Problem, of_system, raise_all
+from gdcbuild.files import standins
 from gdcbuild.frameworks import FRAMEWORKS
 
 
@@ -29,9 +30,12 @@ def _mistakes(graph: Graph, wanted: Iterable[VersionId], root: Path) -> Iterator
                 continue
             seen.add((action.kind, item))
             assert framework is not None
+            start = partial(_start, root / item.origin.path)
             display = posixpath.normpath(posixpath.join(shown, item.origin.path))
             try:
-                found = framework.mistake(action, item, partial(_start, root / item.origin.path))
+                if standins.recognise(item.path, start(standins.MAX_BYTES + 1)):  # reported as such, with what to do
+                    continue
+                found = framework.mistake(action, item, start)
             except OSError as error:
                 found = of_system(error, f"{display} cannot be read", "make the file readable")
             if found is not None:

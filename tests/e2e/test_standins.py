@@ -105,6 +105,12 @@ def test_a_pointer_instead_of_published_weights(workspace: Workspace) -> None:
     assert workspace.snapshot("bucket") == published
 
 
+def test_a_pointer_is_not_parsed_as_python(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": ONE_VERSION, "h.py": POINTER, "w.pt": b"weights"})
+    done = workspace.run("validate")
+    assert (done.code, f"'h.py' {LFS}" in done.err, "invalid syntax" in done.err) == (65, True, False), done.err
+
+
 def test_a_pointer_that_a_step_makes_is_not_published(workspace: Workspace) -> None:
     """Such as a step that copies a file that is not one of its inputs."""
     (workspace.root / "elsewhere").write_bytes(POINTER)

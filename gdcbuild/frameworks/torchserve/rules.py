@@ -45,7 +45,7 @@ class TorchServe:
     sources: Sequence[Key[Any]] = (WEIGHTS, MAR, EXPORT)
     keys: Sequence[Key[Any]] = (*IN_ARCHIVE, COMPRESSION)
     policy: Sequence[ChoiceKey] = (PICKLE,)
-    check_version: int = 8 + secrets.VERSION + standins.VERSION
+    check_version: int = 9 + secrets.VERSION + standins.VERSION
 
     def version_problem(self, version: str) -> str | None:  # noqa: ARG002 - the port's signature
         """None: TorchServe accepts any version."""

@@ -147,3 +147,12 @@ def test_a_search_finds_matches_across_pieces(size: int) -> None:
 
     assert all(found(b"x" * n + b"/work/" + b"y" * 7) for n in range(9))
     assert not any(found(b"x" * n + b"/worx/wor/" + b"y" * n) for n in range(9))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("wanted", [b"a", b"bcd", b"efghij"])
+def test_a_search_may_be_for_several(size: int, wanted: bytes) -> None:
+    search, text = Search(b"a", b"bcd", b"efghij"), b"xyzbc" + wanted + b"xyz"
+    for start in range(0, len(text), size):
+        search.look(text[start : start + size])
+    assert search.found

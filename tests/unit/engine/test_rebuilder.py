@@ -322,3 +322,18 @@ def test_outputs_with_the_path_of_their_folder_are_detected(world: World) -> Non
     verdict = judge(world, action("one", "a"))
     assert isinstance(verdict, Hit)
     assert verdict.bound == ("out",)
+
+
+@pytest.mark.parametrize("form", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_the_path_of_their_folder_is_found_in_several_encodings(world: World, form: str) -> None:
+    class Placed(MemoryRunner):
+        @contextmanager
+        def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
+            with super().run(run, cancel) as outputs:
+                yield Outputs(outputs, place="/work/é")
+
+    def written(_run: Run, _inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        return {"out": "made in /work/é/out".encode(form)}
+
+    world.runner = Placed({"join": written})
+    assert make(world, action("one", "a"))[0].bound == ("out",)

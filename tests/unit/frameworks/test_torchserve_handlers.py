@@ -97,6 +97,29 @@ SCRIPT = "if __name__ == '__main__':\n    from .parts import x\n    class Contex
         "handle = None\ndef make():\n    global handle\n    handle = made()\nmake()\n",
         "open = made\nwith open() as handle: ...\n" + OWN,
         "def answer(data, context): ...\nhandle = answer\n",
+        "for handle in (1, made()): ...\nclass A: ...\n" + OWN,
+        "for x, handle in ((1, 2), (3, made())): ...\nclass A: ...\n" + OWN,
+        "for (a, handle), b in [((1, 2), 3), (made(), 4)]: ...\nclass A: ...\n" + OWN,
+        "for handle in (1, 2):\n    handle = made()\nclass A: ...\n" + OWN,
+        "a, handle = 1, made()\n" + OWN,
+        "a, handle = 1, *made()\n" + OWN,
+        "made() or (handle := 3)\n" + OWN,
+        "x = 1 if made() else (handle := 3)\n" + OWN,
+        "x = made() < 1 < (handle := 3)\n" + OWN,
+        "x = [(handle := 3) for _ in made()]\n" + OWN,
+        "assert (handle := 3)\n" + OWN,
+        "x = (handle := 3), (handle := made())\n" + OWN,
+        OWN + "    def __call__(self, data, context): ...\nhandle = Own()\n",
+        OWN + "    def __new__(cls): ...\nhandle = Own()\n",
+        OWN + "    def __init__(self): self.__class__ = made()\nhandle = Own()\n",
+        OWN + "handle = Own()\nOwn.__call__ = made()\n",
+        OWN.replace("Own", "Own(Base)") + "handle = Own()\n",
+        "class Own:\n    __call__ = made()\nhandle = Own()\n" + OWN,
+        "class Own:\n    initialize = handle = None\nOwn.handle = Own.initialize = made()\n",
+        "class Own:\n    initialize = handle = None\n    handle, initialize = made()\n",
+        "class Own:\n    initialize = handle = None\n    def __getattribute__(self, name): ...\n",
+        "class Own:\n    initialize = handle = None\nfor name in ('handle', 'initialize'):\n    setattr(Own, name, print)\n",
+        "from x import Base\nclass Own(Base):\n    handle = None\n",
         "x = 1\n" + "#" * (1 << 20),
     ],
 )
@@ -217,6 +240,30 @@ def test_a_model_file_in_a_folder_is_not_found() -> None:
         ),
         ("handle = None\n" + OWN, "h.py", "handle in the handler h.py is `None`"),
         ("handle: object = f'{__name__}'\n" + OWN, "h.py", "handle in the handler h.py is `f'"),
+        ("for handle in ('a', 'b'): ...\n" + OWN, "h.py", "handle in the handler h.py is `'b'`"),
+        ("for x, handle in [(made(), 1), (2, 3)]: ...\n" + OWN, "h.py", "handle in the handler h.py is `3`"),
+        ("a, handle = 1, 2\n" + OWN, "h.py", "handle in the handler h.py is `2`"),
+        ("[a, (b, handle)] = made(), (print, None)\n" + OWN, "h.py", "handle in the handler h.py is `None`"),
+        ("if (handle := 3): ...\n" + OWN, "h.py", "handle in the handler h.py is `3`"),
+        ("while (handle := 0) and made(): ...\n" + OWN, "h.py", "handle in the handler h.py is `0`"),
+        ("x = (handle := 3) < 4\n" + OWN, "h.py", "handle in the handler h.py is `3`"),
+        (OWN + "handle = Own()\n", "h.py", "handle in the handler h.py is `Own()`"),
+        ("class Own:\n    __call__ = made()\n" + OWN + "handle = Own()\n", "h.py", "handle in the handler h.py is `Own()`"),
+        (
+            "class Own:\n    handle = None\n    def initialize(self, c): ...\n",
+            "h.py",
+            "sets `handle` to `None`, which is not a function",
+        ),
+        (
+            "class Own:\n    handle: int = 3\n    def initialize(self, c): ...\n",
+            "h.py",
+            "sets `handle` to `3`, which is not a function",
+        ),
+        (
+            BASE + "    initialize = ()\n",
+            "h.py",
+            "class Handler in the handler h.py sets `initialize` to `()`",
+        ),
         ("(handle := [1])\n" + OWN, "h.py", "handle in the handler h.py is `[1]`"),
         ("settings = dict(a=1)\nhandle = settings\n" + OWN, "h.py", "handle in the handler h.py is `dict(a=1)`"),
         ("import json as handle\n" + OWN, "h.py", "handle in the handler h.py is a module"),
@@ -240,6 +287,25 @@ def test_what_torchserve_could_not_call(handler: str, entry: str, said: str) -> 
     (problem,) = handled(handler, entry)
     assert said in problem.message
     assert problem.hint
+
+
+@pytest.mark.parametrize(
+    ("handler", "entry", "hint"),
+    [
+        (OWN, "h.py:Own", "write h.py alone"),
+        (BASE.replace("Handler(", "handle(") + "    ...\n", "h.py", "rename the class, and write h.py alone"),
+        (OWN + "class Other: ...\n", "h.py", "move the others to separate files"),
+        ("x = 1\n", "h.py", "define one class with initialize(context) and handle(data, context), or a function handle"),
+    ],
+)
+def test_the_hint_fits_what_the_file_defines(handler: str, entry: str, hint: str) -> None:
+    (problem,) = handled(handler, entry)
+    assert hint in str(problem.hint)
+
+
+def test_the_hint_for_a_model_file_without_a_class_is_to_define_one() -> None:
+    (problem,) = eager("x = 1\n")
+    assert problem.hint == "define the nn.Module in it"
 
 
 @pytest.mark.parametrize("module", ["distributed.base_pippy_handler", "distributed.base_deepspeed_handler", "vllm_handler"])

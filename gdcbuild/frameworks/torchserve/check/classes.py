@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gdcbuild.frameworks.torchserve.check.bindings import assigned, is_literal, stored
 from gdcbuild.frameworks.torchserve.check.statements import Function, running
 
 _DATACLASS = frozenset({"dataclass", "dataclasses.dataclass"})
@@ -32,7 +33,8 @@ Imports = Mapping[str, str]
 class Class:
     """A class at the top level of a file. `bases` are full dotted names where imports give them, "" where not.
 
-    `methods` are name → definition. `others` are further attributes of the class or its objects. `required` are the arguments
+    `methods` are name → definition. `others` are further attributes of the class or its objects, and `data` those of them
+    that are certainly literals, if no base changes them. `required` are the arguments
     without which it cannot be instantiated, None when inherited and so unknown. `abstract` are the methods it does not
     implement, with which it cannot be instantiated.
     """
@@ -43,6 +45,7 @@ class Class:
     others: frozenset[str] = frozenset()
     required: tuple[str, ...] | None = None
     abstract: tuple[str, ...] = ()
+    data: Mapping[str, ast.expr] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -85,12 +88,22 @@ def defined(node: ast.ClassDef, imports: Imports, attributes: Collection[str]) -
     abstract: list[str] = []
     if (metaclasses or _CHECKS_ABSTRACT.intersection(found.bases)) and "__abstractmethods__" not in others:
         abstract = [name for name, m in methods.items() if _ABSTRACT & {dotted(d, imports) for d in m.decorator_list}]
-    return Class(found.name, found.bases, methods, found.others, _required(found, node, imports), tuple(abstract))
+    data = {} if found.defines("__getattribute__") else _data(node, attributes)
+    return Class(found.name, found.bases, methods, found.others, _required(found, node, imports), tuple(abstract), data)
 
 
 def is_kept(node: ast.ClassDef, imports: Imports) -> bool:
     """Whether the name of a class statement is certainly bound to the class, given its decorators."""
     return all(dotted(called(d), imports) in _KEEP_CLASSES for d in node.decorator_list)
+
+
+def _data(node: ast.ClassDef, attributes: Collection[str]) -> dict[str, ast.expr]:
+    """The attributes that the body of a class sets once, to a literal, and that nothing in the file sets elsewhere."""
+    if "__getattr__" in attributes:
+        return {}
+    bound = [name for s in node.body for name in ([s.name] if isinstance(s, Function) else stored(s))]
+    given = ((name, value) for s in node.body for name, value in assigned(s) if value is not None and is_literal(value))
+    return {name: value for name, value in given if bound.count(name) == 1 and name not in attributes}
 
 
 def _required(found: Class, node: ast.ClassDef, imports: Imports) -> tuple[str, ...] | None:
@@ -150,16 +163,6 @@ def _of_parent(node: ast.AST, method: str) -> bool:
         case ast.Call(func=ast.Attribute(attr=attr), args=[ast.Name(id="self"), *_]):
             return attr == method
     return False
-
-
-def stored(node: ast.AST) -> Iterator[str]:
-    """The names that get a value there; in `a.b = 1`, `a` does not."""
-    for each in ast.walk(node):
-        match each:
-            case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                yield name
-            case ast.ClassDef(name=name) | ast.alias(name=_, asname=str() as name) | ast.alias(name=name):
-                yield name
 
 
 def called(expression: ast.expr) -> ast.expr:

@@ -237,7 +237,9 @@ def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None
     if module.miscounted:
         yield Problem(
             f"the model_file {file} defines {listed(module.classes)}; TorchServe: Expected only one class as model definition",
-            "keep one nn.Module in it, and move other classes to separate files, listed under `files`",
+            "keep one nn.Module in it, and move other classes to separate files, listed under `files`"
+            if module.classes
+            else "define the nn.Module in it",
         )
         return None
     network = module.only

@@ -180,7 +180,9 @@ def _entry(archive: Archive, file: str, function: str) -> Generator[Problem, Non
             f"the handler {file} defines {listed(module.classes)}; TorchServe: Expected only one class in custom service code"
             " or a function entry point",
             "keep one class in it, and move the others to separate files, listed under `files`; or define"
-            " handle(data, context), or name another function: FILE.py:FUNCTION",
+            " handle(data, context), or name another function: FILE.py:FUNCTION"
+            if module.classes
+            else "define one class with initialize(context) and handle(data, context), or a function handle(data, context)",
         )
     elif module.only is not None:
         yield from _class(module.only, file)
@@ -193,7 +195,9 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
     if name in module.classes and name not in module.unsure:
         yield Problem(
             f"{name} in the handler {file} is a class, but TorchServe would call it as a function: {name}(data, context)",
-            f"write {file} alone: TorchServe finds its one class itself",
+            f"write {file} alone: TorchServe finds its one class itself"
+            if name != "handle"
+            else f"rename the class, and write {file} alone: TorchServe finds its one class itself",
         )
     elif module.is_data(name):
         what = "a module" if isinstance(found, ast.Import) else f"`{ast.unparse(found):.60}`" if found else "nothing"
@@ -230,13 +234,20 @@ def _class(handler: Class, file: str) -> Iterator[Problem]:
         ("initialize", ("context",), f"{handler.name!r} object has no attribute 'initialize'"),
     ):
         definition = handler.methods.get(method)
+        call = f"{method}({', '.join(arguments)})"
+        own = handler.complete or all(base.startswith(_PACKAGE) for base in handler.bases)
         if handler.complete and not handler.has(method):
             yield Problem(
                 f"class {handler.name} in the handler {file} has no {method}; TorchServe: {complaint}",
                 "define it, or derive the class from ts.torch_handler.base_handler.BaseHandler",
             )
+        elif own and method in handler.data:
+            yield Problem(
+                f"class {handler.name} in the handler {file} sets `{method}` to `{ast.unparse(handler.data[method]):.60}`,"
+                f" which is not a function; TorchServe would call {call}",
+                f"write def {method}(self, {', '.join(arguments)})",
+            )
         elif definition is not None and not accepts(definition, len(arguments) + 1):
-            call = f"{method}({', '.join(arguments)})"
             yield Problem(
                 f"class {handler.name} in the handler {file}: {method} cannot be called as TorchServe does: {call}",
                 f"write def {method}(self, {', '.join(arguments)})",

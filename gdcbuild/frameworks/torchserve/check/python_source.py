@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gdcbuild.frameworks.torchserve.check.classes import Class, defined, dotted, is_kept, stored, unknown
+from gdcbuild.frameworks.torchserve.check.bindings import assigned, captured, is_literal, parts
+from gdcbuild.frameworks.torchserve.check.classes import Class, defined, dotted, is_kept, unknown
 from gdcbuild.frameworks.torchserve.check.statements import running
 
 _MAKES_CLASSES = frozenset(
@@ -22,6 +22,9 @@ _MAKES_DATA = frozenset(
     {"open", "int", "float", "str", "bool", "bytes", "bytearray", "dict", "list", "tuple", "set", "frozenset", "len"}
 )
 """Built-in functions whose results cannot be called."""
+
+_MAKES_CALLABLE = ("__call__", "__new__", "__class__")
+"""Names with which a class may have objects that can be called."""
 
 _NAMESPACES = frozenset({"vars", "locals"})
 """Functions that return a module's names when called in it without arguments."""
@@ -72,19 +75,19 @@ class Module:
         return len(self.classes.keys() - self.unsure) > 1 or not (self.classes or self.vague or self.late)
 
     def is_data(self, name: str) -> bool:
-        """Whether a name is certainly not callable: a literal, an open file, a module."""
+        """Whether a name is certainly not callable: a literal, an open file, a module, an object without `__call__`."""
         value = self.names.get(name)
         return not self.vague and (isinstance(value, ast.Import) or (isinstance(value, ast.expr) and self._is_data(value)))
 
     def _is_data(self, value: ast.expr) -> bool:
         match value:
-            case ast.Constant() | ast.JoinedStr() | ast.UnaryOp(op=ast.Not()) | ast.UnaryOp(operand=ast.Constant()):
-                return True
-            case ast.List() | ast.Tuple() | ast.Dict() | ast.Set() | ast.ListComp() | ast.DictComp() | ast.SetComp():
-                return True
+            case ast.Call(func=ast.Name(id=name)) if name not in self.names:
+                return name in _MAKES_DATA
             case ast.Call(func=ast.Name(id=name)):
-                return name in _MAKES_DATA and name not in self.names
-        return False
+                made, definition = self.classes.get(name), self.names[name]
+                earlier = isinstance(definition, ast.ClassDef) and definition.lineno < value.lineno  # not defined again since
+                return made is not None and earlier and made.complete and not any(map(made.has, _MAKES_CALLABLE))
+        return is_literal(value)
 
 
 def compiled(source: bytes, name: str) -> ast.Module:
@@ -126,7 +129,7 @@ def parse(source: bytes, name: str) -> Module:
 
 def _uses_itself(module: Module, statement: ast.stmt) -> bool:
     """Whether a statement may call a function or class of the module while the module is imported."""
-    named = (node.id for node in _parts(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    named = (node.id for node in parts(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return not isinstance(statement, _DEFINITIONS) and any(isinstance(module.names.get(n), _DEFINITIONS) for n in named)
 
 
@@ -172,65 +175,21 @@ def _bind(module: Module, statement: ast.stmt, sure: bool, own: str) -> None:
                     if sure:
                         module.names.pop(target.id)
         case _:
-            for node in _parts(statement):
-                for name in _captured(node):
-                    _put(module, name, False)
-            certain = sure and not isinstance(statement, ast.For | ast.AsyncFor)
-            for name, value in _assigned(statement):
+            for name in captured(statement):
+                _put(module, name, False)
+            for name, value in assigned(statement):
                 if value is None:
-                    _put(module, name, certain)
+                    _put(module, name, sure and not isinstance(statement, ast.For | ast.AsyncFor))
                 else:
                     known = module.names.get(value.id) if isinstance(value, ast.Name) else value
-                    _put(module, name, certain, known, _made(module, name, value))
-
-
-def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """The names that a statement assigns to, each with the assigned expression if there is one."""
-    pairs: list[tuple[ast.expr | None, ast.expr | None]] = []
-    match statement:
-        case ast.Assign(targets=targets, value=value):
-            pairs = [(target, value) for target in targets]
-        case ast.AnnAssign(target=place, value=given) | ast.Expr(value=ast.NamedExpr(target=place, value=given)) if given:
-            pairs = [(place, given)]
-        case ast.For(target=target) | ast.AsyncFor(target=target):
-            pairs = [(target, None)]
-        case ast.With(items=items) | ast.AsyncWith(items=items):
-            pairs = [(item.optional_vars, item.context_expr if _is_open(item.context_expr) else None) for item in items]
-    for where, what in pairs:
-        if isinstance(where, ast.Name):
-            yield where.id, what
-        elif where is not None:
-            yield from ((name, None) for name in stored(where))
-
-
-def _is_open(value: ast.expr) -> bool:
-    """Whether it is a call of `open`, whose result `with` binds unchanged."""
-    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "open"
-
-
-def _captured(node: ast.AST) -> Iterator[str]:
-    """The names that an expression or a pattern may bind, as `:=` and `case x` do."""
-    match node:
-        case ast.NamedExpr(target=ast.Name(id=name)) | ast.MatchAs(name=str() as name) | ast.MatchStar(name=str() as name):
-            yield name
-        case ast.MatchMapping(rest=str() as name):
-            yield name
-
-
-def _parts(statement: ast.stmt) -> Iterator[ast.AST]:
-    """All nodes of a statement, except the statements in it."""
-    stack: list[ast.AST] = [statement]
-    while stack:
-        node = stack.pop()
-        yield node
-        stack += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.stmt)]
+                    _put(module, name, sure, known, _made(module, name, value))
 
 
 def _is_at_home(node: ast.ClassDef, own: str) -> bool | None:
     """Whether a class belongs to the module `own`, which `__module__` may change; None when unknown."""
     found: bool | None = True
     for statement in node.body:
-        for name, value in _assigned(statement):
+        for name, value in assigned(statement):
             if name == "__module__":
                 found = value.value == own if isinstance(value, ast.Constant) else None
     return found
