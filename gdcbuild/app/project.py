@@ -78,9 +78,8 @@ class Project:
         manifest, self._member = find(folder, file, variables)
         self._parts = Parts(manifest, cache, variables, on_event)
         if self._member:
-            root, hint = os.path.relpath(manifest), "name other models, or use -f gdcbuild.yaml for the manifest here alone"
-            message = f"{root} includes this folder and is the root manifest; selected: the models of {self._member}"
-            self._parts.warn(Note(message, hint))
+            message = f"the workspace is that of {os.path.relpath(manifest)}, which includes this folder"
+            self._parts.warn(Note(message, "use -f gdcbuild.yaml for the manifest here alone"))
         self._source: Source | None = None
 
     @_public
@@ -182,6 +181,8 @@ class Project:
     def _selected(self, select: Selected) -> tuple[Source, list[VersionId]]:
         """The selected versions, sorted; by default, those of the member."""
         source = self._opened()
+        if self._member and not selection(select).include:
+            self._parts.warn(Note(f"selected: the models of {self._member}", "name other models to select them"))
         return source, matching(select, source.models(), lambda: source.models(self._member))
 
     def _is_partial(self, select: Selected) -> bool:

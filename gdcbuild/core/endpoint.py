@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 FORM = "https://HOST or https://HOST:PORT"
 
+_START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|(?:https?|s3|gs):/?|[A-Za-z]:(?=\\)|")
+"""The scheme and its slashes, also if some are missing; or a drive."""
+
 
 def is_endpoint(text: str) -> bool:
     """Whether the text is a URL that requests can be sent to."""
@@ -22,5 +25,7 @@ def is_endpoint(text: str) -> bool:
 
 def shown(text: str) -> str:
     """A URL for people, without any password in it, however malformed it is."""
-    without_user = re.sub(r"//.*@", "//", text, flags=re.DOTALL)
-    return re.sub(r"(//[^/:]*):(?!\d*(?:[/?#]|$))[^/?#]*", r"\1:***", without_user)
+    found = _START.match(text)
+    start = found[0] if found else ""
+    _, at, host = text[len(start) :].rpartition("@")
+    return start + ("***@" if at else "") + re.sub(r"^([^/:]*):(?!\d*(?:[/?#]|$))[^/?#]*", r"\1:***", host)

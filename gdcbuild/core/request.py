@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from gdcbuild.core.graph import Action, Image, Input, MadeBy, SourceFile
@@ -45,6 +45,8 @@ class VersionRequest:
     """
     same: Callable[[SourceFile | MadeBy, SourceFile | MadeBy], bool] = operator.eq
     """Whether two origins certainly have the same bytes."""
+    declared: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Section → the names of the entries that the manifest sees."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _FORM = "write s3://NAME, s3://NAME/PREFIX or a folder path with /; if it comes 
 def folder(text: str, root: Path) -> Path | None:
     """The folder that is the bucket, relative to the workspace `root`; None for one at an address.
 
-    Raises ManifestError for an invalid bucket, and for a folder that contains the workspace.
+    Raises ManifestError for an invalid bucket, for a file, and for a folder that contains the workspace.
     """
     if not text.strip():
         raise ManifestError(Problem("the bucket is empty", _FORM))
@@ -43,7 +43,17 @@ def folder(text: str, root: Path) -> Path | None:
     if Path(os.path.realpath(root)).is_relative_to(os.path.realpath(root / text)):
         hint = "published files would end up among its sources: choose a separate folder, such as `bucket`"
         raise ManifestError(Problem(f"the bucket {text!r} is the workspace itself, or contains it", hint))
+    _refuse_file(text, root)
     return root / text
+
+
+def _refuse_file(text: str, root: Path) -> None:
+    """Raise ManifestError if a file is at the path of this folder, or above it."""
+    path = root / text
+    found = next((each for each in (path, *path.parents) if os.path.exists(each)), root)  # noqa: PTH110 - never raises
+    if not os.path.isdir(found):  # noqa: PTH112 - never raises
+        what = f"the bucket {text!r} is a file" if found == path else f"the bucket {text!r} is below {str(found)!r}, a file"
+        raise ManifestError(Problem(f"{what}, not a folder", "choose another path, or move the file elsewhere"))
 
 
 def real(text: str, root: Path) -> str | None:

@@ -13,7 +13,7 @@ from gdcbuild.errors import Location, Problem
 MAX_BYTES = 4096
 """Largest stand-in. Larger files are not looked at."""
 
-VERSION = 1
+VERSION = 2
 """Raise it when more is recognised than before, so that versions already checked are checked again."""
 
 _LFS = re.compile(
@@ -28,9 +28,11 @@ _NEVER_EMPTY = (
     *(".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx", ".so", ".engine", ".gguf", ".h5", ".hdf5", ".keras"),
     *(".npy", ".npz", ".pkl", ".pickle", ".joblib", ".model", ".spm", ".tflite", ".mar"),
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"),
-    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("saved_model.pb", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt"),
 )
 """Endings of the names of weights, models, tokenizers and archives, which are never empty."""
+
+_NEVER_EMPTY_SAVED = ("saved_model.pb", "variables/")
 
 
 class StandIn(NamedTuple):
@@ -95,6 +97,11 @@ def among(members: Mapping[str, int], read: Callable[[str], bytes], never_empty:
     found = {path: recognise(path, read(path)) for path, size in members.items() if size <= MAX_BYTES}
     found.update({path: StandIn("empty") for path in never_empty if members.get(path) == 0})
     return {path: each for path, each in found.items() if each and not (each.kind == "dvc" and each.path in members)}
+
+
+def may_be_empty(member: str) -> bool:
+    """Whether TensorFlow loads a SavedModel in which this file is empty, as it does for assets."""
+    return not member.startswith(_NEVER_EMPTY_SAVED)
 
 
 def annex(text: bytes) -> StandIn | None:

@@ -227,7 +227,7 @@ def _clean(text: str, where: Location) -> str:
     path = posixpath.normpath(text) if text else ""
     if path.startswith(("/", "../")) or path == "..":
         raise ManifestError(Problem(f"{text!r} points outside the folder", "write a relative path without ..", where))
-    problem = unfit(text)
+    problem = unfit(text, "write a relative path")
     if problem is not None:
         raise ManifestError(Problem(*problem, where))
     return "" if path == "." else path

@@ -94,7 +94,7 @@ class Names:
             if "://" in text or text.startswith("~"):
                 hint = 'write an absolute path, or one relative to this file; "${env.HOME}" is the home folder'
                 raise ManifestError(Problem(f"{quoted(text)} is not a folder", hint, place))
-            self._roots[name] = Paths(Path(os.path.normpath(self._loaded.root / text)), self._loaded.paths)
+            self._roots[name] = Paths(Path(os.path.normpath(self._loaded.root / text)), self._loaded.paths, name)
         found = self._roots[name]
         if not found.is_folder("", ".", where):
             hint = f"mount it, or correct the path in roots: {{{name}: FOLDER}}"

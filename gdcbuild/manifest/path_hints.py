@@ -24,12 +24,15 @@ _LONGEST, _LONGEST_NAME = 4095, 255
 """In bytes, the limits of Linux."""
 
 
-def unfit(text: str) -> tuple[str, str] | None:
-    """What is wrong with a path as written, without looking at the disk, and what to write instead."""
+def unfit(text: str, absolute: str) -> tuple[str, str] | None:
+    """What is wrong with a path as written, without looking at the disk, and what to write instead.
+
+    `absolute` is the hint for an absolute path.
+    """
     if _ADDRESS.match(text):
         return f"{text!r} is a URL, not a path", "download the file into the workspace, and write its path"
     if text.startswith(("/", "~")) or _DRIVE.match(text):
-        return f"{text!r} is an absolute path", "write it relative to this file"
+        return f"{text!r} is an absolute path", absolute
     if "\\" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
         plain = text.replace("\\", "/")
         hint = f"write {plain!r}" if plain.isprintable() else "use / and printable characters"
@@ -40,8 +43,11 @@ def unfit(text: str) -> tuple[str, str] | None:
     return None
 
 
-def similar(root: Path, path: str, base: str) -> str:
-    """A hint for a path that does not exist, written for a manifest in the folder `base`."""
+def similar(root: Path, path: str, base: str, relative: str) -> str:
+    """A hint for a path that does not exist, written for a manifest in the folder `base`.
+
+    `relative` says what paths are relative to, for when nothing similar exists.
+    """
     fetched = by_dvc(root, path)
     if fetched:
         return fetched
@@ -61,7 +67,7 @@ def similar(root: Path, path: str, base: str) -> str:
         return "name one file: globs are allowed only in lists"
     near = difflib.get_close_matches(name, names, 1)
     if not near:
-        return RELATIVE
+        return relative
     return f"did you mean {posixpath.normpath(posixpath.join(written_folder, near[0]))!r}?"
 
 

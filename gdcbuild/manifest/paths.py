@@ -45,12 +45,13 @@ class _Asked(NamedTuple):
 class Paths:
     """Resolves paths against a workspace root. Results are POSIX paths relative to the root, sorted.
 
-    `taken` is everything found so far. A root outside the workspace records what it looks at and finds in the workspace's
-    Paths, `of`, with absolute paths.
+    `taken` is everything found so far. A root outside the workspace has a `name`, and records what it looks at and
+    finds in the workspace's Paths, `of`, with absolute paths.
     """
 
-    def __init__(self, root: Path, of: Paths | None = None) -> None:
+    def __init__(self, root: Path, of: Paths | None = None, name: str = "") -> None:
         self.root = root
+        self._name = name
         self._of = of
         self._real = os.path.realpath(root)
         self._looked: set[str] = set()
@@ -75,12 +76,16 @@ class Paths:
 
     def resolve(self, folder: str, text: str, where: Location) -> str:
         """The path `text`, written in a manifest in `folder`, without touching the disk."""
-        problem = unfit(text)
+        base = "this file" if self._of is None else f"the root {self._name}"
+        problem = unfit(text, f"write it relative to {base}; or {_OTHER_ROOT}")
         if problem is not None:
             raise _refuse(*problem, where)
         path = posixpath.normpath(posixpath.join(folder, text))
         if path == ".." or path.startswith("../"):
-            hint = f"move it into {self.root.name}/, the folder of the root manifest; or {_OTHER_ROOT}"
+            stays = f"move it into {self.root.name}/, the folder of the root manifest"
+            if self._of is not None:
+                stays = f"paths of the root {self._name} stay below {str(self.root)!r}: correct the path"
+            hint = f"{stays}; or {_OTHER_ROOT}"
             raise _refuse(f"{text!r} points outside {self._called}", hint, where)
         return "" if path == "." else path
 
@@ -183,7 +188,8 @@ class Paths:
                 fetched = by_annex(self.root, path)
                 raise _refuse(f"{text!r} is a broken symlink", fetched or "correct the link, or remove it", where) from error
             self._missing += 1
-            hint = similar(self.root, path, folder) if self._missing <= GUESSES else RELATIVE
+            relative = RELATIVE if self._of is None else f"it must be below the root {self._name}, {str(self.root)!r}"
+            hint = similar(self.root, path, folder, relative) if self._missing <= GUESSES else relative
             raise _refuse(f"there is no file {text!r}", hint, where) from error
         self._inside(path, text, where)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

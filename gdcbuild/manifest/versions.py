@@ -85,6 +85,7 @@ def request(
         epoch,
         _places(node),
         names.inputs(file).same,
+        {section.name: names.scope(file, section.name) for section in names.keys.sections},
     )
 
 

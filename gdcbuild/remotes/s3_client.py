@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
 
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""The variables with the endpoint; the first that is set counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
@@ -40,6 +43,11 @@ def check(options: S3Options) -> None:
     problems = []
     if options.endpoint is not None and not is_endpoint(options.endpoint):
         problems.append(Problem(f"{shown(options.endpoint)!r} is not an endpoint", f"write endpoint: {FORM}"))
+    variable = next(filter(os.environ.get, _ENDPOINTS), None) if options.endpoint is None else None
+    ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    if variable and not ignored and not is_endpoint(os.environ[variable]):
+        message = f"{variable}: {shown(os.environ[variable])!r} is not an endpoint"
+        problems.append(Problem(message, f"set {variable} to {FORM}"))
     if options.ca_file is not None:
         try:
             ssl.create_default_context(cafile=options.ca_file)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gdcbuild.core.endpoint import FORM, shown
 from gdcbuild.errors import Problem
 
 KEYS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to credentials for this endpoint"
@@ -51,6 +51,11 @@ TYPES: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.CredentialRetrievalError, "credentials could not be retrieved", KEYS_HINT),
     (exceptions.ProfileNotFound, "the profile in AWS_PROFILE does not exist", KEYS_HINT),
     (exceptions.ParamValidationError, "{bucket!r} is not a valid bucket name", "correct `bucket` in environments"),
+    (
+        exceptions.EndpointProviderError,
+        "{endpoint} is not an endpoint",
+        f"correct `endpoint_url` in the AWS files: write {FORM}",
+    ),
     (ValueError, "the AWS_* settings do not name a valid endpoint or region", "correct AWS_ENDPOINT_URL and AWS_REGION"),
 )
 
@@ -65,8 +70,7 @@ class Place:
     @property
     def shown(self) -> str:
         """The endpoint without a password."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return shown(self.endpoint)
 
 
 def status_of(error: Exception) -> int:

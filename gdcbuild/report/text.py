@@ -154,7 +154,15 @@ def explanations(found: Mapping[VersionId, tuple[Change | None, Sequence[Explana
     for version, (change, chain) in found.items():
         lines.append(f"{version}: {change.kind}, {change.why}" if change is not None else f"{version}:")
         for step in chain:
-            lines.append(f"  {step.action}: {step.state}")
+            lines.append(f"  {step.action}: {_state(step)}")
             for d in step.differences or ():
                 lines += [f"      {d}", f"        before  {d.before or '-'}", f"        after   {d.after or '-'}"]
     return "\n".join(map(plain, lines))
+
+
+def _state(step: Explanation) -> str:
+    """The state of an action. What is in the cache need not be what is published."""
+    from gdcbuild.core.verdict import Hit  # only needed here
+
+    cached = isinstance(step.verdict, Hit)
+    return f"in the cache{step.state.removeprefix('up to date')}" if cached else step.state

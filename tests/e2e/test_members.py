@@ -170,8 +170,11 @@ def test_in_a_members_folder_the_workspace_is_the_roots(members: Workspace) -> N
     members.write({"gdcbuild.yaml": root, "extra.txt": "x", "a/src/net.py": ""})
     (members.root / "b/b.pt").unlink()
     result = members.ok("apply", cwd="a/src")
-    assert result.err.count("note: ../../gdcbuild.yaml includes this folder and is the root manifest") == 1
-    assert "selected: the models of a/" in result.err
+    whose, selected = "note: the workspace is that of ../../gdcbuild.yaml", "note: selected: the models of a/"
+    assert (result.err.count(whose), result.err.count(selected)) == (1, 1)
+    for command in (["plan", "a"], ["validate"]):
+        err = members.run(*command, cwd="a").err
+        assert (err.count(whose.replace("../../", "../")), err.count(selected)) == (1, 0), command
     with zipfile.ZipFile(members.root / "bucket/a/1/model.mar") as archive:
         assert "extra.txt" in archive.namelist()
     assert sorted(members.served()) == ["a/1/model.mar"]

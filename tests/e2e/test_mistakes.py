@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "an id that ends in _": (HEAD + "models: {a_: {}}\n", ["gdcbuild.yaml:7:10: error: 'a_'", "end with a letter or a digit"]),
     "query in an endpoint": (
         HEAD.replace("bucket: bucket", "bucket: s3://b, endpoint: 'http://user:secret/@h?x=1'"),
-        ["gdcbuild.yaml:3:27: error: 'http://h?x=1' is not an endpoint"],
+        ["gdcbuild.yaml:3:27: error: 'http://***@h?x=1' is not an endpoint"],
     ),
     "unknown key": (HEAD + "model: {}\n", ["gdcbuild.yaml:7:1: error: unknown key 'model'", "did you mean 'models'?"]),
     "unknown key in an environment": (
@@ -612,7 +612,7 @@ def test_a_password_in_an_endpoint_is_not_shown(workspace: Workspace) -> None:
     workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", 'bucket: b, endpoint: "https://me:secret@host:99999"')})
     result = workspace.run("plan")
     assert (result.code, "secret" in result.err) == (65, False)
-    assert "'https://host:99999' is not an endpoint" in result.err
+    assert "'https://***@host:99999' is not an endpoint" in result.err
 
 
 def test_nested_settings_are_reported_at_their_keys(workspace: Workspace) -> None:
@@ -732,3 +732,28 @@ def test_validating_needs_no_cache(workspace: Workspace) -> None:
     workspace.cache.parent.mkdir(parents=True, exist_ok=True)
     workspace.cache.write_text("no folder, and none can be made")
     assert workspace.ok("validate").err == "Valid: 0 models, 0 versions, 0 actions.\n"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "message"), [("f", "the bucket 'f' is a file, not a folder"), ("f/deep", "the bucket 'f/deep' is below ")]
+)
+def test_a_file_where_the_buckets_folder_should_be(workspace: Workspace, bucket: str, message: str) -> None:
+    """Also when a variable names it, which is looked at only when the environment is chosen."""
+    workspace.write({"f": "x"})
+    workspace.variables["BUCKET"] = bucket
+    for written in (bucket, '"${env.BUCKET}"'):
+        workspace.write({"gdcbuild.yaml": HEAD.replace("bucket: bucket", f"bucket: {written}")})
+        for command in ("plan", "verify", "apply"):
+            refused = workspace.run(command)
+            assert (refused.code, f"gdcbuild.yaml:3:11: error: {message}" in refused.err) == (65, True), refused.err
+
+
+def test_the_hint_names_the_only_handler(workspace: Workspace) -> None:
+    manifest = HEAD + "handlers: {h: {file: h.py}}\nmodels: {m: {framework: pt, versions: {'1': {weights: w.pt}}}}\n"
+    workspace.write({"w.pt": "w", "h.py": HANDLER, "gdcbuild.yaml": manifest})
+    assert "add handler: h, or one of TorchServe's" in workspace.run("validate").err
+
+
+def test_an_absolute_path_may_be_below_a_root(workspace: Workspace) -> None:
+    workspace.write({"gdcbuild.yaml": MODEL + '      "1": {keras: /data/m.keras}\n'})
+    assert "write it relative to this file; or declare its folder (roots: " in workspace.run("validate").err

@@ -128,14 +128,15 @@ def test_what_is_not_there_stops_only_what_needs_it(shared: Workspace, how: str)
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
+    ("path", "message", "hint"),
     [
-        ("out/w.pt", "is a symlink that points outside the root"),
-        ("../w.pt", "points outside the root"),
-        ("/etc/hostname", "absolute path"),
+        ("out/w.pt", "is a symlink that points outside the root", "copy the file there"),
+        ("../w.pt", "points outside the root", "paths of the root nfs stay below '"),
+        ("/etc/hostname", "absolute path", "write it relative to the root nfs"),
+        ("nope.pt", "there is no file 'nope.pt'", "it must be below the root nfs, '"),
     ],
 )
-def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: str) -> None:
+def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: str, hint: str) -> None:
     (share(shared).parent / "w.pt").write_text("outside")
     (share(shared) / "out").symlink_to("..")
     (share(shared) / "v1/link.pt").symlink_to("../../w.pt")
@@ -144,6 +145,7 @@ def test_nothing_leads_out_of_the_root(shared: Workspace, path: str, message: st
     assert (refused.code, "gdcbuild.yaml:10:22: error: " in refused.err, message in refused.err) == (65, True, True), (
         refused.err
     )
+    assert hint in refused.err
     whole = MANIFEST.replace("INPUTS", "[{root: nfs, path: v1/}]")
     shared.write({"gdcbuild.yaml": whole})
     assert "'v1/link.pt' is a symlink that points outside the root" in shared.run("plan").err

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.workspace import HANDLER, ONE_STEP, ONE_VERSION, Workspace
+from tests.unit.frameworks.test_tensorflow_contract import graph
+from tests.unit.frameworks.test_tensorflow_contract import model as saved_model
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 9\n" % 0
 MANIFEST = """\
@@ -133,3 +135,16 @@ def test_missing_dvc_and_annex_files_get_a_command(workspace: Workspace, tmp_pat
     assert "fetch it: git annex get w.pt" in workspace.run("plan").err
     workspace.write({f".git/annex/objects/{key}/{key}": b"weights"})
     workspace.ok("plan")
+
+
+def test_an_empty_saved_model_is_refused_and_empty_assets_are_not(workspace: Workspace) -> None:
+    versions = "{'1': {saved_model: a/}, '2': {saved_model: b/}}"
+    head = MANIFEST.partition("models:")[0]
+    workspace.write({"gdcbuild.yaml": f"{head}models: {{t: {{framework: tf2-cpu.2-18, versions: {versions}}}}}\n"})
+    workspace.write({"a/saved_model.pb": b"", "b/saved_model.pb": saved_model(graph(saver=False)), "b/assets/vocab.txt": b""})
+    for command in ("validate", "plan"):
+        refused = workspace.run(command)
+        assert (refused.code, f"'a/saved_model.pb' {EMPTY}" in refused.err, "vocab" in refused.err) == (65, True, False), (
+            command
+        )
+    assert "created    t@2" in workspace.ok("apply", "t@2").err

@@ -15,7 +15,7 @@ from gdcbuild.frameworks.tensorflow.bundle import some
 from gdcbuild.frameworks.tensorflow.saved_model import OBJECT_GRAPH, MetaGraph, read
 from gdcbuild.frameworks.tensorflow.wire import Malformed, TooLarge
 
-CHECK_VERSION = 5
+CHECK_VERSION = 6
 """Raise it when `check` would return something else for the same files."""
 
 ENTRY = "saved_model.pb"
@@ -33,6 +33,7 @@ def check(artifact: Mapping[str, Blob], image: Image) -> list[Problem]:
     if ENTRY not in artifact:
         return [_misplaced(artifact)]
     absent = standins.among({p: b.digest.size for p, b in artifact.items()}, partial(_read, artifact), [ENTRY])
+    absent = {p: found for p, found in absent.items() if found.kind != "empty" or not standins.may_be_empty(p)}
     if absent:
         return [found.problem(path) for path, found in absent.items()]
     try:

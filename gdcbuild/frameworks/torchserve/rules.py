@@ -21,6 +21,7 @@ from gdcbuild.frameworks.torchserve.check.handlers import DEFAULT_HANDLERS, LOAD
 from gdcbuild.frameworks.torchserve.keys import (
     COMPRESSION,
     EXPORT,
+    HANDLERS,
     IN_ARCHIVE,
     MAR,
     METHOD,
@@ -108,11 +109,10 @@ def _refusals(request: Request) -> Iterator[Problem]:
             request.given.get("model_file", request.where),
         )
     if request.handler is None:
-        yield Problem(
-            f"{request.id} has no handler",
-            f"add handler: a name from `handlers`, or one of TorchServe's: {', '.join(DEFAULT_HANDLERS)}",
-            request.where,
-        )
+        known = request.declared.get(HANDLERS.name, ())
+        own = next(iter(known)) if len(known) == 1 else "a name from `handlers`"
+        hint = f"add handler: {own}, or one of TorchServe's: {', '.join(DEFAULT_HANDLERS)}"
+        yield Problem(f"{request.id} has no handler", hint, request.where)
     else:
         yield from _misfit(request, request.handler)
         if request.requirements is not None and request.handler.requirements is not None:

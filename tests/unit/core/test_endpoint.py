@@ -29,8 +29,20 @@ def test_an_endpoint_without_a_password_is_shown_unchanged(text: str) -> None:
         "http://user:secret#@h",
         "http://user:9secret",
         "http://user:secret/path",
+        "user:secret@h",
+        "user:9/secret@h",
+        "h:secret",
+        "http:user:secret@h",
+        "http:/user:secret@h",
+        "https:h:secret",
+        "//user:secret@h",
     ],
 )
 def test_no_password_is_shown(text: str) -> None:
     assert "secret" not in shown(text)
     assert "cret@" not in shown(text)
+
+
+@pytest.mark.parametrize("text", ["h:9000", "h:9000/x", "s3:bucket", "C:\\buckets", "gs:/bucket"])
+def test_what_has_no_password_is_shown_unchanged(text: str) -> None:
+    assert shown(text) == text

@@ -54,7 +54,19 @@ def test_files_with_content_of_their_own(data: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["w.pt", "old.mar", "a/NET.ONNX", "h.so", "m.keras", "m.h5", "tokenizer.model", "tokenizer.json", "bert-vocab.txt"]
+    "name",
+    [
+        "w.pt",
+        "old.mar",
+        "a/NET.ONNX",
+        "h.so",
+        "m.keras",
+        "m.h5",
+        "tokenizer.model",
+        "tokenizer.json",
+        "bert-vocab.txt",
+        "sm/saved_model.pb",
+    ],
 )
 def test_files_that_are_never_empty(name: str) -> None:
     assert recognise(name, b"") == StandIn("empty")

@@ -161,6 +161,7 @@ def of(*graphs: bytes) -> dict[str, bytes]:
         of(graph(version="")),
         of(graph(signatures={"serving_default": "tensorflow/serving/classify"})),
         {**of(graph(assets=["words.txt"])), "assets/words.txt": b""},
+        {**of(graph(assets=["vocab.txt"])), "assets/vocab.txt": b""},
         {"saved_model.pb": model(), **bundle({"w": floats(1, 2), "x": floats(3)}, shards=2)},
         {"saved_model.pb": model(graph(restores=[saved_model.OBJECT_GRAPH]))},
         {"saved_model.pb": model(graph(saver=False)), SHARD: b""},

@@ -293,6 +293,25 @@ def test_invalid_endpoints(endpoint: str) -> None:
         remote_at(endpoint)
 
 
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("endpoint", ["http://h:secret", "http://user:secret/@h", "user:secret@h"])
+def test_an_invalid_endpoint_in_a_variable(monkeypatch: pytest.MonkeyPatch, variable: str, endpoint: str) -> None:
+    monkeypatch.setenv(variable, endpoint)
+    with pytest.raises(RemoteError, match=f"{variable}: .* is not an endpoint") as caught:
+        open_remote("s3://bucket", Path())
+    assert "secret" not in repr(caught.value.problems)
+
+
+def test_an_invalid_endpoint_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("[default]\nendpoint_url = http://h:secret\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises(RemoteError) as caught:
+        list(open_remote("s3://bucket", Path()).list(""))
+    (problem,) = caught.value.problems
+    assert "http://h:*** is not an endpoint" in problem.message
+    assert "endpoint_url" in problem.hint
+
+
 @pytest.mark.parametrize(
     ("given", "variables", "used"),
     [
