@@ -69,8 +69,8 @@ class Place:
 
     @property
     def shown(self) -> str:
-        """The endpoint without a password."""
-        return shown(self.endpoint)
+        """The endpoint without a user and password."""
+        return shown(self.endpoint).replace("***@", "", 1)
 
 
 def status_of(error: Exception) -> int:
