@@ -192,7 +192,7 @@ class DiskRecords:
                 return self._new()
             except _ERRORS as error:
                 if not (_is_damage(error) or self._obstructed()):
-                    hint = "free disk space, make the folder writable, or set GDCBUILD_CACHE_DIR to another folder"
+                    hint = "free space on its disk, make the folder writable, or set GDCBUILD_CACHE_DIR to another folder"
                     raise StoreError(Problem(f"the action cache {self._folder} cannot be opened: {error}", hint)) from error
                 self._remove(str(error))
                 return self._new()

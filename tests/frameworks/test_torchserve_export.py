@@ -320,7 +320,7 @@ def test_other_formats_are_left_alone(box: Box) -> None:
         ("nothing", None, "returned nothing", "return a torch.nn.Module"),
         ("number", None, "returned int", "return a torch.nn.Module"),
         ("number", "script", "returned int", "return a torch.nn.Module"),
-        ("with_inputs", None, "returned tuple", "method: trace or export a pair"),
+        ("with_inputs", None, "returned tuple", "with method: trace or export, a pair"),
         ("trained", "trace", "returned digits.net.Net, which cannot be traced", "return a pair (module, example_inputs)"),
         ("trained", "export", "returned digits.net.Net, which cannot be exported", "return a pair (module, example_inputs)"),
         ("sequential", None, "torch.nn.modules.container.Sequential, whose class is not defined", "method: script"),

@@ -113,7 +113,7 @@ def test_a_failing_disk_is_not_the_users_mistake(tmp_path: Path, monkeypatch: py
 
     (tmp_path / "file").write_text("x")
     monkeypatch.setattr("gdcbuild.store.workspace.hash_and_crc", fail)
-    with pytest.raises(ManifestError, match=r"file cannot be read: Input/output error\n.*disk or its connection fails"):
+    with pytest.raises(ManifestError, match=r"file cannot be read: Input/output error\n.*disk or its connection is failing"):
         DiskWorkspace(tmp_path, MemoryRecords()).digest("file")
 
 
