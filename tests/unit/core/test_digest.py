@@ -140,13 +140,13 @@ def test_a_blob_is_placed_in_a_file_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
 def test_a_search_finds_matches_across_pieces(size: int) -> None:
     def found(text: bytes) -> bool:
-        search = Search(b"/work/")
+        search = Search(b"/made/")
         for start in range(0, len(text), size):
             search.look(text[start : start + size])
         return search.found
 
-    assert all(found(b"x" * n + b"/work/" + b"y" * 7) for n in range(9))
-    assert not any(found(b"x" * n + b"/worx/wor/" + b"y" * n) for n in range(9))
+    assert all(found(b"x" * n + b"/made/" + b"y" * 7) for n in range(9))
+    assert not any(found(b"x" * n + b"/madx/mad/" + b"y" * n) for n in range(9))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

@@ -330,10 +330,10 @@ def test_the_path_of_their_folder_is_found_in_several_encodings(world: World, fo
         @contextmanager
         def run(self, run: Run, cancel: Flag) -> Iterator[Outputs]:
             with super().run(run, cancel) as outputs:
-                yield Outputs(outputs, place="/work/é")
+                yield Outputs(outputs, place="/made/é")
 
     def written(_run: Run, _inputs: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        return {"out": "made in /work/é/out".encode(form)}
+        return {"out": "made in /made/é/out".encode(form)}
 
     world.runner = Placed({"join": written})
     assert make(world, action("one", "a"))[0].bound == ("out",)

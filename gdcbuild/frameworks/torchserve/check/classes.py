@@ -6,6 +6,7 @@ import ast
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gdcbuild.errors import Problem
 from gdcbuild.frameworks.torchserve.check.bindings import assigned, is_literal, stored
 from gdcbuild.frameworks.torchserve.check.statements import Function, running
 
@@ -180,3 +181,15 @@ def dotted(expression: ast.expr, imports: Imports) -> str:
         return ""
     root = imports.get(expression.id) or expression.id
     return ".".join([root, *reversed(parts)])
+
+
+def uninstantiable(found: Class, what: str, advice: str) -> Iterator[Problem]:
+    """Why TorchServe could not instantiate a class. `advice` is for arguments that it requires."""
+    if found.abstract:
+        yield Problem(
+            f"{what}: TorchServe: Can't instantiate abstract class {found.name}; not implemented: {', '.join(found.abstract)}",
+            "implement them, or remove @abstractmethod",
+        )
+    if found.required:
+        missing = ", ".join(found.required)
+        yield Problem(f"{what}: TorchServe calls {found.name}() without arguments, but it requires {missing}", advice)

@@ -18,7 +18,7 @@ from gdcbuild.errors import Caution, Problem
 from gdcbuild.files import secrets, standins
 from gdcbuild.files.standins import StandIn
 from gdcbuild.frameworks.torchserve.check import config, handlers, shadows, weights
-from gdcbuild.frameworks.torchserve.check.classes import Class
+from gdcbuild.frameworks.torchserve.check.classes import Class, uninstantiable
 from gdcbuild.frameworks.torchserve.check.handlers import VOCABULARY, HandlerFacts, listed, module_of
 from gdcbuild.frameworks.torchserve.check.weights import SAVE_STATE
 from gdcbuild.frameworks.torchserve.mar.archive import MAX_TEXT, Archive, open_archive
@@ -245,18 +245,7 @@ def _eager(archive: Archive, file: str) -> Generator[Problem, None, Class | None
     network = module.only
     if network is None:
         return None
-    if network.abstract:
-        yield Problem(
-            f"the model_file {file}: TorchServe: Can't instantiate abstract class {network.name}; not implemented:"
-            f" {', '.join(network.abstract)}",
-            "implement them, or remove @abstractmethod",
-        )
-    if network.required:
-        missing = ", ".join(network.required)
-        yield Problem(
-            f"the model_file {file}: TorchServe calls {network.name}() without arguments, but it requires {missing}",
-            "give them defaults",
-        )
+    yield from uninstantiable(network, f"the model_file {file}", "give them defaults")
     lacking = [name for name in ("load_state_dict", "to", "eval") if not network.has(name)]
     if network.complete and lacking:
         yield Problem(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdcbuild.errors import Location, Problem
-from gdcbuild.frameworks.torchserve.check.classes import Class, accepts
+from gdcbuild.frameworks.torchserve.check.classes import Class, accepts, uninstantiable
 from gdcbuild.frameworks.torchserve.check.python_source import Module, NotPython, compiled, parse
 from gdcbuild.frameworks.torchserve.check.statements import AsyncFunction, Function
 from gdcbuild.frameworks.torchserve.mar.archive import Archive
@@ -217,18 +217,8 @@ def _function(module: Module, file: str, name: str) -> Generator[Problem, None, 
 
 def _class(handler: Class, file: str) -> Iterator[Problem]:
     """Why TorchServe could not instantiate the class or call its methods."""
-    if handler.abstract:
-        yield Problem(
-            f"the handler {file}: TorchServe: Can't instantiate abstract class {handler.name}; not implemented:"
-            f" {', '.join(handler.abstract)}",
-            "implement them, or remove @abstractmethod",
-        )
-    if handler.required:
-        missing = ", ".join(handler.required)
-        yield Problem(
-            f"the handler {file}: TorchServe calls {handler.name}() without arguments, but it requires {missing}",
-            "give them defaults, and set their values in initialize(context)",
-        )
+    advice = "give them defaults, and set their values in initialize(context)"
+    yield from uninstantiable(handler, f"the handler {file}", advice)
     for method, arguments, complaint in (
         ("handle", ("data", "context"), f"Expect handle method in class {handler.name}"),
         ("initialize", ("context",), f"{handler.name!r} object has no attribute 'initialize'"),
